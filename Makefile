@@ -1,0 +1,103 @@
+# `make` builds the library and the examples, `make test` tests, `make install PREFIX=..` installs.
+# Cargo knows what is stale in Rust, so it is always asked; the C programs are make's business.
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR ?=
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CARGO ?= cargo
+CFLAGS ?= -O2 -g
+
+VERSION := $(shell sed -n '/^version/{s/.*"\(.*\)".*/\1/p;q}' Cargo.toml)
+SO := libasyncio.so
+# The ABI's version, which programs record. build.rs puts the same name into the library.
+SONAME := $(SO).0
+REAL := $(SO).$(VERSION)
+LIB := build/lib/$(REAL)
+
+EXAMPLES := $(patsubst %.c,build/%,$(wildcard c-examples/*.c))
+C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
+
+C_FLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iinclude -pthread
+# Programs find the library from where they lie in build/, wherever the tree is moved.
+LINK = -Lbuild/lib -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../../lib' -lasyncio $(LDFLAGS)
+
+.PHONY: all lib examples c-tests run test lint bench bench-servers header install uninstall clean
+all: lib examples
+lib: $(LIB)
+examples: $(EXAMPLES)
+c-tests: $(C_TESTS)
+
+# Without cargo at hand (`sudo make install`) a library that was built before is good enough.
+ifneq ($(and $(wildcard $(LIB)),$(if $(shell command -v $(CARGO)),,none)),)
+FORCE_CARGO :=
+else
+FORCE_CARGO := FORCE
+endif
+
+# Two crate types instead of Cargo.toml's three: with an rlib among them rustc gets no LTO. The
+# target directory is its own, since `cargo build --release` would put the slower one in its place.
+$(LIB): $(FORCE_CARGO)
+	+$(CARGO) rustc --release --lib --crate-type cdylib,staticlib --target-dir target/c
+	@mkdir -p $(@D)
+	@for f in libasyncio.a:libasyncio.a $(SO):$(REAL); do \
+		from=target/c/release/$${f%:*} to=$(@D)/$${f#*:}; \
+		cmp -s $$from $$to || cp --remove-destination $$from $$to || exit; \
+	done
+	@ln -sf $(REAL) $(@D)/$(SONAME)
+	@ln -sf $(SONAME) $(@D)/$(SO)
+
+FORCE:
+
+$(EXAMPLES) $(C_TESTS): build/%: %.c $(LIB) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LINK)
+
+-include $(EXAMPLES:=.d) $(C_TESTS:=.d)
+
+run: build/c-examples/echo_server
+	@c-examples/demo.sh $<
+
+test: all c-tests
+	@tests/run
+
+lint:
+	@tests/run format clippy clippy_tracing
+
+bench:
+	$(CARGO) bench
+
+bench-servers: lib
+	benches/servers/compare
+
+header:
+	ASYNCIO_BLESS=1 $(CARGO) test --test header
+
+lib_to := $(DESTDIR)$(LIBDIR)
+include_to := $(DESTDIR)$(INCLUDEDIR)
+installed_headers := asyncio.h asyncio_await.h
+
+install: $(LIB)
+	install -d $(lib_to)/pkgconfig $(include_to)
+	install -m 755 $(LIB) $(lib_to)/$(REAL)
+	ln -sf $(REAL) $(lib_to)/$(SONAME)
+	ln -sf $(SONAME) $(lib_to)/$(SO)
+	install -m 644 build/lib/libasyncio.a $(lib_to)/libasyncio.a
+	install -m 644 $(addprefix include/,$(installed_headers)) $(include_to)
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' \
+		-e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|' \
+		-e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))|' \
+		asyncio.pc.in > $(lib_to)/pkgconfig/asyncio.pc
+	chmod 644 $(lib_to)/pkgconfig/asyncio.pc
+
+uninstall:
+	rm -f $(addprefix $(lib_to)/,$(REAL) $(SONAME) $(SO) libasyncio.a pkgconfig/asyncio.pc)
+	rm -f $(addprefix $(include_to)/,$(installed_headers))
+
+clean:
+	rm -rf build
+	$(CARGO) clean

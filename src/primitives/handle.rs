@@ -1,0 +1,58 @@
+//! What a C caller holds instead of a pointer.
+//!
+//! | generation 32 | kind 4 | index 28 |
+//!
+//! The index names a slab entry, the kind says which slab, the generation which of the entry's lives. A kind is never 0,
+//! so no valid handle is 0.
+
+use super::pack::Field;
+
+const INDEX: Field = Field::low(28);
+const KIND: Field = INDEX.above(4);
+const GENERATION: Field = KIND.above(32);
+
+/// How many entries a slab may have.
+pub(crate) const MAX_INDEX: u32 = INDEX.max() as u32;
+
+/// What a handle names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Runtime = 1,
+    Io = 2,
+    Task = 3,
+}
+
+/// A handle that was taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Handle {
+    pub(crate) generation: u32,
+    pub(crate) index: u32,
+}
+
+impl Handle {
+    /// `None` where the bits name another kind, or none.
+    pub(crate) fn parse(raw: u64, kind: Kind) -> Option<Self> {
+        (KIND.get(raw) == kind as u64)
+            .then(|| Self { generation: GENERATION.get(raw) as u32, index: INDEX.get(raw) as u32 })
+    }
+
+    pub(crate) fn pack(self, kind: Kind) -> u64 {
+        debug_assert!(self.index <= MAX_INDEX);
+        GENERATION.set(KIND.set(INDEX.set(0, self.index.into()), kind as u64), self.generation.into())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_wrong_kind() {
+        let handle = Handle { generation: u32::MAX, index: MAX_INDEX };
+        let raw = handle.pack(Kind::Io);
+        assert_eq!(Handle::parse(raw, Kind::Io), Some(handle));
+        assert_eq!(Handle::parse(raw, Kind::Task), None);
+        assert_eq!(Handle::parse(0, Kind::Runtime), None);
+    }
+}

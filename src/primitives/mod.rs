@@ -1,0 +1,15 @@
+//! Building blocks that know nothing of tasks or descriptors. Everything above may use them; they use nothing above.
+
+pub(crate) mod guard;
+pub(crate) mod handle;
+pub(crate) mod inbox;
+pub(crate) mod pack;
+pub(crate) mod slab;
+pub(crate) mod sync;
+pub(crate) mod wake_list;
+
+mod atomic_waker;
+mod wake;
+
+pub use atomic_waker::AtomicWaker;
+pub use wake::{Wake, WakerRef, waker, waker_ref};

@@ -1,0 +1,161 @@
+//! The seam between the real synchronisation primitives and loom's. The only place in the crate that asks for `cfg(loom)`.
+//!
+//! Locks are `parking_lot`'s and not std's: ThreadSanitizer understands them without a rebuilt standard library, and an
+//! unlocked mutex is all zeros, which lets slab pages start as fresh zero pages.
+
+#[cfg(not(loom))]
+mod imp {
+    pub(crate) use parking_lot::{Condvar, Mutex};
+    pub(crate) use std::sync::Arc;
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+
+    /// `std::cell::UnsafeCell` with loom's way of access, so that both builds run the same text.
+    #[derive(Debug, Default)]
+    #[repr(transparent)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+
+    /// The first page of a slab holds `1 << FIRST_PAGE_BITS` entries.
+    pub(crate) const FIRST_PAGE_BITS: u32 = 6;
+    /// Slots of a worker's run queue.
+    pub(crate) const RUN_QUEUE_SLOTS: u32 = 256;
+
+    /// A page of `n` entries in their all-zero state, or null when memory is out. Never freed.
+    ///
+    /// # Safety
+    /// All zero bytes are a valid `T` in its initial state.
+    pub(crate) unsafe fn alloc_entries<T: Default>(n: usize) -> *mut T {
+        match std::alloc::Layout::array::<T>(n) {
+            // SAFETY: the layout is not empty, and the caller vouches for all-zero entries.
+            Ok(layout) if layout.size() > 0 => unsafe { std::alloc::alloc_zeroed(layout).cast() },
+            _ => std::ptr::null_mut(),
+        }
+    }
+
+    /// A constructor that is `const` outside of loom, whose atomics cannot be.
+    macro_rules! const_outside_loom {
+        ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
+    }
+
+    /// A static that every loom execution gets afresh.
+    macro_rules! process_static {
+        ($(#[$meta:meta])* $vis:vis static $name:ident: $ty:ty = $init:expr;) => {
+            $(#[$meta])* $vis static $name: $ty = $init;
+        };
+    }
+
+    pub(crate) use {const_outside_loom, process_static};
+}
+
+#[cfg(loom)]
+mod imp {
+    pub(crate) use loom::cell::UnsafeCell;
+    pub(crate) use loom::sync::Arc;
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+    use std::ops::{Deref, DerefMut};
+
+    pub(crate) const FIRST_PAGE_BITS: u32 = 1;
+    pub(crate) const RUN_QUEUE_SLOTS: u32 = 4;
+
+    /// loom's mutex behind parking_lot's face.
+    #[derive(Debug, Default)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            MutexGuard(Some(self.0.lock().expect("no model panics with a lock held")))
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect("held")
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().expect("held")
+        }
+    }
+
+    /// loom's condition variable behind parking_lot's face. Models do not time out.
+    #[derive(Debug, Default)]
+    pub(crate) struct Condvar(loom::sync::Condvar);
+
+    pub(crate) struct WaitTimeout;
+
+    impl WaitTimeout {
+        pub(crate) fn timed_out(&self) -> bool {
+            false
+        }
+    }
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self(loom::sync::Condvar::new())
+        }
+
+        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+            let held = guard.0.take().expect("held");
+            guard.0 = Some(self.0.wait(held).expect("no model panics with a lock held"));
+        }
+
+        pub(crate) fn wait_until<T>(
+            &self,
+            guard: &mut MutexGuard<'_, T>,
+            _deadline: std::time::Instant,
+        ) -> WaitTimeout {
+            self.wait(guard);
+            WaitTimeout
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+
+    /// # Safety
+    /// As in the real build.
+    pub(crate) unsafe fn alloc_entries<T: Default>(n: usize) -> *mut T {
+        let page: Box<[T]> = (0..n).map(|_| T::default()).collect();
+        Box::leak(page).as_mut_ptr()
+    }
+
+    macro_rules! const_outside_loom {
+        ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis fn $($rest)* };
+    }
+
+    macro_rules! process_static {
+        ($(#[$meta:meta])* $vis:vis static $name:ident: $ty:ty = $init:expr;) => {
+            loom::lazy_static! { $(#[$meta])* $vis static ref $name: $ty = $init; }
+        };
+    }
+
+    pub(crate) use {const_outside_loom, process_static};
+}
+
+pub(crate) use imp::*;
+pub(crate) use std::sync::atomic::Ordering;

@@ -1,0 +1,82 @@
+//! Wakers that were collected under a lock, to be called after it was released.
+
+use std::mem::MaybeUninit;
+use std::task::Waker;
+
+const CAPACITY: usize = 32;
+
+/// At most 32 wakers, in place. Dropping the list wakes what is left in it, so a waker that panics keeps none of the
+/// others from being called.
+pub(crate) struct WakeList {
+    wakers: [MaybeUninit<Waker>; CAPACITY],
+    /// The wakers of `start..end` are initialised.
+    start: usize,
+    end: usize,
+}
+
+impl WakeList {
+    pub(crate) fn new() -> Self {
+        Self { wakers: [const { MaybeUninit::uninit() }; CAPACITY], start: 0, end: 0 }
+    }
+
+    pub(crate) fn can_push(&self) -> bool {
+        self.end < CAPACITY
+    }
+
+    /// The caller has asked `can_push`.
+    pub(crate) fn push(&mut self, waker: Waker) {
+        self.wakers[self.end].write(waker);
+        self.end += 1;
+    }
+
+    /// Calls every waker. No lock may be held.
+    pub(crate) fn wake_all(&mut self) {
+        while self.start < self.end {
+            // SAFETY: `start..end` is initialised; the waker leaves that range before it is called, so that it is called once.
+            let waker = unsafe { self.wakers[self.start].assume_init_read() };
+            self.start += 1;
+            waker.wake();
+        }
+        (self.start, self.end) = (0, 0);
+    }
+}
+
+impl Drop for WakeList {
+    fn drop(&mut self) {
+        self.wake_all();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::primitives::{Wake, waker};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    struct Count(AtomicUsize, bool);
+
+    impl Wake for Count {
+        fn wake_by_ref(this: &Arc<Self>) {
+            this.0.fetch_add(1, Relaxed);
+            assert!(!this.1, "planted");
+        }
+    }
+
+    #[test]
+    fn a_panic_in_one_waker_does_not_silence_the_others() {
+        let good = Arc::new(Count(AtomicUsize::new(0), false));
+        let bad = Arc::new(Count(AtomicUsize::new(0), true));
+        let mut list = WakeList::new();
+        for position in 0..CAPACITY {
+            assert!(list.can_push());
+            list.push(if position == 3 { waker(bad.clone()) } else { waker(good.clone()) });
+        }
+        assert!(!list.can_push());
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || list.wake_all()));
+        assert!(outcome.is_err());
+        assert_eq!(good.0.load(Relaxed), CAPACITY - 1);
+        assert_eq!(bad.0.load(Relaxed), 1);
+        assert_eq!(Arc::strong_count(&good), 1, "each waker was consumed once");
+    }
+}

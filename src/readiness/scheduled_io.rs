@@ -1,0 +1,290 @@
+//! One registered descriptor: its readiness word, its guard, and its waiters.
+//!
+//! The word:
+//!
+//! | generation 24 | tick 28 | shutdown 1 | waiters: reader 1, writer 1, list 1 | readiness 8 |
+//!
+//! - One load validates a handle and reads its readiness. Every update keeps the fields that it does not own.
+//! - The driver delivers by one CAS that compares the generation, ORs readiness in, advances the tick and takes the bits of
+//!   the waiters that it satisfies; it takes the lock only if such a bit was set.
+//! - A waiter links itself under the lock, then sets its bit by a CAS that holds only while the generation matches, nothing
+//!   that it wants is ready, and shutdown is clear; else it unlinks itself and returns. So either the driver's CAS sees the
+//!   bit, or the waiter's CAS sees the readiness.
+//! - A bit may be set without a waiter behind it (the waiter left); it costs the driver a look under the lock, no more.
+//!   A waiter without its bit exists only while the driver that took the bit is on its way to the lock.
+//! - The tick counts deliveries. A clear names the tick that it saw and does nothing when there was another delivery since.
+//!   There is one tick for both directions, because an epoll event reports the whole mask.
+
+use super::ready::{Interest, Ready, ReadyEvent};
+use super::waiters::{Kinds, Node, Waiters};
+use crate::primitives::guard::Guard;
+use crate::primitives::pack::Field;
+use crate::primitives::slab::{Entry, Slab};
+use crate::primitives::sync::{AtomicU32, AtomicU64, Mutex, Ordering::*, process_static};
+use crate::primitives::wake_list::WakeList;
+use std::ptr::NonNull;
+use std::task::Waker;
+
+const READY: Field = Field::low(8);
+const LIST: Field = READY.above(1);
+const WRITER: Field = LIST.above(1);
+const READER: Field = WRITER.above(1);
+const SHUTDOWN: Field = READER.above(1);
+const TICK: Field = SHUTDOWN.above(28);
+const GENERATION: Field = TICK.above(24);
+
+const WAITERS: u64 = LIST.mask() | WRITER.mask() | READER.mask();
+
+/// The last generation that the word can tell from the others; an entry that lived it is not used again.
+pub(crate) const LAST_GENERATION: u32 = GENERATION.max() as u32;
+
+process_static! {
+    /// All registered descriptors of the process.
+    pub(crate) static IOS: Slab<ScheduledIo> = Slab::new();
+}
+
+/// See the module.
+#[derive(Default)]
+#[repr(C, align(128))]
+pub(crate) struct ScheduledIo {
+    word: AtomicU64,
+    /// Who uses the descriptor. Its generation is the word's.
+    pub(crate) guard: Guard,
+    /// The runtime that it is registered with.
+    pub(crate) owner: AtomicU64,
+    /// The descriptor.
+    pub(crate) fd: AtomicU32,
+    /// The worker whose driver watches it.
+    pub(crate) home: AtomicU32,
+    /// What was found out about the descriptor when it was registered; the runtime's to define.
+    pub(crate) traits: AtomicU32,
+    next_free: AtomicU32,
+    /// Tells the descriptor from a later one with the same number, where the driver cannot. The runtime's to define.
+    pub(crate) identity: AtomicU64,
+    waiters: Mutex<Waiters>,
+}
+
+// SAFETY: all zeros are generation 0, which no handle has, a free guard, and an unlocked mutex with no waiters.
+unsafe impl Entry for ScheduledIo {
+    fn next_free(&self) -> &AtomicU32 {
+        &self.next_free
+    }
+}
+
+/// A task or context that wants to wait.
+pub(crate) struct Waiting<'a> {
+    /// Tells waiters apart.
+    pub(crate) key: usize,
+    pub(crate) waker: &'a Waker,
+    /// Tells wakers that need not be kept.
+    pub(crate) dead: fn(&Waker) -> bool,
+}
+
+/// The answer to a question for readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Polled {
+    Ready(ReadyEvent),
+    /// The runtime is going: everything counts as ready, for ever.
+    Shutdown,
+    Pending,
+    /// The handle is stale.
+    Stale,
+}
+
+impl ScheduledIo {
+    /// Begins a life. The caller owns the free entry and opens the guard next.
+    pub(crate) fn begin(&self, generation: u32, ready: Ready) {
+        let word = GENERATION.set(READY.set(0, ready.bits().into()), generation.into());
+        self.word.store(word, Release);
+    }
+
+    /// What is ready of an interest. Does not wait.
+    #[inline]
+    pub(crate) fn look(&self, generation: u32, interest: Interest) -> Polled {
+        answer(self.word.load(Acquire), generation, interest)
+    }
+
+    /// What is ready of an interest; if nothing is, the waiter will be woken.
+    pub(crate) fn poll(&self, generation: u32, interest: Interest, waiting: &Waiting<'_>) -> Polled {
+        let seen = self.look(generation, interest);
+        if seen != Polled::Pending {
+            return seen;
+        }
+        let waker = waiting.waker.clone();
+        let mut gone = Vec::new();
+        let mut waiters = self.waiters.lock();
+        waiters.put(waiting.key, interest, waker, waiting.dead, &mut gone);
+        let answer = self.arm(generation, interest, flags_of(waiters.kinds()));
+        if answer != Polled::Pending {
+            gone.extend(waiters.take(waiting.key, interest));
+        }
+        drop(waiters);
+        drop(gone);
+        answer
+    }
+
+    /// For the `Readiness` future: links its node, or says why it need not wait.
+    ///
+    /// # Safety
+    /// The node stays where it is until it is unlinked.
+    pub(super) unsafe fn wait(&self, generation: u32, interest: Interest, node: NonNull<Node>) -> Polled {
+        let mut waiters = self.waiters.lock();
+        // SAFETY: the caller says so.
+        unsafe { waiters.link(node) };
+        let answer = self.arm(generation, interest, flags_of(waiters.kinds()));
+        if answer != Polled::Pending {
+            // SAFETY: it was linked above, under the same lock.
+            unsafe { waiters.unlink(node) };
+        }
+        answer
+    }
+
+    /// Runs `f` on the waiters under the lock, for the future's own node.
+    pub(super) fn locked<R>(&self, f: impl FnOnce(&mut Waiters) -> R) -> R {
+        f(&mut self.waiters.lock())
+    }
+
+    /// The waiter's CAS. The caller holds the lock and has linked the waiter; `flags` stand for everybody who is linked,
+    /// which sets some bit anew whose taker is still on its way to the lock, and does no harm.
+    fn arm(&self, generation: u32, interest: Interest, flags: u64) -> Polled {
+        let mut word = self.word.load(Acquire);
+        loop {
+            let answer = answer(word, generation, interest);
+            if answer != Polled::Pending || word & flags == flags {
+                return answer;
+            }
+            match self.word.compare_exchange_weak(word, word | flags, AcqRel, Acquire) {
+                Ok(_) => return Polled::Pending,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// The driver's CAS: an event for this descriptor. False: it was for somebody who is gone.
+    pub(crate) fn deliver(&self, generation: u32, ready: Ready) -> bool {
+        let taken = satisfied_flags(ready);
+        self.update(generation, taken, |word| {
+            let tick = TICK.get(word).wrapping_add(1);
+            TICK.set(word | u64::from(ready.bits()), tick) & !taken
+        })
+    }
+
+    /// The runtime is going: everybody wakes, and nobody waits again.
+    pub(crate) fn shut_down(&self, generation: u32) -> bool {
+        self.update(generation, WAITERS, |word| (word | SHUTDOWN.one()) & !WAITERS)
+    }
+
+    /// The handle becomes stale for the readiness calls too: everybody wakes. The closer calls it once.
+    pub(crate) fn end(&self, generation: u32) {
+        self.update(generation, WAITERS, |word| GENERATION.set(word | SHUTDOWN.one(), 0) & !WAITERS);
+    }
+
+    /// Changes the word if the generation matches, then wakes whom the change satisfies, if one of the flags was set.
+    fn update(&self, generation: u32, flags: u64, next: impl Fn(u64) -> u64) -> bool {
+        let mut word = self.word.load(Acquire);
+        loop {
+            if GENERATION.get(word) != generation.into() {
+                return false;
+            }
+            match self.word.compare_exchange_weak(word, next(word), AcqRel, Acquire) {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
+        if word & flags != 0 {
+            self.wake();
+        }
+        true
+    }
+
+    /// Wakes everybody whom the word satisfies now. Wakers are called after the lock is released, 32 at a time.
+    fn wake(&self) {
+        let mut wakers = WakeList::new();
+        loop {
+            let mut waiters = self.waiters.lock();
+            let done = self.settle(&mut waiters, &mut wakers);
+            drop(waiters);
+            wakers.wake_all();
+            if done {
+                return;
+            }
+        }
+    }
+
+    /// Takes satisfied waiters out, and leaves the word with the bits of those that stay. False: the list is full.
+    fn settle(&self, waiters: &mut Waiters, wakers: &mut WakeList) -> bool {
+        let mut word = self.word.load(Acquire);
+        loop {
+            let ready = match SHUTDOWN.get(word) {
+                0 => Ready::from_bits(READY.get(word) as u8),
+                _ => Ready::ALL,
+            };
+            if !waiters.splice(ready, wakers) {
+                return false;
+            }
+            let flags = flags_of(waiters.kinds());
+            if word & flags == flags {
+                return true;
+            }
+            match self.word.compare_exchange_weak(word, word | flags, AcqRel, Acquire) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Takes readiness away that was seen at `tick`, unless something came since. Final states stay.
+    pub(crate) fn clear(&self, generation: u32, seen: ReadyEvent) -> bool {
+        self.clear_exactly(generation, seen.tick, seen.ready.clearable())
+    }
+
+    /// As `clear`, final states included. For a caller who asked the kernel and knows that they do not hold.
+    pub(crate) fn clear_exactly(&self, generation: u32, tick: u32, ready: Ready) -> bool {
+        let mut word = self.word.load(Acquire);
+        loop {
+            if GENERATION.get(word) != generation.into() {
+                return false;
+            }
+            let next = word & !u64::from(ready.bits());
+            if TICK.get(word) != u64::from(tick) || next == word {
+                return true;
+            }
+            match self.word.compare_exchange_weak(word, next, AcqRel, Acquire) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+    }
+}
+
+fn answer(word: u64, generation: u32, interest: Interest) -> Polled {
+    if GENERATION.get(word) != generation.into() {
+        return Polled::Stale;
+    }
+    if SHUTDOWN.get(word) != 0 {
+        return Polled::Shutdown;
+    }
+    match Ready::from_bits(READY.get(word) as u8) & interest.ready() {
+        Ready::EMPTY => Polled::Pending,
+        ready => Polled::Ready(ReadyEvent { ready, tick: TICK.get(word) as u32 }),
+    }
+}
+
+fn flags_of(kinds: Kinds) -> u64 {
+    let reader = if kinds.reader { READER.one() } else { 0 };
+    let writer = if kinds.writer { WRITER.one() } else { 0 };
+    let list = if kinds.list { LIST.one() } else { 0 };
+    reader | writer | list
+}
+
+/// The bits that a delivery takes: the slots that it satisfies, and the list's, whose waiters differ.
+fn satisfied_flags(ready: Ready) -> u64 {
+    let mut flags = LIST.one();
+    if ready.intersects(Interest::READABLE.ready()) {
+        flags |= READER.one();
+    }
+    if ready.intersects(Interest::WRITABLE.ready()) {
+        flags |= WRITER.one();
+    }
+    flags
+}

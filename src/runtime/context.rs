@@ -1,0 +1,279 @@
+//! What a poll knows of its surroundings: the C side's `rt_cx`, and the thread's place in a runtime.
+
+use super::shared::Shared;
+use super::worker::Worker;
+use crate::primitives::slab::{Entry, Slab};
+use crate::primitives::sync::{AtomicU32, AtomicU64, Ordering::*, process_static};
+use crate::task::{Header, TaskName, WAKER_VTABLE};
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::ptr;
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+process_static! {
+    /// Contexts live in a slab, so that one that is used after its end is told from a live one, and never freed memory.
+    static CONTEXTS: Slab<PollContext> = Slab::new();
+}
+
+/// A budget without limit.
+pub(crate) const UNLIMITED: u32 = u32::MAX;
+
+/// Not in use: between two polls, or freed.
+const IDLE: u32 = 0;
+/// In a poll, on one thread.
+const POLLING: u32 = 1;
+/// Made for use outside of tasks; any one thread at a time.
+const STANDALONE: u32 = 2;
+
+/// One poll at a time. The first two words are the waker, which C sees as `rt_waker`.
+#[derive(Default)]
+#[repr(C, align(64))]
+pub(crate) struct PollContext {
+    waker: [AtomicU64; 2],
+    phase: AtomicU32,
+    index: AtomicU32,
+    next_free: AtomicU32,
+    /// Ready results that this poll may still take.
+    budget: AtomicU32,
+    thread: AtomicU64,
+    runtime: AtomicU64,
+}
+
+// SAFETY: all zeros are an idle context.
+unsafe impl Entry for PollContext {
+    fn next_free(&self) -> &AtomicU32 {
+        &self.next_free
+    }
+}
+
+/// Why a context cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CxError {
+    Null,
+    /// Outside of its poll, or on another thread.
+    Misused,
+}
+
+impl PollContext {
+    /// A context for a worker's polls.
+    pub(super) fn new(runtime: u64) -> Option<&'static Self> {
+        let (index, context) = CONTEXTS.alloc()?;
+        context.index.store(index, Relaxed);
+        context.runtime.store(runtime, Relaxed);
+        Some(context)
+    }
+
+    /// A context for use outside of tasks, with a waker that it owns.
+    pub(crate) fn standalone(runtime: u64, waker: Waker) -> Option<&'static Self> {
+        let context = Self::new(runtime)?;
+        let waker = ManuallyDrop::new(waker);
+        context.set_waker(waker.data(), waker.vtable());
+        context.budget.store(UNLIMITED, Relaxed);
+        context.phase.store(STANDALONE, Release);
+        Some(context)
+    }
+
+    /// Ends a standalone context. False: it is none.
+    pub(crate) fn free_standalone(&'static self) -> bool {
+        if self.phase.compare_exchange(STANDALONE, IDLE, AcqRel, Relaxed).is_err() {
+            return false;
+        }
+        // SAFETY: the exchange made us the one who ends it; the waker was moved in by `standalone`.
+        drop(unsafe { Waker::from_raw(self.raw_waker()) });
+        self.free();
+        true
+    }
+
+    /// Gives the context back.
+    pub(super) fn free(&self) {
+        CONTEXTS.free(self.index.load(Relaxed));
+    }
+
+    /// # Safety
+    /// `context` is null, or came from this module once.
+    #[inline]
+    pub(crate) unsafe fn check<'a>(context: *const Self) -> Result<&'a Self, CxError> {
+        if context.is_null() {
+            return Err(CxError::Null);
+        }
+        // SAFETY: contexts are type-stable and never unmapped.
+        let context = unsafe { &*context };
+        match context.phase.load(Relaxed) {
+            POLLING if context.thread.load(Relaxed) == thread_mark() => Ok(context),
+            STANDALONE => Ok(context),
+            _ => Err(CxError::Misused),
+        }
+    }
+
+    /// Marks the poll of a task on this thread. The mark ends with the result.
+    pub(crate) fn enter(&self, task: &Header) -> Polling<'_> {
+        self.set_waker(ptr::from_ref(task).cast(), &WAKER_VTABLE);
+        self.thread.store(thread_mark(), Relaxed);
+        self.phase.store(POLLING, Relaxed);
+        Polling(self)
+    }
+
+    fn set_waker(&self, data: *const (), vtable: &'static RawWakerVTable) {
+        self.waker[0].store(data.expose_provenance() as u64, Relaxed);
+        self.waker[1].store(ptr::from_ref(vtable).expose_provenance() as u64, Relaxed);
+    }
+
+    fn raw_waker(&self) -> RawWaker {
+        let data = ptr::with_exposed_provenance(self.waker[0].load(Relaxed) as usize);
+        let vtable = ptr::with_exposed_provenance(self.waker[1].load(Relaxed) as usize);
+        // SAFETY: `set_waker` stored a reference with static lifetime.
+        RawWaker::new(data, unsafe { &*vtable })
+    }
+
+    /// The waker, borrowed from the context.
+    pub(crate) fn waker(&self) -> ManuallyDrop<Waker> {
+        // SAFETY: the runner, or the standalone context, holds the reference; `ManuallyDrop` gives none up.
+        ManuallyDrop::new(unsafe { Waker::from_raw(self.raw_waker()) })
+    }
+
+    /// The waker as C sees it.
+    pub(crate) fn waker_words(&self) -> *const [AtomicU64; 2] {
+        &raw const self.waker
+    }
+
+    /// What tells waiters apart: the task, or the context where there is none.
+    #[inline]
+    pub(crate) fn key(&self) -> usize {
+        match self.phase.load(Relaxed) {
+            STANDALONE => ptr::from_ref(self).addr(),
+            _ => self.waker[0].load(Relaxed) as usize,
+        }
+    }
+
+    /// The task that is polled.
+    pub(crate) fn task(&self) -> Option<TaskName> {
+        crate::task::header_of(&self.waker()).map(TaskName::of).filter(|_| self.phase.load(Relaxed) == POLLING)
+    }
+
+    pub(crate) fn runtime(&self) -> u64 {
+        self.runtime.load(Relaxed)
+    }
+
+    /// Takes one ready result from the budget. False: it is spent; the task was woken and must return pending.
+    #[inline]
+    pub(crate) fn spend(&self) -> bool {
+        match self.budget.load(Relaxed) {
+            0 => {
+                self.waker().wake_by_ref();
+                false
+            }
+            UNLIMITED => true,
+            left => {
+                self.budget.store(left - 1, Relaxed);
+                true
+            }
+        }
+    }
+
+    /// A fresh budget, before a poll.
+    pub(super) fn refill(&self, budget: u32) {
+        self.budget.store(budget, Relaxed);
+    }
+}
+
+/// Ends the mark of a poll.
+pub(crate) struct Polling<'a>(&'a PollContext);
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.0.phase.store(IDLE, Relaxed);
+    }
+}
+
+/// Tells this thread from all others that run now.
+#[inline(always)]
+fn thread_mark() -> u64 {
+    // SAFETY: pthread_self has no preconditions.
+    unsafe { libc::pthread_self() as u64 }
+}
+
+/// A worker that runs on this thread, and the one it interrupted: a poll may drive another runtime.
+pub(super) struct Current {
+    pub(super) worker: *const Worker,
+    pub(super) parent: *const Current,
+}
+
+thread_local! {
+    static CURRENT: Cell<*const Current> = const { Cell::new(ptr::null()) };
+}
+
+impl Current {
+    /// Runs `f` with `worker` as this thread's innermost.
+    pub(super) fn scope<R>(worker: &Worker, f: impl FnOnce() -> R) -> R {
+        struct Restore(*const Current);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+        let current = Self { worker, parent: CURRENT.get() };
+        let _restore = Restore(current.parent);
+        CURRENT.set(&raw const current);
+        f()
+    }
+
+    /// The innermost worker of this thread, if it is one of `shared`.
+    #[inline]
+    pub(super) fn worker_of<'a>(shared: &'a Shared) -> Option<&'a Worker> {
+        let current = CURRENT.get();
+        if current.is_null() {
+            return None;
+        }
+        // SAFETY: `scope` keeps both on this thread's stack while they are current; `shared` outlives its workers' scopes.
+        let worker = unsafe { &*(*current).worker };
+        ptr::eq(worker.shared(), shared).then_some(worker)
+    }
+
+    /// The innermost worker of this thread.
+    pub(super) fn with_worker<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
+        let current = CURRENT.get();
+        // SAFETY: as in `worker_of`.
+        f(unsafe { current.as_ref().map(|current| &*current.worker) })
+    }
+
+    /// True if this thread is somewhere inside a worker of `shared`: in a poll, a waker, a hook or a drop function.
+    pub(super) fn is_inside(shared: &Shared) -> bool {
+        let mut current = CURRENT.get();
+        // SAFETY: as in `worker_of`; parents are further up the same stack.
+        while let Some(scope) = unsafe { current.as_ref() } {
+            // SAFETY: as above.
+            if ptr::eq(unsafe { (*scope.worker).shared() }, shared) {
+                return true;
+            }
+            current = scope.parent;
+        }
+        false
+    }
+}
+
+impl PollContext {
+    /// The context of the poll that goes on on this thread.
+    pub(crate) fn current() -> Option<&'static Self> {
+        Current::with_worker(|worker| worker.map(Worker::context))
+            .filter(|context| context.phase.load(Relaxed) == POLLING)
+    }
+
+    /// The context of the worker whose poll goes on on this thread, for a task that marks itself.
+    pub(crate) fn of_worker() -> Option<&'static Self> {
+        Current::with_worker(|worker| worker.map(Worker::context))
+    }
+}
+
+/// A number that no other thread of this process has or had.
+pub(super) fn thread_number() -> u64 {
+    process_static! {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+    }
+    thread_local! {
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    if NUMBER.get() == 0 {
+        NUMBER.set(NEXT.fetch_add(1, Relaxed));
+    }
+    NUMBER.get()
+}

@@ -1,0 +1,150 @@
+//! Driving a current-thread runtime, and waiting for a multi-thread one as a whole.
+
+use super::context::{Current, thread_number};
+use super::io::Errno;
+use super::runtimes::RuntimeRef;
+use super::shared::{NEVER, Phase, now};
+use super::worker::Worker;
+use crate::primitives::sync::Ordering::*;
+use std::os::fd::RawFd;
+
+/// A worker that this thread has taken to drive it; given back when dropped, also by a panic.
+struct Driving<'a> {
+    runtime: &'a RuntimeRef,
+    worker: Option<Box<Worker>>,
+}
+
+impl Drop for Driving<'_> {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            self.runtime.put_worker(worker);
+        }
+    }
+}
+
+impl RuntimeRef {
+    /// Binds a current-thread runtime to this thread, if it is bound to none.
+    pub(super) fn bind(&self) -> Result<(), Errno> {
+        let me = thread_number();
+        match self.shared().driven_by.compare_exchange(0, me, AcqRel, Acquire) {
+            Ok(_) => Ok(()),
+            Err(owner) if owner == me => Ok(()),
+            Err(_) => Err(libc::EPERM),
+        }
+    }
+
+    /// True if a wait on this thread must drive the runtime, since nobody else will.
+    pub(super) fn drives_here(&self) -> bool {
+        self.shared().is_current_thread() && self.bind().is_ok()
+    }
+
+    /// Takes the worker. The caller is neither inside of the runtime nor on a wrong thread.
+    fn with_worker<R>(&self, f: impl FnOnce(&Worker) -> R) -> Result<R, Errno> {
+        let driving = Driving { runtime: self, worker: self.take_worker() };
+        let worker = driving.worker.as_deref().ok_or(libc::EDEADLK)?;
+        Ok(Current::scope(worker, || f(worker)))
+    }
+
+    /// Runs tasks on this thread until `done`, or until the deadline.
+    pub(super) fn drive(&self, deadline: u64, done: &dyn Fn() -> bool) -> Result<(), Errno> {
+        self.with_worker(|worker| {
+            while !done() && now_unless_never(deadline) < deadline {
+                worker.turn_once(deadline, done);
+            }
+        })
+    }
+
+    /// One turn: see `rt_turn`. Returns how many tasks were polled.
+    pub(crate) fn turn(&self, timeout: u64) -> Result<u64, Errno> {
+        if !self.shared().is_current_thread() {
+            return Err(libc::EPERM);
+        }
+        self.may_block()?;
+        if self.shared().phase() != Phase::Running {
+            return Err(libc::ESHUTDOWN);
+        }
+        let deadline = if timeout == NEVER { NEVER } else { now().saturating_add(timeout) };
+        self.with_worker(|worker| {
+            let polls = worker.turn_once(deadline, &|| false);
+            worker.leave();
+            polls
+        })
+    }
+
+    /// Runs until `stop`, or until no task is left. Returns how many tasks are left.
+    pub(crate) fn run(&self) -> Result<u64, Errno> {
+        self.may_block()?;
+        let shared = self.shared();
+        if shared.phase() != Phase::Running {
+            return Err(libc::ESHUTDOWN);
+        }
+        let done = || shared.tasks() == 0 || shared.stop.load(Acquire) || shared.phase() != Phase::Running;
+        if shared.is_current_thread() {
+            self.drive(NEVER, &done)?;
+        } else {
+            shared.wait_until(NEVER, done);
+        }
+        shared.stop.swap(false, AcqRel);
+        Ok(shared.tasks())
+    }
+
+    /// Makes `run` return, now or the next time.
+    pub(crate) fn stop(&self) {
+        let shared = self.shared();
+        shared.stop.swap(true, AcqRel);
+        shared.remote(0).nudge();
+        shared.ring();
+    }
+
+    /// The descriptor that another loop may wait on. From now on every turn leaves it readable while there is work.
+    pub(crate) fn event_fd(&self) -> Result<RawFd, Errno> {
+        let shared = self.shared();
+        if !shared.is_current_thread() {
+            return Err(libc::EPERM);
+        }
+        // There may be work already, of which nobody was told.
+        if !shared.embedded.swap(true, AcqRel) {
+            shared.remote(0).unpark();
+        }
+        Ok(shared.remote(0).driver.event_fd())
+    }
+
+    /// When the runtime wants to be turned next, if no event comes before.
+    pub(crate) fn next_deadline(&self) -> u64 {
+        self.shared().fds.retry_at()
+    }
+}
+
+/// The clock is only read where there is a deadline.
+fn now_unless_never(deadline: u64) -> u64 {
+    if deadline == NEVER { 0 } else { now() }
+}
+
+impl Worker {
+    /// Looks around, sleeping if there is nothing to do, and runs what there is.
+    fn turn_once(&self, deadline: u64, done: &dyn Fn() -> bool) -> u64 {
+        self.goes_on();
+        self.take_inbox();
+        self.shared().retry_starved();
+        if self.has_work() {
+            self.look();
+        } else {
+            self.park(super::shared::until(deadline));
+        }
+        self.run_batch(done)
+    }
+
+    /// Leaves the worker to somebody else's loop: whatever comes from now on makes the descriptor readable, and what is
+    /// here already does so at once.
+    fn leave(&self) {
+        let shared = self.shared();
+        if !shared.embedded.load(Acquire) {
+            return;
+        }
+        let retry_at = shared.fds.retry_at();
+        self.remote().driver.alarm((retry_at != NEVER).then_some(retry_at));
+        if self.has_work() || !self.remote().inbox.park() {
+            self.remote().unpark();
+        }
+    }
+}

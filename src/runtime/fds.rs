@@ -1,0 +1,79 @@
+//! Which descriptors a runtime has registered for readiness, and which listeners wait for descriptors to become free.
+
+use super::shared::{NEVER, now};
+use crate::primitives::sync::{AtomicU64, Mutex, Ordering::*};
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+
+/// How long a listener waits after EMFILE, if no descriptor becomes free before: 100 ms.
+const RETRY_AFTER: u64 = 100_000_000;
+
+/// See the module.
+pub(super) struct FdTable {
+    by_number: Mutex<HashMap<RawFd, u64>>,
+    starved: Mutex<Vec<u64>>,
+    /// Held while a descriptor changes its driver.
+    pub(super) moving: Mutex<()>,
+    /// When the starved are to be looked at again.
+    retry_at: AtomicU64,
+}
+
+impl FdTable {
+    pub(super) fn new() -> Self {
+        Self {
+            by_number: Mutex::new(HashMap::new()),
+            starved: Mutex::new(Vec::new()),
+            moving: Mutex::new(()),
+            retry_at: AtomicU64::new(NEVER),
+        }
+    }
+
+    /// The handle that is registered for this number.
+    pub(super) fn get(&self, fd: RawFd) -> Option<u64> {
+        self.by_number.lock().get(&fd).copied()
+    }
+
+    /// Enters a handle unless there is another one than `replaces`. False: there is.
+    pub(super) fn insert(&self, fd: RawFd, handle: u64, replaces: Option<u64>) -> bool {
+        let mut table = self.by_number.lock();
+        if table.get(&fd).copied() != replaces {
+            return false;
+        }
+        table.insert(fd, handle);
+        true
+    }
+
+    /// Takes a handle out, if it is the one that stands there.
+    pub(super) fn remove(&self, fd: RawFd, handle: u64) {
+        let mut table = self.by_number.lock();
+        if table.get(&fd) == Some(&handle) {
+            table.remove(&fd);
+        }
+    }
+
+    /// Notes a listener that could not accept for want of descriptors.
+    pub(super) fn starve(&self, handle: u64) {
+        let mut starved = self.starved.lock();
+        if !starved.contains(&handle) {
+            starved.push(handle);
+        }
+        let retry_at = self.retry_at.load(Relaxed).min(now() + RETRY_AFTER);
+        self.retry_at.store(retry_at, Release);
+    }
+
+    /// When the starved want to be looked at; `NEVER` without any.
+    pub(super) fn retry_at(&self) -> u64 {
+        self.retry_at.load(Acquire)
+    }
+
+    /// The starved, if there are any and it is time (or a descriptor became free).
+    pub(super) fn take_starved(&self, freed: bool) -> Vec<u64> {
+        let retry_at = self.retry_at();
+        if retry_at == NEVER || (!freed && now() < retry_at) {
+            return Vec::new();
+        }
+        let mut starved = self.starved.lock();
+        self.retry_at.store(NEVER, Release);
+        std::mem::take(&mut starved)
+    }
+}

@@ -1,0 +1,34 @@
+//! Workers, their queues, how they sleep and wake, and what a program makes and frees: the runtime.
+
+mod blocking;
+mod config;
+mod context;
+mod drive;
+mod fds;
+mod idle;
+mod injector;
+mod io;
+mod local;
+mod park;
+mod process;
+mod queue;
+mod runtimes;
+mod shared;
+mod shutdown;
+mod transfer;
+mod worker;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub(crate) use blocking::join_thread;
+pub use config::{Config, Engine, Flavour, Hook, Hooks};
+pub(crate) use context::{CxError, PollContext, UNLIMITED};
+pub use io::Io;
+pub(crate) use io::{IoFlags, IoName, IoPoll};
+pub(crate) use process::is_forked;
+pub use runtimes::{Error, Runtime};
+pub(crate) use runtimes::{RuntimeRef, create, free};
+pub(crate) use shared::{NEVER, now};

@@ -1,0 +1,127 @@
+//! How a worker sleeps: it looks around for a bounded time first, and tells the idle word what it does.
+
+use super::config::{Config, allowed_cpus};
+use super::shared::{Counters, NEVER, now, until};
+use super::worker::Worker;
+use std::cell::Cell;
+use std::time::Duration;
+
+/// How long to look for work before sleeping. Learns whether that pays.
+///
+/// A sleep costs two scheduler passes here and an interrupt at whoever wakes us, some 20 to 50 microseconds of latency in
+/// all; a spin costs the CPU that it takes. It pays if work comes within the limit. Each spin that finds nothing halves the
+/// limit; each that finds something, or a sleep so short that a spin would have caught it, doubles it again.
+pub(super) struct Spin {
+    /// 0: never.
+    longest: u64,
+    limit: Cell<u64>,
+}
+
+/// Below this a spin is not worth its clock reads.
+const SHORTEST: u64 = 2_000;
+
+impl Spin {
+    pub(super) fn new(config: &Config, workers: usize) -> Self {
+        // With fewer CPUs than workers, a spinner takes the CPU from the one it waits for.
+        let longest = if allowed_cpus() < workers { 0 } else { config.spin.as_nanos().min(1_000_000_000) as u64 };
+        Self { longest, limit: Cell::new(longest) }
+    }
+
+    /// How long the next spin may take; 0: sleep at once.
+    fn budget(&self) -> u64 {
+        if self.limit.get() < SHORTEST { 0 } else { self.limit.get() }
+    }
+
+    fn paid(&self) {
+        self.limit.set((self.limit.get() * 2).clamp(SHORTEST.min(self.longest), self.longest));
+    }
+
+    fn wasted(&self) {
+        self.limit.set(self.limit.get() / 2);
+    }
+
+    /// After a sleep of this many nanoseconds.
+    fn slept(&self, nanoseconds: u64) {
+        if nanoseconds < self.longest {
+            self.paid();
+        }
+    }
+}
+
+impl Worker {
+    /// Waits for something to do, for at most `timeout`. It may return early, with or without work.
+    pub(super) fn park(&self, timeout: Option<Duration>) {
+        let deadline =
+            timeout.map_or(NEVER, |timeout| now().saturating_add(timeout.as_nanos().min(u64::MAX.into()) as u64));
+        if self.look_before_sleep(deadline) || timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return;
+        }
+        self.hooks().call(self.hooks().park);
+        // What the hook woke or spawned on this thread is in no inbox that would keep us awake.
+        if !self.has_work() {
+            self.sleep(deadline);
+        }
+        self.hooks().call(self.hooks().unpark);
+    }
+
+    /// Searches, and spins as long as that pays. True if there is something to do.
+    fn look_before_sleep(&self, deadline: u64) -> bool {
+        let multi = !self.shared().is_current_thread();
+        if multi && !self.searching.get() {
+            self.searching.set(self.shared().idle.search());
+        }
+        let budget = self.spin.budget();
+        let begun = if budget > 0 { now() } else { 0 };
+        loop {
+            if self.look() || self.has_work() || (self.searching.get() && self.steal()) {
+                if budget > 0 {
+                    self.spin.paid();
+                    Counters::add(&self.remote().counters.spins_paid, 1);
+                }
+                return true;
+            }
+            if budget == 0 {
+                return false;
+            }
+            let time = now();
+            if time >= deadline || time - begun >= budget {
+                self.spin.wasted();
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn sleep(&self, deadline: u64) {
+        let multi = !self.shared().is_current_thread();
+        if multi {
+            let last = self.shared().idle.sleep(self.index(), self.searching.replace(false));
+            if last && self.scan() {
+                self.searching.set(self.shared().idle.woke(self.index()));
+                return;
+            }
+        }
+        if self.remote().inbox.park() {
+            Counters::add(&self.remote().counters.parks, 1);
+            let begun = now();
+            let wake_at = deadline.min(self.shared().fds.retry_at());
+            self.turn(until(wake_at));
+            self.spin.slept(now() - begun);
+        }
+        self.take_inbox();
+        self.shared().retry_starved();
+        if multi {
+            self.searching.set(self.shared().idle.woke(self.index()));
+        }
+    }
+
+    /// The last searcher's second look at everything that others may have filled. True if there is something.
+    fn scan(&self) -> bool {
+        let shared = self.shared();
+        self.has_work()
+            || !shared.injector.is_empty()
+            || shared.remotes.iter().any(|remote| {
+                remote.queue.len() > 0 || !remote.lifo.load(crate::primitives::sync::Ordering::Acquire).is_null()
+            })
+    }
+}

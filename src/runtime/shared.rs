@@ -1,0 +1,341 @@
+//! The part of a runtime that every thread may touch: it outlives everything that may still wake one of its tasks.
+
+use super::config::{Config, Flavour};
+use super::context::Current;
+use super::fds::FdTable;
+use super::idle::Idle;
+use super::injector::Injector;
+use super::queue::Queue;
+use super::worker::Worker;
+use crate::driver;
+use crate::primitives::inbox::{Inbox, Pushed};
+use crate::primitives::pack::Field;
+use crate::primitives::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*};
+use crate::task::{Header, Notified, Schedule};
+use std::time::{Duration, Instant};
+
+/// A deadline that never comes.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// Nanoseconds of the monotonic clock.
+pub(crate) fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is writable; the monotonic clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The time until a deadline; `None` if there is none.
+pub(super) fn until(deadline: u64) -> Option<Duration> {
+    (deadline != NEVER).then(|| Duration::from_nanos(deadline.saturating_sub(now())))
+}
+
+/// Where a runtime is in its life. Only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Phase {
+    Running = 0,
+    /// Every task is being ended.
+    Stopping = 1,
+    /// Nothing will run any more.
+    Stopped = 2,
+}
+
+/// Counters of one worker: written by it alone, read by anybody.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) polls: AtomicU64,
+    pub(super) steals: AtomicU64,
+    pub(super) parks: AtomicU64,
+    pub(super) events: AtomicU64,
+    pub(super) spins_paid: AtomicU64,
+}
+
+impl Counters {
+    /// One writer, so a load and a store will do.
+    pub(super) fn add(counter: &AtomicU64, n: u64) {
+        counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+}
+
+/// What others see of a worker.
+pub(super) struct Remote {
+    pub(super) queue: Queue,
+    /// The task that was woken last by the task that runs, to be polled next. Stolen when nothing else is left.
+    pub(super) lifo: AtomicPtr<Header>,
+    pub(super) inbox: Inbox<Header>,
+    pub(super) driver: driver::Handle,
+    pub(super) counters: Counters,
+    /// How often the worker's eventfd was written. Written by anybody.
+    pub(super) unparks: AtomicU64,
+}
+
+impl Remote {
+    pub(super) fn new(driver: driver::Handle) -> Self {
+        Self {
+            queue: Queue::new(),
+            lifo: AtomicPtr::new(std::ptr::null_mut()),
+            inbox: Inbox::new(),
+            driver,
+            counters: Counters::default(),
+            unparks: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn unpark(&self) {
+        self.unparks.fetch_add(1, Relaxed);
+        self.driver.unpark();
+    }
+
+    /// Makes the worker look around once more, now or before it sleeps.
+    pub(super) fn nudge(&self) {
+        if self.inbox.nudge() {
+            self.unpark();
+        }
+    }
+}
+
+/// The word of live tasks: `| CLOSED 1 | AWAITED 1 | tasks 62 |`. Spawning, ending, closing and waiting for the end are all
+/// read-modify-writes of it, so no task is missed by a shutdown and no end by a waiter.
+const TASKS: Field = Field::low(62);
+const AWAITED: Field = TASKS.above(1);
+const CLOSED: Field = AWAITED.above(1);
+
+/// See the module.
+pub(crate) struct Shared {
+    /// The runtime's handle.
+    pub(super) handle: u64,
+    pub(super) config: Config,
+    pub(super) remotes: Box<[Remote]>,
+    pub(super) injector: Injector,
+    pub(super) idle: Idle,
+    pub(super) fds: FdTable,
+    live: AtomicU64,
+    phase: AtomicU8,
+    pub(super) stop: AtomicBool,
+    /// Somebody else's loop waits on the driver's descriptor.
+    pub(super) embedded: AtomicBool,
+    /// The lock and the bell of threads that wait for the runtime as a whole.
+    gate: Mutex<()>,
+    bell: Condvar,
+    /// How many tasks a shutdown gave up.
+    pub(super) abandoned: AtomicU64,
+    /// The thread that drives a current-thread runtime, as `thread_number`; 0: none yet.
+    pub(super) driven_by: AtomicU64,
+    /// The worker that the next descriptor or pinned task of a foreign thread goes to.
+    next_home: AtomicU64,
+}
+
+/// The runtime accepts no more tasks.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+impl Shared {
+    pub(super) fn new(handle: u64, config: Config, drivers: Vec<driver::Handle>) -> Self {
+        Self {
+            handle,
+            config,
+            idle: Idle::new(drivers.len() as u32),
+            remotes: drivers.into_iter().map(Remote::new).collect(),
+            injector: Injector::new(),
+            fds: FdTable::new(),
+            live: AtomicU64::new(0),
+            phase: AtomicU8::new(Phase::Running as u8),
+            stop: AtomicBool::new(false),
+            embedded: AtomicBool::new(false),
+            gate: Mutex::new(()),
+            bell: Condvar::new(),
+            abandoned: AtomicU64::new(0),
+            driven_by: AtomicU64::new(0),
+            next_home: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn is_current_thread(&self) -> bool {
+        self.config.flavour == Flavour::CurrentThread
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Acquire) {
+            0 => Phase::Running,
+            1 => Phase::Stopping,
+            _ => Phase::Stopped,
+        }
+    }
+
+    pub(super) fn set_phase(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, AcqRel);
+        self.remotes.iter().for_each(Remote::nudge);
+        self.ring();
+    }
+
+    pub(super) fn remote(&self, worker: u32) -> &Remote {
+        &self.remotes[worker as usize]
+    }
+
+    /// The worker for something that has no home yet: this thread's, or the next in turn.
+    pub(super) fn pick_home(&self) -> u32 {
+        match Current::worker_of(self) {
+            Some(worker) => worker.index(),
+            None => (self.next_home.fetch_add(1, Relaxed) % self.remotes.len() as u64) as u32,
+        }
+    }
+
+    // Live tasks.
+
+    /// Counts a task that is about to be made.
+    pub(super) fn task_begins(&self) -> Result<(), Closed> {
+        if CLOSED.get(self.live.fetch_add(TASKS.one(), AcqRel)) == 0 {
+            return Ok(());
+        }
+        self.task_ends();
+        Err(Closed)
+    }
+
+    /// Takes back the count of a task that ended, or could not be made.
+    pub(super) fn task_ends(&self) {
+        let before = self.live.fetch_sub(TASKS.one(), AcqRel);
+        if TASKS.get(before) == 1 && before & (AWAITED.mask() | CLOSED.mask()) != 0 {
+            self.ring();
+            if CLOSED.get(before) != 0 {
+                self.remotes.iter().for_each(Remote::nudge);
+            }
+        }
+    }
+
+    pub(super) fn tasks(&self) -> u64 {
+        TASKS.get(self.live.load(Acquire))
+    }
+
+    /// From now on no task is accepted. True for the first caller.
+    pub(super) fn close(&self) -> bool {
+        CLOSED.get(self.live.fetch_or(CLOSED.mask(), AcqRel)) == 0
+    }
+
+    /// Asks by a read-modify-write: a caller that made something visible before either sees the close, or is seen by it.
+    pub(super) fn is_closed(&self) -> bool {
+        CLOSED.get(self.live.fetch_add(0, AcqRel)) != 0
+    }
+
+    // Waiting for the runtime as a whole.
+
+    /// Wakes the threads that wait in `wait_until`.
+    pub(super) fn ring(&self) {
+        drop(self.gate.lock());
+        self.bell.notify_all();
+    }
+
+    /// Blocks this thread until `done`, or until no task is left if that is asked for, or until the deadline. False: the
+    /// deadline came.
+    pub(super) fn wait_until(&self, deadline: u64, done: impl Fn() -> bool) -> bool {
+        let mut gate = self.gate.lock();
+        loop {
+            // The flag is set before the condition is looked at, by a read-modify-write of the word that `task_ends` changes.
+            self.live.fetch_or(AWAITED.mask(), AcqRel);
+            if done() {
+                return true;
+            }
+            match until(deadline).and_then(|left| Instant::now().checked_add(left)) {
+                None => self.bell.wait(&mut gate),
+                Some(end) => {
+                    if self.bell.wait_until(&mut gate, end).timed_out() {
+                        return done();
+                    }
+                }
+            }
+        }
+    }
+
+    // Scheduling.
+
+    /// Wakes a worker for work that was just made visible, if that is due.
+    pub(super) fn wake_one(&self) {
+        if let Some(worker) = self.idle.wake_one() {
+            self.remote(worker).nudge();
+        }
+    }
+
+    /// Puts a task into its worker's inbox.
+    pub(super) fn post(&self, worker: u32, task: Notified) {
+        let remote = self.remote(worker);
+        match remote.inbox.push(task.into_raw()) {
+            Pushed::Queued => {}
+            Pushed::Unpark => remote.unpark(),
+            // Only after every task ended or was given up: this one was given up, and is leaked as such.
+            Pushed::Closed => {}
+        }
+    }
+
+    /// What tells this scheduler's tasks from others'.
+    pub(super) fn identity(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
+    }
+}
+
+impl Schedule for Shared {
+    fn schedule(&self, task: Notified) {
+        let here = Current::worker_of(self);
+        if task.header().is_pinned() {
+            let home = task.header().home();
+            return match here {
+                Some(worker) if worker.index() == home => worker.push_pinned(task),
+                _ => self.post(home, task),
+            };
+        }
+        match here {
+            Some(worker) => worker.push_woken(task),
+            None => {
+                self.injector.push(task);
+                self.wake_one();
+            }
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        Current::worker_of(self).is_some()
+    }
+
+    fn ended(&self, _task: &Header) {
+        self.task_ends();
+    }
+}
+
+/// Counters of a whole runtime.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) workers: u32,
+    pub(crate) tasks_live: u64,
+    pub(crate) tasks_abandoned: u64,
+    pub(crate) polls: u64,
+    pub(crate) steals: u64,
+    pub(crate) parks: u64,
+    pub(crate) unparks: u64,
+    pub(crate) events: u64,
+    pub(crate) spins_paid: u64,
+    pub(crate) ios_live: u64,
+}
+
+impl Shared {
+    pub(crate) fn metrics(&self) -> Metrics {
+        let sum = |pick: fn(&Remote) -> &AtomicU64| self.remotes.iter().map(|remote| pick(remote).load(Relaxed)).sum();
+        Metrics {
+            workers: self.remotes.len() as u32,
+            tasks_live: self.tasks(),
+            tasks_abandoned: self.abandoned.load(Acquire),
+            polls: sum(|remote| &remote.counters.polls),
+            steals: sum(|remote| &remote.counters.steals),
+            parks: sum(|remote| &remote.counters.parks),
+            unparks: sum(|remote| &remote.unparks),
+            events: sum(|remote| &remote.counters.events),
+            spins_paid: sum(|remote| &remote.counters.spins_paid),
+            ios_live: super::io::owned_by(self.handle).count() as u64,
+        }
+    }
+}
+
+// Workers are made and driven elsewhere; what is left here is how a worker finds its own remote.
+impl Worker {
+    pub(super) fn remote(&self) -> &Remote {
+        self.shared().remote(self.index())
+    }
+}

@@ -1,0 +1,36 @@
+//! Ending a runtime: everybody who waits is told, every task is aborted, and what does not end in time is given up.
+
+use super::io::{Errno, owned_by};
+use super::runtimes::RuntimeRef;
+use super::shared::{NEVER, Phase, now};
+use crate::primitives::sync::Ordering::*;
+use crate::task::live_tasks;
+
+impl RuntimeRef {
+    /// Refuses new tasks, ends all others, and waits for that. Returns how many tasks were given up; the same number when
+    /// it is called again.
+    pub(crate) fn shutdown(&self, timeout: u64) -> Result<u64, Errno> {
+        self.may_block()?;
+        let shared = self.shared();
+        let deadline = if timeout == NEVER { NEVER } else { now().saturating_add(timeout) };
+        shared.close();
+        // A registration either sees the close, or is seen here.
+        for io in owned_by(shared.handle) {
+            io.io.shut_down(io.generation);
+        }
+        shared.set_phase(Phase::Stopping);
+        let done = || shared.tasks() == 0 || shared.phase() == Phase::Stopped;
+        let ended = if shared.is_current_thread() {
+            self.drive(deadline, &done)?;
+            done()
+        } else {
+            shared.wait_until(deadline, done)
+        };
+        if !ended {
+            let given_up = live_tasks(shared.identity()).filter(|task| task.abandon()).count();
+            shared.abandoned.fetch_add(given_up as u64, AcqRel);
+        }
+        shared.set_phase(Phase::Stopped);
+        Ok(shared.abandoned.load(Acquire))
+    }
+}

@@ -1,0 +1,317 @@
+//! Direct I/O: system calls on a registered descriptor, tried when it is ready, repeated until they do not say EAGAIN.
+
+use super::context::PollContext;
+use super::io::{Attempt, Errno, IoName, IoPoll, errno_of, traits};
+use super::shared::Shared;
+use crate::readiness::{Interest, Ready};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::task::{Poll, ready};
+
+/// What one system call did.
+type Attempted = Result<usize, Errno>;
+
+fn attempted(returned: isize) -> Attempted {
+    usize::try_from(returned).map_err(|_| errno_of(io::Error::last_os_error()))
+}
+
+/// Repeats a call that a signal interrupted.
+fn uninterrupted(mut call: impl FnMut() -> Attempted) -> Attempted {
+    loop {
+        match call() {
+            Err(libc::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+impl IoName {
+    /// Waits until the interest is satisfied, then tries; EAGAIN takes the readiness back and waits again. `whole` is how
+    /// many bytes a call can move at most: fewer, on a TCP stream, mean that the kernel's buffer is drained or full, and
+    /// the next event will say so when that changes. (Not while an urgent mark is about, at which a read stops early.)
+    fn transfer(
+        self,
+        cx: &PollContext,
+        interest: Interest,
+        whole: usize,
+        mut call: impl FnMut(RawFd) -> Attempted,
+    ) -> IoPoll<usize> {
+        loop {
+            let seen = match ready!(self.poll_ready(cx, interest)) {
+                Ok(seen) => seen,
+                Err(errno) => return Poll::Ready(Err(errno)),
+            };
+            let result = {
+                let _in_use = match self.enter() {
+                    Ok(in_use) => in_use,
+                    Err(errno) => return Poll::Ready(Err(errno)),
+                };
+                uninterrupted(|| call(self.fd()))
+            };
+            match result {
+                Err(libc::EAGAIN) => self.drained(seen),
+                Ok(moved) if moved > 0 && moved < whole && self.has(traits::TCP) => {
+                    if !self.has_urgent() {
+                        self.io.clear(self.generation, seen);
+                    }
+                    return Poll::Ready(Ok(moved));
+                }
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// True if out-of-band data was seen and not taken back.
+    fn has_urgent(self) -> bool {
+        matches!(self.try_ready(Interest::PRIORITY), Ok(Some(event)) if event.ready.intersects(Ready::PRIORITY))
+    }
+
+    /// Direct I/O needs a descriptor that does not block the worker.
+    fn check_direct(self) -> Result<(), Errno> {
+        match (self.io.guard.is_open(self.generation), self.has(traits::NONBLOCK)) {
+            (false, _) => Err(libc::EBADF),
+            (true, false) => Err(libc::EINVAL),
+            (true, true) => Ok(()),
+        }
+    }
+
+    /// # Safety
+    /// `buffer` has `len` writable bytes.
+    pub(crate) unsafe fn poll_read(self, cx: &PollContext, buffer: *mut u8, len: usize) -> IoPoll<usize> {
+        if let Err(errno) = self.check_direct() {
+            return Poll::Ready(Err(errno));
+        }
+        // SAFETY: the caller says so; the descriptor is kept open by our use.
+        self.transfer(cx, Interest::READABLE, len, |fd| attempted(unsafe { libc::read(fd, buffer.cast(), len) }))
+    }
+
+    /// # Safety
+    /// `buffer` has `len` readable bytes.
+    pub(crate) unsafe fn poll_write(self, cx: &PollContext, buffer: *const u8, len: usize) -> IoPoll<usize> {
+        if let Err(errno) = self.check_direct() {
+            return Poll::Ready(Err(errno));
+        }
+        let socket = self.has(traits::SOCKET);
+        self.transfer(cx, Interest::WRITABLE, len, |fd| {
+            if socket {
+                // SAFETY: the caller says so; the descriptor is kept open by our use.
+                return attempted(unsafe { libc::send(fd, buffer.cast(), len, libc::MSG_NOSIGNAL) });
+            }
+            let part = libc::iovec { iov_base: buffer.cast_mut().cast(), iov_len: len };
+            // SAFETY: as above.
+            unsafe { write_silently(fd, &part, 1) }
+        })
+    }
+
+    /// # Safety
+    /// `parts` has `count` entries, each of writable memory.
+    pub(crate) unsafe fn poll_readv(self, cx: &PollContext, parts: *const libc::iovec, count: i32) -> IoPoll<usize> {
+        if let Err(errno) = self.check_direct() {
+            return Poll::Ready(Err(errno));
+        }
+        // SAFETY: the caller says so.
+        let whole = unsafe { total(parts, count) };
+        // SAFETY: as above.
+        self.transfer(cx, Interest::READABLE, whole, |fd| attempted(unsafe { libc::readv(fd, parts, count) }))
+    }
+
+    /// # Safety
+    /// `parts` has `count` entries, each of readable memory.
+    pub(crate) unsafe fn poll_writev(self, cx: &PollContext, parts: *const libc::iovec, count: i32) -> IoPoll<usize> {
+        if let Err(errno) = self.check_direct() {
+            return Poll::Ready(Err(errno));
+        }
+        let socket = self.has(traits::SOCKET);
+        // SAFETY: the caller says so.
+        let whole = unsafe { total(parts, count) };
+        self.transfer(cx, Interest::WRITABLE, whole, |fd| {
+            if !socket {
+                // SAFETY: as above.
+                return unsafe { write_silently(fd, parts, count) };
+            }
+            // SAFETY: an all-zero message is empty; the parts are the caller's.
+            let mut message = unsafe { std::mem::zeroed::<libc::msghdr>() };
+            (message.msg_iov, message.msg_iovlen) = (parts.cast_mut(), count as usize);
+            // SAFETY: as above.
+            attempted(unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) })
+        })
+    }
+
+    /// # Safety
+    /// `message` is a valid message to receive into.
+    pub(crate) unsafe fn poll_recvmsg(self, cx: &PollContext, message: *mut libc::msghdr, flags: i32) -> IoPoll<usize> {
+        let interest = if flags & libc::MSG_OOB != 0 { Interest::PRIORITY } else { Interest::READABLE };
+        let flags = flags | libc::MSG_DONTWAIT;
+        // SAFETY: the caller says so.
+        self.transfer(cx, interest, 0, |fd| attempted(unsafe { libc::recvmsg(fd, message, flags) }))
+    }
+
+    /// # Safety
+    /// `message` is a valid message to send.
+    pub(crate) unsafe fn poll_sendmsg(
+        self,
+        cx: &PollContext,
+        message: *const libc::msghdr,
+        flags: i32,
+    ) -> IoPoll<usize> {
+        let flags = flags | libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+        // SAFETY: the caller says so.
+        self.transfer(cx, Interest::WRITABLE, 0, |fd| attempted(unsafe { libc::sendmsg(fd, message, flags) }))
+    }
+
+    /// Any call that does not block, by the caller's own function, which returns a negative errno on failure.
+    pub(crate) fn poll_try(
+        self,
+        cx: &PollContext,
+        interest: Interest,
+        mut attempt: impl FnMut(RawFd) -> i64,
+    ) -> IoPoll<i64> {
+        let mut value = 0;
+        let done = self.transfer(cx, interest, 0, |fd| {
+            value = Attempt::on(self, || attempt(fd));
+            if value < 0 { Err(i32::try_from(-value).unwrap_or(libc::EINVAL)) } else { Ok(0) }
+        });
+        done.map(|result| result.map(|_| value))
+    }
+
+    /// Accepts one connection and registers it with the same runtime, on the worker that polls.
+    pub(crate) fn poll_accept(self, cx: &PollContext, shared: &Shared) -> IoPoll<IoName> {
+        let accepted = self.transfer(cx, Interest::READABLE, 0, |fd| {
+            let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+            // SAFETY: accept4 may be asked for no address.
+            let result =
+                attempted(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) } as isize);
+            match result {
+                // The peer gave up while it was queued, or its network did: the next one counts.
+                Err(libc::ECONNABORTED | libc::EPROTO | libc::ENETDOWN | libc::ENOPROTOOPT | libc::EHOSTDOWN)
+                | Err(libc::ENONET | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EPERM) => Err(libc::EINTR),
+                result => result,
+            }
+        });
+        match ready!(accepted) {
+            Ok(fd) => Poll::Ready(self.adopt(fd as RawFd, shared)),
+            Err(errno) => {
+                if matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) {
+                    self.starve(shared);
+                }
+                Poll::Ready(Err(errno))
+            }
+        }
+    }
+
+    /// No descriptor could be had: the next try waits until one is free, or for a while.
+    fn starve(self, shared: &Shared) {
+        if let Ok(Some(seen)) = self.try_ready(Interest::READABLE) {
+            self.io.clear(self.generation, seen);
+        }
+        shared.fds.starve(self.raw());
+    }
+
+    /// Registers a connection that this listener gave. It is connected, so it is writable.
+    fn adopt(self, fd: RawFd, shared: &Shared) -> Result<IoName, Errno> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let family = self.io.traits.load(Relaxed) & (traits::SOCKET | traits::TCP);
+        let known = u32::from(both.bits()) | family | traits::NONBLOCK | traits::WATCHED;
+        shared.register_known(fd, known, 0, Ready::WRITABLE).inspect_err(|_| {
+            // SAFETY: the connection is ours, and nobody else has heard of it.
+            unsafe { libc::close(fd) };
+        })
+    }
+
+    /// Connects. May be called again with the same address until it is ready.
+    ///
+    /// # Safety
+    /// `address` has `len` readable bytes.
+    pub(crate) unsafe fn poll_connect(
+        self,
+        cx: &PollContext,
+        address: *const libc::sockaddr,
+        len: libc::socklen_t,
+    ) -> IoPoll<()> {
+        if let Err(errno) = self.check_direct() {
+            return Poll::Ready(Err(errno));
+        }
+        loop {
+            // What is seen before the call cannot be the answer to it.
+            let before = self.try_ready(Interest::WRITABLE);
+            let result = match self.enter() {
+                // SAFETY: the caller says so; the descriptor is kept open by our use.
+                Ok(_in_use) => attempted(unsafe { libc::connect(self.fd(), address, len) } as isize),
+                Err(errno) => Err(errno),
+            };
+            match result {
+                Ok(_) | Err(libc::EISCONN) => return Poll::Ready(Ok(())),
+                Err(libc::EINPROGRESS | libc::EALREADY | libc::EINTR) => {}
+                Err(errno) => return Poll::Ready(Err(errno)),
+            }
+            match before {
+                Ok(Some(seen)) => self.drained(seen),
+                Ok(None) => {}
+                Err(errno) => return Poll::Ready(Err(errno)),
+            }
+            match ready!(self.poll_ready(cx, Interest::WRITABLE)) {
+                Ok(_) => {}
+                Err(errno) => return Poll::Ready(Err(errno)),
+            }
+        }
+    }
+}
+
+/// The bytes of all parts.
+///
+/// # Safety
+/// `parts` has `count` entries.
+unsafe fn total(parts: *const libc::iovec, count: i32) -> usize {
+    (0..usize::try_from(count).unwrap_or(0))
+        // SAFETY: the caller says so.
+        .map(|at| unsafe { (*parts.add(at)).iov_len })
+        .fold(0, usize::saturating_add)
+}
+
+/// The flag of pwritev2 that keeps it from raising SIGPIPE (Linux 6.18).
+const RWF_NOSIGNAL: i32 = 0x100;
+
+/// Writes to what is no socket, without SIGPIPE.
+///
+/// # Safety
+/// `parts` has `count` entries, each of readable memory.
+unsafe fn write_silently(fd: RawFd, parts: *const libc::iovec, count: i32) -> Attempted {
+    static KERNEL_IS_OLD: AtomicBool = AtomicBool::new(false);
+    if !KERNEL_IS_OLD.load(Relaxed) {
+        // SAFETY: the caller says so. An offset of -1 writes at the descriptor's own position.
+        match attempted(
+            unsafe { libc::syscall(libc::SYS_pwritev2, fd, parts, count, -1i64, -1i64, RWF_NOSIGNAL) } as isize
+        ) {
+            Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) => KERNEL_IS_OLD.store(true, Relaxed),
+            result => return result,
+        }
+    }
+    // SAFETY: as above.
+    unsafe { write_masked(fd, parts, count) }
+}
+
+/// Writes with SIGPIPE blocked on this thread, and takes back the one that the write raised.
+///
+/// # Safety
+/// As for `write_silently`.
+unsafe fn write_masked(fd: RawFd, parts: *const libc::iovec, count: i32) -> Attempted {
+    // SAFETY: the sets are plain data, initialised by sigemptyset; the thread's own mask is put back in the end.
+    unsafe {
+        let (mut pipe, mut mask, mut pending) = std::mem::zeroed::<(libc::sigset_t, libc::sigset_t, libc::sigset_t)>();
+        libc::sigemptyset(&mut pipe);
+        libc::sigaddset(&mut pipe, libc::SIGPIPE);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &pipe, &mut mask);
+        // One that was pending before is the program's, and stays.
+        libc::sigpending(&mut pending);
+        let result = attempted(libc::writev(fd, parts, count));
+        if result == Err(libc::EPIPE) && libc::sigismember(&pending, libc::SIGPIPE) == 0 {
+            let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            while libc::sigtimedwait(&pipe, std::ptr::null_mut(), &at_once) < 0
+                && errno_of(io::Error::last_os_error()) == libc::EINTR
+            {}
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut());
+        result
+    }
+}

@@ -1,0 +1,322 @@
+//! A worker: finds the next task, runs it, looks at its driver now and then, and parks when nothing is left.
+
+use super::config::Hooks;
+use super::context::{Current, PollContext};
+use super::local::List;
+use super::park::Spin;
+use super::queue::Full;
+use super::shared::{Counters, Phase, Shared};
+use crate::driver::Driver;
+use crate::primitives::sync::{Arc, Ordering::*};
+use crate::task::{Notified, Ran, live_tasks};
+use std::cell::{Cell, RefCell};
+use std::ptr::{self, NonNull};
+use std::time::Duration;
+
+/// A worker belongs to one thread at a time. Its fields are cells because tasks that run on it schedule others.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    index: u32,
+    context: &'static PollContext,
+    /// Tasks that may run here only. In the current-thread flavour: all.
+    pinned: List,
+    pub(super) driver: RefCell<Driver>,
+    pub(super) spin: Spin,
+    /// Polls so far, wrapping.
+    tick: Cell<u32>,
+    /// Polls in a row that came from the LIFO slot.
+    lifo_polls: Cell<u32>,
+    /// A task runs: what it wakes may go to the LIFO slot.
+    running: Cell<bool>,
+    /// Counted as searching in the idle word.
+    pub(super) searching: Cell<bool>,
+    /// It has seen that the runtime is stopping, and has aborted all tasks.
+    stopping: Cell<bool>,
+    /// The state of a small random generator, to choose whom to steal from.
+    seed: Cell<u64>,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, index: u32, driver: Driver, context: &'static PollContext) -> Self {
+        let spin = Spin::new(&shared.config, shared.remotes.len());
+        Self {
+            shared,
+            index,
+            context,
+            pinned: List::new(),
+            driver: RefCell::new(driver),
+            spin,
+            tick: Cell::new(0),
+            lifo_polls: Cell::new(0),
+            running: Cell::new(false),
+            searching: Cell::new(false),
+            stopping: Cell::new(false),
+            seed: Cell::new(0x9e37_79b9_7f4a_7c15 ^ u64::from(index + 1)),
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(super) fn context(&self) -> &'static PollContext {
+        self.context
+    }
+
+    pub(super) fn hooks(&self) -> &Hooks {
+        &self.shared.config.hooks
+    }
+
+    // Scheduling from this thread.
+
+    pub(super) fn push_pinned(&self, task: Notified) {
+        self.pinned.push(task);
+    }
+
+    /// A stealable task was woken on this thread. By a task that runs: it is polled next. By the driver: in its turn.
+    pub(super) fn push_woken(&self, task: Notified) {
+        if !self.running.get() || self.shared.config.lifo_limit == 0 {
+            return self.push_back(task);
+        }
+        let before = self.remote().lifo.swap(task.into_raw().as_ptr(), AcqRel);
+        if let Some(before) = NonNull::new(before) {
+            // SAFETY: the slot held a reference that `into_raw` made, and the swap made it ours.
+            self.push_back(unsafe { Notified::from_raw(before) });
+        } else {
+            self.offer();
+        }
+    }
+
+    /// Queues a task behind the others.
+    fn push_back(&self, task: Notified) {
+        if task.header().is_pinned() {
+            return self.pinned.push(task);
+        }
+        match self.remote().queue.push(task) {
+            Ok(()) => {}
+            Err(Full::Stolen(task)) => self.shared.injector.push(task),
+            Err(Full::Overflow(task, half)) => {
+                self.shared.injector.push_all(half.into_iter().chain(std::iter::once(task)));
+            }
+        }
+        self.offer();
+    }
+
+    /// Wakes a sleeper to share the work. The look is a hint: nothing is lost without it, since this worker has the work.
+    fn offer(&self) {
+        if self.shared.idle.could_help() {
+            self.shared.wake_one();
+        }
+    }
+
+    // Finding and running.
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.pinned.is_empty() || self.remote().queue.len() > 0 || !self.remote().lifo.load(Relaxed).is_null()
+    }
+
+    /// Moves what others sent to this worker into its list.
+    pub(super) fn take_inbox(&self) -> bool {
+        let mut any = false;
+        for task in self.remote().inbox.take() {
+            // SAFETY: the inbox gives back what `into_raw` gave to it.
+            self.pinned.push(unsafe { Notified::from_raw(task) });
+            any = true;
+        }
+        any
+    }
+
+    fn take_lifo(&self) -> Option<Notified> {
+        let slot = &self.remote().lifo;
+        if slot.load(Relaxed).is_null() {
+            return None;
+        }
+        // SAFETY: as in `push_woken`.
+        NonNull::new(slot.swap(ptr::null_mut(), AcqRel)).map(|task| unsafe { Notified::from_raw(task) })
+    }
+
+    /// The next task of this worker's own. Pinned and stealable tasks take turns.
+    fn next(&self) -> Option<Notified> {
+        if self.shared.is_current_thread() {
+            return self.pinned.pop();
+        }
+        if self.lifo_polls.get() < self.shared.config.lifo_limit {
+            if let Some(task) = self.take_lifo() {
+                self.lifo_polls.set(self.lifo_polls.get() + 1);
+                return Some(task);
+            }
+        } else if let Some(task) = self.take_lifo() {
+            // It had its share: behind the others with it.
+            self.push_back(task);
+        }
+        self.lifo_polls.set(0);
+        match self.tick.get() % 2 {
+            0 => self.pinned.pop().or_else(|| self.remote().queue.pop()),
+            _ => self.remote().queue.pop().or_else(|| self.pinned.pop()),
+        }
+    }
+
+    /// Runs tasks until none is left, `done` says so, or it is time to look around. Returns how many were polled.
+    pub(super) fn run_batch(&self, done: &dyn Fn() -> bool) -> u64 {
+        let mut polls = 0;
+        while polls < u64::from(self.shared.config.event_interval) {
+            let Some(task) = self.next() else { break };
+            self.run(task);
+            polls += 1;
+            if done() {
+                break;
+            }
+        }
+        Counters::add(&self.remote().counters.polls, polls);
+        polls
+    }
+
+    fn run(&self, task: Notified) {
+        if self.searching.get() {
+            self.found_work();
+        }
+        if self.stopping.get() {
+            task.cancel();
+        }
+        self.tick.set(self.tick.get().wrapping_add(1));
+        self.context.refill(self.shared.config.poll_budget);
+        self.running.set(true);
+        let ran = task.run();
+        self.running.set(false);
+        if let Ran::Again(task) = ran {
+            self.push_back(task);
+        }
+    }
+
+    /// A searcher has something to do: it stops searching, and sees to it that somebody looks for the rest.
+    fn found_work(&self) {
+        self.searching.set(false);
+        if self.shared.idle.rest() {
+            self.shared.wake_one();
+        }
+    }
+
+    // Looking around.
+
+    /// Everything that may have come from elsewhere, without sleeping.
+    pub(super) fn look(&self) -> bool {
+        let inbox = self.take_inbox();
+        let events = self.turn(Some(Duration::ZERO));
+        let injected = self.pull_injected();
+        inbox || events || injected
+    }
+
+    /// Waits in the driver. True if there were events.
+    pub(super) fn turn(&self, timeout: Option<Duration>) -> bool {
+        // A failure here (the set's descriptor was closed behind us) must not become a spin at full speed or an abort: it
+        // is treated as no event, and the tasks that have other sources of wakes go on.
+        let events = self.driver.borrow_mut().turn(timeout).unwrap_or(0) as u64;
+        Counters::add(&self.remote().counters.events, events);
+        events > 0
+    }
+
+    /// Takes a fair share of the injected tasks.
+    pub(super) fn pull_injected(&self) -> bool {
+        let injector = &self.shared.injector;
+        if injector.is_empty() {
+            return false;
+        }
+        let share = injector.len() / self.shared.remotes.len() as u32 + 1;
+        let pulled = List::new();
+        injector.pop_into(share.min(128), &pulled);
+        let any = !pulled.is_empty();
+        while let Some(task) = pulled.pop() {
+            self.push_back(task);
+        }
+        any
+    }
+
+    /// Takes tasks from another worker. True if there were any.
+    pub(super) fn steal(&self) -> bool {
+        let workers = self.shared.remotes.len();
+        let start = self.random() as usize % workers;
+        let others = (0..workers).map(|n| (start + n) % workers).filter(|&other| other != self.index as usize);
+        for other in others.clone() {
+            if let Some((task, count)) = self.shared.remotes[other].queue.steal_into(&self.remote().queue) {
+                Counters::add(&self.remote().counters.steals, count.into());
+                self.push_back(task);
+                return true;
+            }
+        }
+        for other in others {
+            let slot = &self.shared.remotes[other].lifo;
+            if !slot.load(Relaxed).is_null()
+                && let Some(task) = NonNull::new(slot.swap(ptr::null_mut(), AcqRel))
+            {
+                Counters::add(&self.remote().counters.steals, 1);
+                // SAFETY: as in `push_woken`.
+                self.push_back(unsafe { Notified::from_raw(task) });
+                return true;
+            }
+        }
+        false
+    }
+
+    fn random(&self) -> u64 {
+        let mut seed = self.seed.get();
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        self.seed.set(seed);
+        seed
+    }
+
+    // A thread's life.
+
+    /// The main loop of a multi-thread worker.
+    pub(super) fn main(&self) {
+        Current::scope(self, || {
+            self.hooks().call(self.hooks().thread_start);
+            while self.goes_on() {
+                self.run_batch(&|| false);
+                if self.has_work() {
+                    self.look();
+                } else if !self.take_inbox() && !self.pull_injected() {
+                    self.park(None);
+                }
+            }
+            self.retire();
+            self.hooks().call(self.hooks().thread_stop);
+        });
+    }
+
+    /// False when the runtime has ended. On the first look at a stopping runtime every task is aborted.
+    ///
+    /// Each worker does that on its own. A task that this worker polled before is seen by its scan; one that it polls
+    /// later is cancelled by `run`. So no task is missed, whoever made it when.
+    pub(super) fn goes_on(&self) -> bool {
+        match self.shared.phase() {
+            Phase::Running => true,
+            Phase::Stopped => false,
+            Phase::Stopping => {
+                if !self.stopping.replace(true) {
+                    live_tasks(self.shared.identity()).for_each(|task| {
+                        let _ = task.abort();
+                    });
+                }
+                self.shared.tasks() > 0
+            }
+        }
+    }
+
+    /// Ends the worker: what is still queued was given up, and is let go.
+    pub(super) fn retire(&self) {
+        if self.searching.replace(false) {
+            let _ = self.shared.idle.rest();
+        }
+        for task in self.remote().inbox.close() {
+            // Counted as abandoned by the shutdown; its memory stays.
+            let _ = task;
+        }
+        self.context.free();
+    }
+}

@@ -1,0 +1,287 @@
+//! The cell: one entry of the slab, 128 bytes, the same type for every task.
+
+use super::join::{JoinError, Joiners};
+use super::raw::{Notified, Schedule, Vtable};
+use super::state::{End, State};
+use crate::primitives::handle::{Handle, Kind};
+use crate::primitives::inbox::Node;
+use crate::primitives::slab::{Entry, Slab};
+use crate::primitives::sync::{Arc, AtomicPtr, AtomicU32, Mutex, Ordering::*, UnsafeCell, process_static};
+use std::ffi::CString;
+use std::future::Future;
+use std::mem::{MaybeUninit, align_of, size_of};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+process_static! {
+    /// All tasks of the process.
+    pub(super) static CELLS: Slab<Header> = Slab::new();
+}
+
+/// Room for a future or an output. What does not fit is boxed.
+const STAGE_WORDS: usize = 4;
+struct Stage {
+    _words: [MaybeUninit<u64>; STAGE_WORDS],
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self { _words: [MaybeUninit::uninit(); STAGE_WORDS] }
+    }
+}
+
+/// See the module of tasks for who may touch which field.
+#[derive(Default)]
+#[repr(C, align(128))]
+pub(crate) struct Header {
+    pub(super) state: State,
+    link: AtomicPtr<Header>,
+    vtable: UnsafeCell<Option<&'static Vtable>>,
+    scheduler: AtomicPtr<()>,
+    /// What the program calls the task; null for most.
+    label: AtomicPtr<CString>,
+    /// Where a pinned task runs.
+    home: AtomicU32,
+    /// The cell's own index, once it was handed out.
+    index: AtomicU32,
+    next_free: AtomicU32,
+    pub(super) joiners: Mutex<Joiners>,
+    stage: UnsafeCell<Stage>,
+}
+
+// SAFETY: each cell is shared by the protocol that the module of tasks states; the stage moves between threads, and every
+// future and output in it is Send.
+unsafe impl Sync for Header {}
+// SAFETY: as above.
+unsafe impl Send for Header {}
+
+// SAFETY: all zeros are a free state word, null pointers, no vtable, an unlocked mutex without joiners, and no stage.
+unsafe impl Entry for Header {
+    fn next_free(&self) -> &AtomicU32 {
+        &self.next_free
+    }
+}
+
+// SAFETY: the link is the queue's that holds the task, and a task is in one queue at most (NOTIFIED). Cells are aligned to 128.
+unsafe impl Node for Header {
+    fn link(&self) -> &AtomicPtr<Self> {
+        &self.link
+    }
+}
+
+impl Header {
+    pub(super) fn vtable(&self) -> &'static Vtable {
+        // SAFETY: written before the first reference was given away, and constant while there is one; the caller has one.
+        self.vtable.with(|vtable| unsafe { *vtable }).expect("a live cell has a table")
+    }
+
+    /// What identifies the scheduler that the task belongs to.
+    pub(crate) fn scheduler(&self) -> *const () {
+        self.scheduler.load(Relaxed)
+    }
+
+    /// The worker that a pinned task belongs to.
+    pub(crate) fn home(&self) -> u32 {
+        self.home.load(Relaxed)
+    }
+
+    /// True if the task must run on `home`.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.state.is_pinned()
+    }
+
+    /// Labels a task that cannot run yet.
+    pub(crate) fn set_label(&self, label: CString) {
+        self.label.store(Box::into_raw(Box::new(label)), Release);
+    }
+
+    /// The label of a task to which the caller holds a reference.
+    pub(crate) fn label(&self) -> Option<CString> {
+        // SAFETY: the label lives as long as the cell's life, which the caller's reference prolongs.
+        unsafe { self.label.load(Acquire).as_ref() }.cloned()
+    }
+
+    /// The handle of a live task.
+    pub(crate) fn name(&self) -> u64 {
+        Handle { generation: self.state.generation(), index: self.index.load(Relaxed) }.pack(Kind::Task)
+    }
+
+    /// The runner's, or the output owner's, view of the stage.
+    fn stage<T>(&self) -> *mut T {
+        self.stage.with_mut(|stage| stage.cast())
+    }
+
+    /// Moves a value into the stage.
+    ///
+    /// # Safety
+    /// The caller owns the stage by the protocol, and it is empty.
+    unsafe fn put<T>(&self, value: T) {
+        // SAFETY: the stage is the caller's; it is large enough and aligned where `fits` says so, and holds a box elsewhere.
+        unsafe {
+            if fits::<T>() {
+                self.stage::<T>().write(value);
+            } else {
+                self.stage::<Box<T>>().write(Box::new(value));
+            }
+        }
+    }
+
+    /// The value in the stage.
+    ///
+    /// # Safety
+    /// The caller owns the stage, and it holds a `T`.
+    unsafe fn peek<T>(&self) -> *mut T {
+        // SAFETY: the reverse of `put`.
+        unsafe { if fits::<T>() { self.stage::<T>() } else { &raw mut **self.stage::<Box<T>>() } }
+    }
+
+    /// Moves the value out of the stage, which is empty afterwards.
+    ///
+    /// # Safety
+    /// The caller owns the stage, and it holds a `T`.
+    unsafe fn take<T>(&self) -> T {
+        // SAFETY: the reverse of `put`; the stage counts as empty afterwards.
+        unsafe { if fits::<T>() { self.stage::<T>().read() } else { *self.stage::<Box<T>>().read() } }
+    }
+
+    /// Drops the value in the stage where it lies. A panic of its destructor is returned.
+    ///
+    /// # Safety
+    /// The caller owns the stage, and it holds a `T`.
+    unsafe fn clear<T>(&self) -> std::thread::Result<()> {
+        // SAFETY: as in `take`; a pinned future is not moved before its destructor ran.
+        catch_unwind(AssertUnwindSafe(|| unsafe {
+            if fits::<T>() {
+                self.stage::<T>().drop_in_place();
+            } else {
+                self.stage::<Box<T>>().drop_in_place();
+            }
+        }))
+    }
+}
+
+fn fits<T>() -> bool {
+    size_of::<T>() <= size_of::<Stage>() && align_of::<T>() <= align_of::<u64>()
+}
+
+/// What the stage holds when the task is over.
+pub(super) type Output<T> = Result<T, JoinError>;
+
+/// Makes a task and its first notification, which the caller must hand to a queue. `None` when memory is out; the future
+/// is then given back.
+pub(crate) fn spawn<F, S>(future: F, scheduler: &Arc<S>, home: Option<u32>, joinable: bool) -> Result<Notified, F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    S: Schedule,
+{
+    let Some((index, cell)) = CELLS.alloc() else {
+        return Err(future);
+    };
+    let generation = cell.state.generation() + 1;
+    cell.vtable.with_mut(|vtable| {
+        // SAFETY: a cell that was just allocated is the caller's alone until `open`.
+        unsafe { *vtable = Some(Vtable::of::<F, S>()) }
+    });
+    cell.scheduler.store(Arc::into_raw(scheduler.clone()).cast_mut().cast(), Relaxed);
+    cell.home.store(home.unwrap_or(0), Relaxed);
+    cell.index.store(index, Relaxed);
+    // SAFETY: as above, and the stage of a free cell is empty.
+    unsafe { cell.put(future) };
+    cell.state.open(generation, home.is_some(), joinable);
+    // SAFETY: `open` made the queue's reference.
+    Ok(unsafe { Notified::new(cell) })
+}
+
+/// Ends a cell's life. The caller dropped the last reference.
+pub(super) fn dealloc(cell: &'static Header) {
+    let index = cell.index.load(Relaxed);
+    let label = cell.label.swap(std::ptr::null_mut(), AcqRel);
+    if !label.is_null() {
+        // SAFETY: `set_label` made it, and the last reference is gone.
+        drop(unsafe { Box::from_raw(label) });
+    }
+    // SAFETY: the cell's count on its scheduler is given up with its last reference.
+    unsafe { (cell.vtable().release)(cell.scheduler()) };
+    if cell.state.recycle() {
+        CELLS.free(index);
+    }
+}
+
+/// How a poll ended.
+#[must_use]
+pub(super) enum Polled {
+    Pending,
+    /// The output is in the stage.
+    Done,
+    /// A shutdown gave the task up during the poll: nothing was dropped.
+    Abandoned,
+}
+
+/// The vtable's `poll`.
+///
+/// # Safety
+/// The caller set RUNNING, and the stage holds an `F`.
+pub(super) unsafe fn poll<F: Future>(cell: &Header, context: &mut Context<'_>) -> Polled {
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: RUNNING makes the stage the caller's; the future is not moved until it is dropped in place.
+        let future = unsafe { Pin::new_unchecked(&mut *cell.peek::<F>()) };
+        future.poll(context)
+    }));
+    let output = match polled {
+        Ok(Poll::Pending) => return Polled::Pending,
+        Ok(Poll::Ready(output)) => Ok(output),
+        Err(panic) => Err(JoinError::Panicked(panic)),
+    };
+    // SAFETY: as above.
+    unsafe { end::<F>(cell, output) }
+}
+
+/// The vtable's `cancel`.
+///
+/// # Safety
+/// The caller set RUNNING, and the stage holds an `F`.
+pub(super) unsafe fn cancel<F: Future>(cell: &Header) -> Polled {
+    // SAFETY: the same.
+    unsafe { end::<F>(cell, Err(JoinError::Cancelled)) }
+}
+
+/// Drops the future and stores the output, unless the task was given up.
+///
+/// # Safety
+/// As for `poll`.
+unsafe fn end<F: Future>(cell: &Header, output: Output<F::Output>) -> Polled {
+    if cell.state.end() == End::Abandoned {
+        std::mem::forget(output);
+        return Polled::Abandoned;
+    }
+    // SAFETY: the stage is still the caller's, and holds the future.
+    let dropped = unsafe { cell.clear::<F>() };
+    let output = match dropped {
+        Ok(()) => output,
+        Err(panic) => Err(JoinError::Panicked(panic)),
+    };
+    // SAFETY: the stage is empty now.
+    unsafe { cell.put::<Output<F::Output>>(output) };
+    Polled::Done
+}
+
+/// The vtable's `take_output`: moves the output to `into`, a `MaybeUninit<Output<F::Output>>`.
+///
+/// # Safety
+/// The caller owns the output, which is in the stage.
+pub(super) unsafe fn take_output<F: Future>(cell: &Header, into: *mut ()) {
+    // SAFETY: the caller says so.
+    unsafe { into.cast::<Output<F::Output>>().write(cell.take()) };
+}
+
+/// The vtable's `drop_output`.
+///
+/// # Safety
+/// As for `take_output`.
+pub(super) unsafe fn drop_output<F: Future>(cell: &Header) {
+    // A destructor's panic has nobody left to go to.
+    // SAFETY: the caller says so.
+    let _ = unsafe { cell.clear::<Output<F::Output>>() };
+}

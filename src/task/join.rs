@@ -1,0 +1,205 @@
+//! Waiting for a task's end.
+
+use super::cell::{Header, Output};
+use super::name::TaskName;
+use super::state::{Detach, Join};
+use super::waker::release;
+use crate::primitives::wake_list::WakeList;
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// Why a task has no result of its own.
+pub enum JoinError {
+    /// It was aborted, or its runtime was shut down.
+    Cancelled,
+    /// It panicked.
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cancelled => "Cancelled",
+            Self::Panicked(_) => "Panicked",
+        })
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cancelled => "the task was cancelled",
+            Self::Panicked(_) => "the task panicked",
+        })
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// Who waits for the end of a task. Told apart by key: a task's address, or a context's.
+#[derive(Default)]
+pub(super) struct Joiners {
+    first: Option<(usize, Waker)>,
+    more: Option<Box<Vec<(usize, Waker)>>>,
+}
+
+impl Joiners {
+    /// Adds the waiter, or replaces its waker. Returns the waker that went, to be dropped after the lock.
+    fn put(&mut self, key: usize, waker: Waker) -> Option<Waker> {
+        let slots = self.first.iter_mut().chain(self.more.iter_mut().flat_map(|more| more.iter_mut()));
+        for (owner, old) in slots {
+            if *owner == key {
+                return Some(std::mem::replace(old, waker));
+            }
+        }
+        match &mut self.first {
+            None => self.first = Some((key, waker)),
+            Some(_) => self.more.get_or_insert_default().push((key, waker)),
+        }
+        None
+    }
+
+    fn take(&mut self, key: usize) -> Option<Waker> {
+        if self.first.as_ref().is_some_and(|(owner, _)| *owner == key) {
+            return self.first.take().map(|(_, waker)| waker);
+        }
+        let more = self.more.as_mut()?;
+        let at = more.iter().position(|(owner, _)| *owner == key)?;
+        Some(more.swap_remove(at).1)
+    }
+
+    fn pop(&mut self) -> Option<Waker> {
+        match self.first.take() {
+            Some((_, waker)) => Some(waker),
+            None => self.more.as_mut()?.pop().map(|(_, waker)| waker),
+        }
+    }
+}
+
+/// Wakes everybody who waits for the task.
+pub(super) fn wake_joiners(cell: &Header) {
+    let mut woken = WakeList::new();
+    loop {
+        let mut joiners = cell.joiners.lock();
+        while woken.can_push() {
+            match joiners.pop() {
+                Some(waker) => woken.push(waker),
+                None => {
+                    joiners.more = None;
+                    drop(joiners);
+                    return woken.wake_all();
+                }
+            }
+        }
+        drop(joiners);
+        woken.wake_all();
+    }
+}
+
+/// Looks whether the task ended, else leaves the waker with it. On `Taken` the output is in the stage and the caller's.
+///
+/// The caller holds a reference.
+pub(super) fn poll_join(cell: &Header, generation: u32, key: usize, waker: &Waker) -> Join {
+    loop {
+        let seen = cell.state.take_join(generation);
+        if seen != Join::Running {
+            return seen;
+        }
+        let waker = waker.clone();
+        let mut joiners = cell.joiners.lock();
+        let old = joiners.put(key, waker);
+        let waits = cell.state.set_join_waker(generation);
+        let mine = if waits { None } else { joiners.take(key) };
+        drop(joiners);
+        drop((old, mine));
+        if waits {
+            return Join::Running;
+        }
+    }
+}
+
+/// Takes a waiter out again.
+pub(super) fn forget_joiner(cell: &Header, key: usize) {
+    let waker = cell.joiners.lock().take(key);
+    drop(waker);
+}
+
+/// Gives up the join. False: there was none.
+pub(super) fn detach(cell: &'static Header, generation: u32) -> bool {
+    match cell.state.detach(generation) {
+        Detach::Stale => false,
+        Detach::Detached { wake, drop_output } => {
+            if drop_output {
+                // SAFETY: clearing JOIN_INTEREST of a complete task made the output ours.
+                unsafe { (cell.vtable().drop_output)(cell) };
+            }
+            if wake {
+                wake_joiners(cell);
+            }
+            release(cell);
+            true
+        }
+    }
+}
+
+/// The right to a task's result. Dropping it detaches the task, which goes on.
+#[derive(Debug)]
+pub struct JoinHandle<T> {
+    name: TaskName,
+    output: PhantomData<fn() -> T>,
+}
+
+impl<T> JoinHandle<T> {
+    /// For the one who asked for a joinable task.
+    pub(crate) fn new(name: TaskName) -> Self {
+        Self { name, output: PhantomData }
+    }
+
+    /// Asks the task to end. If it returns a result at the same time, the result wins.
+    pub fn abort(&self) {
+        let _ = self.name.abort();
+    }
+
+    /// Wakes the task.
+    pub fn wake(&self) {
+        let _ = self.name.wake();
+    }
+}
+
+impl<T: 'static> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = context.waker();
+        match self.name.poll_join::<T>(waker.data().addr(), waker) {
+            Some(poll) => poll,
+            None => Poll::Ready(Err(JoinError::Cancelled)),
+        }
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        self.name.detach();
+    }
+}
+
+/// Moves the output out of a cell whose join was just taken, and gives the join's reference up.
+///
+/// # Safety
+/// `take_join` said `Taken` to the caller, and the output is a `T`.
+pub(super) unsafe fn claim<T>(cell: &'static Header) -> Output<T> {
+    let mut output = MaybeUninit::<Output<T>>::uninit();
+    // SAFETY: the output is the caller's, and `take_output` writes all of it.
+    let output = unsafe {
+        (cell.vtable().take_output)(cell, output.as_mut_ptr().cast());
+        output.assume_init()
+    };
+    release(cell);
+    output
+}

@@ -1,0 +1,155 @@
+//! A task by its handle: what C callers, and joins, hold. A name keeps nothing alive and never dangles.
+
+use super::cell::{CELLS, Header};
+use super::join::{self, JoinError, claim};
+use super::raw::submit;
+use super::state::{Join, Named};
+use super::waker::release;
+use crate::primitives::handle::{Handle, Kind};
+use std::any::TypeId;
+use std::ffi::CString;
+use std::task::{Poll, Waker};
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskName {
+    cell: &'static Header,
+    generation: u32,
+}
+
+impl PartialEq for Header {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Header {}
+
+impl std::fmt::Debug for Header {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+/// The name is stale.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stale;
+
+impl TaskName {
+    /// The task that a handle names, alive or not.
+    pub(crate) fn parse(raw: u64) -> Option<Self> {
+        let handle = Handle::parse(raw, Kind::Task)?;
+        Some(Self { cell: CELLS.get(handle.index)?, generation: handle.generation })
+    }
+
+    /// The name of a task to which the caller holds a reference.
+    pub(crate) fn of(cell: &'static Header) -> Self {
+        Self { cell, generation: cell.state.generation() }
+    }
+
+    pub(crate) fn raw(self) -> u64 {
+        self.cell.name()
+    }
+
+    /// Wakes the task. Any thread.
+    pub(crate) fn wake(self) -> Result<(), Stale> {
+        self.act(self.cell.state.wake_named(self.generation))
+    }
+
+    /// Asks the task to end. Any thread.
+    pub(crate) fn abort(self) -> Result<(), Stale> {
+        self.act(self.cell.state.abort_named(self.generation))
+    }
+
+    fn act(self, edge: Named) -> Result<(), Stale> {
+        match edge {
+            Named::Stale => Err(Stale),
+            Named::Nothing => Ok(()),
+            Named::Submit => {
+                // SAFETY: the edge made a reference for the queue, and a second one that keeps the scheduler until here.
+                unsafe { submit(self.cell) };
+                release(self.cell);
+                Ok(())
+            }
+        }
+    }
+
+    /// Labels a task that cannot run yet.
+    pub(crate) fn set_label(self, label: CString) {
+        self.cell.set_label(label);
+    }
+
+    pub(crate) fn label(self) -> Result<Option<CString>, Stale> {
+        self.with(|cell| cell.label())
+    }
+
+    /// True when the task has ended, or the name is stale.
+    pub(crate) fn is_over(self) -> bool {
+        self.with(|cell| cell.state.is_over()).unwrap_or(true)
+    }
+
+    /// Runs `f` with the task held alive.
+    pub(crate) fn with<R>(self, f: impl FnOnce(&'static Header) -> R) -> Result<R, Stale> {
+        if !self.cell.state.try_ref_named(self.generation) {
+            return Err(Stale);
+        }
+        let result = f(self.cell);
+        release(self.cell);
+        Ok(result)
+    }
+
+    /// `None`: the name is stale, the join was given up, or the task's output is no `T`. The waiter is told apart by `key`.
+    pub(crate) fn poll_join<T: 'static>(self, key: usize, waker: &Waker) -> Option<Poll<Result<T, JoinError>>> {
+        let joined = self.with(|cell| {
+            if (cell.vtable().output)() != TypeId::of::<T>() {
+                return None;
+            }
+            match join::poll_join(cell, self.generation, key, waker) {
+                Join::Stale => None,
+                Join::Running => Some(Poll::Pending),
+                // SAFETY: the join is ours now, and the type was compared.
+                Join::Taken => Some(Poll::Ready(unsafe { claim(cell) })),
+                Join::Abandoned => {
+                    release(cell);
+                    Some(Poll::Ready(Err(JoinError::Cancelled)))
+                }
+            }
+        });
+        joined.ok().flatten()
+    }
+
+    /// Takes a waiter out that gave up.
+    pub(crate) fn forget_joiner(self, key: usize) {
+        let _ = self.with(|cell| join::forget_joiner(cell, key));
+    }
+
+    /// Gives up the join. False: the name is stale, or it was given up before.
+    pub(crate) fn detach(self) -> bool {
+        self.with(|cell| join::detach(cell, self.generation)).unwrap_or(false)
+    }
+
+    /// A shutdown gives the task up; its joiners are told.
+    pub(crate) fn abandon(self) -> bool {
+        self.with(|cell| {
+            let first = cell.state.abandon();
+            if first {
+                join::wake_joiners(cell);
+            }
+            first
+        })
+        .unwrap_or(false)
+    }
+}
+
+/// Every task that exists and belongs to the scheduler at this address.
+pub(crate) fn live_tasks(scheduler: *const ()) -> impl Iterator<Item = TaskName> {
+    CELLS.iter().filter_map(move |(_, cell)| {
+        if !cell.state.try_ref() {
+            return None;
+        }
+        // The reference makes the fields constant while they are read.
+        let found = (cell.scheduler() == scheduler).then(|| TaskName::of(cell));
+        release(cell);
+        found
+    })
+}

@@ -1,0 +1,171 @@
+//! The type-erased side of a task, and what runs it.
+
+use super::cell::{self, Header, Polled, dealloc};
+use super::state::{Finish, Park, Start};
+use super::waker::waker_ref;
+use crate::primitives::sync::Arc;
+use std::any::TypeId;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+use std::task::Context;
+
+/// What a task asks of the scheduler that it belongs to.
+pub(crate) trait Schedule: Send + Sync + Sized + 'static {
+    /// Puts a woken task into a queue. Any thread.
+    fn schedule(&self, task: Notified);
+
+    /// True on a thread that runs this scheduler's tasks, where the scheduler cannot go away during the call.
+    fn is_local(&self) -> bool;
+
+    /// A task ended; its state was dropped, its joiners are not woken yet.
+    fn ended(&self, task: &Header);
+}
+
+/// What differs from task to task.
+pub(super) struct Vtable {
+    pub(super) poll: unsafe fn(&Header, &mut Context<'_>) -> Polled,
+    pub(super) cancel: unsafe fn(&Header) -> Polled,
+    pub(super) take_output: unsafe fn(&Header, *mut ()),
+    pub(super) drop_output: unsafe fn(&Header),
+    /// The type of the output, for names that do not know it.
+    pub(super) output: fn() -> TypeId,
+    pub(super) schedule: unsafe fn(*const (), Notified),
+    pub(super) is_local: unsafe fn(*const ()) -> bool,
+    pub(super) ended: unsafe fn(*const (), &Header),
+    pub(super) release: unsafe fn(*const ()),
+}
+
+impl Vtable {
+    pub(super) fn of<F: Future<Output: 'static> + 'static, S: Schedule>() -> &'static Self {
+        struct Of<F, S>(PhantomData<(F, S)>);
+        impl<F: Future<Output: 'static> + 'static, S: Schedule> Of<F, S> {
+            const TABLE: Vtable = Vtable {
+                poll: cell::poll::<F>,
+                cancel: cell::cancel::<F>,
+                take_output: cell::take_output::<F>,
+                drop_output: cell::drop_output::<F>,
+                output: TypeId::of::<F::Output>,
+                // SAFETY: in these four, the pointer is the `Arc<S>` whose count the cell holds while it is alive.
+                schedule: |scheduler, task| unsafe { (*scheduler.cast::<S>()).schedule(task) },
+                // SAFETY: as above.
+                is_local: |scheduler| unsafe { (*scheduler.cast::<S>()).is_local() },
+                // SAFETY: as above.
+                ended: |scheduler, task| unsafe { (*scheduler.cast::<S>()).ended(task) },
+                // SAFETY: as above; this gives the count up.
+                release: |scheduler| unsafe { drop(Arc::from_raw(scheduler.cast::<S>())) },
+            };
+        }
+        &Of::<F, S>::TABLE
+    }
+}
+
+/// A task that must be run: the queue's reference. Whoever takes it from the queue runs it.
+#[derive(Debug)]
+pub(crate) struct Notified(NonNull<Header>);
+
+// SAFETY: it is a reference to a cell, which is Sync, with a count of its own.
+unsafe impl Send for Notified {}
+
+/// What became of a task that was run.
+#[must_use]
+pub(crate) enum Ran {
+    /// It was woken during its poll: queue it again, behind the others.
+    Again(Notified),
+    /// It waits, or is over.
+    Done,
+}
+
+impl Notified {
+    /// # Safety
+    /// The caller made the queue's reference and gives it away here.
+    pub(super) unsafe fn new(cell: &'static Header) -> Self {
+        Self(NonNull::from(cell))
+    }
+
+    /// The reference as a pointer, for a queue to keep.
+    pub(crate) fn into_raw(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// # Safety
+    /// `raw` came from `into_raw`, and is taken back once.
+    pub(crate) unsafe fn from_raw(raw: NonNull<Header>) -> Self {
+        Self(raw)
+    }
+
+    pub(crate) fn header(&self) -> &'static Header {
+        // SAFETY: cells are type-stable, and ours is alive by our reference.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Makes `run` end the task instead of polling it.
+    pub(crate) fn cancel(&self) {
+        self.header().state.cancel();
+    }
+
+    /// Polls the task once, and ends it if that is due.
+    pub(crate) fn run(self) -> Ran {
+        let cell = ManuallyDrop::new(self).0;
+        // SAFETY: as in `header`; the reference is now the runner's, and each arm says where it goes.
+        let cell: &'static Header = unsafe { cell.as_ref() };
+        let vtable = cell.vtable();
+        let polled = match cell.state.start() {
+            Start::Abandoned => return Ran::Done,
+            // SAFETY (here and below): `start` set RUNNING, and the stage holds the future until the task is complete.
+            Start::Cancel => unsafe { (vtable.cancel)(cell) },
+            Start::Poll => {
+                let waker = waker_ref(cell);
+                // SAFETY: as above.
+                unsafe { (vtable.poll)(cell, &mut Context::from_waker(&waker)) }
+            }
+        };
+        let polled = match polled {
+            Polled::Pending => match cell.state.park() {
+                Park::Parked | Park::Abandoned => return Ran::Done,
+                // SAFETY: the runner's reference became the queue's.
+                Park::Requeue => return Ran::Again(unsafe { Self::new(cell) }),
+                // SAFETY: as above.
+                Park::Cancel => unsafe { (vtable.cancel)(cell) },
+            },
+            ended => ended,
+        };
+        if matches!(polled, Polled::Done) {
+            finish(cell);
+        }
+        Ran::Done
+    }
+}
+
+/// The runner's last steps: the stage holds the output, RUNNING is still set.
+fn finish(cell: &'static Header) {
+    let vtable = cell.vtable();
+    // SAFETY: the runner's reference keeps the cell and so its count on the scheduler.
+    unsafe { (vtable.ended)(cell.scheduler(), cell) };
+    let last = match cell.state.finish() {
+        Finish::Quiet { last } => last,
+        Finish::Loud { wake, drop_output } => {
+            if drop_output {
+                // SAFETY: nobody has a right to the output, so it stayed the runner's.
+                unsafe { (vtable.drop_output)(cell) };
+            }
+            if wake {
+                super::join::wake_joiners(cell);
+            }
+            cell.state.ref_dec(2)
+        }
+    };
+    if last {
+        dealloc(cell);
+    }
+}
+
+/// Puts a task into its scheduler's queue.
+///
+/// # Safety
+/// The queue's reference was made for this call; the caller keeps the scheduler alive until it returns.
+pub(super) unsafe fn submit(cell: &'static Header) {
+    // SAFETY: the caller says so.
+    unsafe { (cell.vtable().schedule)(cell.scheduler(), Notified::new(cell)) };
+}

@@ -1,0 +1,452 @@
+//! The task's state word, and its edges.
+//!
+//! | generation 32 | references 22 | flags 10 |
+//!
+//! A task's life:
+//!
+//!     spawned: NOTIFIED --start--> RUNNING --park--> (parked) --wake--> NOTIFIED ..
+//!                                     |--end--> DRAINING --finish--> COMPLETE
+//!
+//! References: one for the life (until COMPLETE), one for the queue or the runner (while NOTIFIED or RUNNING), one for the
+//! right to join (while JOIN_INTEREST), one for every waker. A count that reaches its maximum stays there and the cell is
+//! never used again, which is the harmless end of four million wakers.
+//!
+//! A name is good while the generation matches and the task has not ended, or its join is still open.
+
+use crate::primitives::pack::Field;
+use crate::primitives::sync::{AtomicU64, Ordering::*};
+
+const FLAGS: Field = Field::low(10);
+const REFS: Field = FLAGS.above(22);
+const GENERATION: Field = REFS.above(32);
+
+/// A worker polls it, or ends it. Never set together with a queue's reference.
+const RUNNING: u64 = 1;
+/// It is in a queue, or will be put there when the poll returns.
+const NOTIFIED: u64 = 1 << 1;
+/// It ended: the state was dropped, the stage holds the output. Final.
+const COMPLETE: u64 = 1 << 2;
+/// Somebody asked it to end. Final.
+const CANCELLED: u64 = 1 << 3;
+/// It ended, but its drop function has not returned yet. Only with RUNNING.
+const DRAINING: u64 = 1 << 4;
+/// Somebody may still take the output.
+const JOIN_INTEREST: u64 = 1 << 5;
+/// Somebody waits for the end. Set under the joiners' lock.
+const JOIN_WAKER: u64 = 1 << 6;
+/// It stays with its home worker. Constant.
+const PINNED: u64 = 1 << 7;
+/// A shutdown gave it up: its drop function must not start any more. Final.
+const ABANDONED: u64 = 1 << 8;
+
+/// See the module.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub(super) struct State(AtomicU64);
+
+/// What the runner does with a task that it took from a queue.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Start {
+    Poll,
+    Cancel,
+    /// A shutdown gave it up: let go of it, running nothing.
+    Abandoned,
+}
+
+/// What the runner does after a poll that returned pending.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Park {
+    /// The runner's reference is gone.
+    Parked,
+    /// It was woken meanwhile: the runner's reference is now the queue's.
+    Requeue,
+    /// It was aborted meanwhile, and still belongs to the runner.
+    Cancel,
+    Abandoned,
+}
+
+/// Whether the runner may drop the task's state.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum End {
+    Drop,
+    Abandoned,
+}
+
+/// What the runner does after COMPLETE was set.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Finish {
+    /// Nobody waits, and the output is a joiner's. The runner's and the life's reference are gone.
+    Quiet { last: bool },
+    /// The runner still holds both references: wake the joiners and, if told so, drop the output.
+    Loud { wake: bool, drop_output: bool },
+}
+
+/// What a waker or an aborter must do.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Wake {
+    Nothing,
+    /// A reference was made for the queue: put the task there.
+    Submit,
+}
+
+/// The outcome of an edge that a name takes.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Named {
+    Stale,
+    Nothing,
+    /// Two references were made: one for the queue, and one that keeps the scheduler alive while the caller submits.
+    Submit,
+}
+
+/// The outcome of an edge that a joiner takes.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Join {
+    Stale,
+    Running,
+    /// The output, and the join's reference, are the caller's now.
+    Taken,
+    /// It will never end; the join's reference is the caller's now.
+    Abandoned,
+}
+
+/// What whoever gave up the join must do.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Detach {
+    Stale,
+    /// The join's reference is the caller's now. Joiners must be woken if told so; the output dropped if told so.
+    Detached {
+        wake: bool,
+        drop_output: bool,
+    },
+}
+
+impl State {
+    /// A free cell.
+    pub(super) fn generation(&self) -> u32 {
+        GENERATION.get(self.0.load(Relaxed)) as u32
+    }
+
+    /// Brings a free cell to life, with its life's, its queue's and, if asked for, its join's reference. The caller wrote
+    /// all other fields before.
+    pub(super) fn open(&self, generation: u32, pinned: bool, joinable: bool) {
+        let mut word = GENERATION.set(0, generation.into()) | NOTIFIED;
+        word |= if pinned { PINNED } else { 0 };
+        word |= if joinable { JOIN_INTEREST } else { 0 };
+        self.0.store(REFS.set(word, 2 + u64::from(joinable)), Release);
+    }
+
+    /// Ends the life after the last reference went. False: the cell must not be used again.
+    pub(super) fn recycle(&self) -> bool {
+        let generation = self.generation();
+        self.0.store(GENERATION.set(0, generation.into()), Release);
+        generation < u32::MAX
+    }
+
+    /// One edge: `next` says which word follows and what the caller must do. `None` leaves the word alone, where the
+    /// edge needs no ordering either.
+    fn edge<R>(&self, mut next: impl FnMut(u64) -> (Option<u64>, R)) -> R {
+        let mut word = self.0.load(Acquire);
+        loop {
+            let (after, result) = next(word);
+            let Some(after) = after else { return result };
+            match self.0.compare_exchange_weak(word, after, AcqRel, Acquire) {
+                Ok(_) => return result,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Taken by whoever got the task out of a queue.
+    pub(super) fn start(&self) -> Start {
+        self.edge(|word| {
+            debug_assert!(word & NOTIFIED != 0 && word & (RUNNING | COMPLETE) == 0, "{word:#x}");
+            let running = (word | RUNNING) & !NOTIFIED;
+            match word {
+                _ if word & ABANDONED != 0 => (None, Start::Abandoned),
+                _ if word & CANCELLED != 0 => (Some(running), Start::Cancel),
+                _ => (Some(running), Start::Poll),
+            }
+        })
+    }
+
+    /// Taken by the runner when the poll returned pending.
+    pub(super) fn park(&self) -> Park {
+        self.edge(|word| match word {
+            _ if word & ABANDONED != 0 => (None, Park::Abandoned),
+            _ if word & CANCELLED != 0 => (None, Park::Cancel),
+            _ if word & NOTIFIED != 0 => (Some(word & !RUNNING), Park::Requeue),
+            // Never the last reference: the life's stays.
+            _ => (Some(drop_refs(word & !RUNNING, 1)), Park::Parked),
+        })
+    }
+
+    /// Taken by the runner before it drops the task's state.
+    pub(super) fn end(&self) -> End {
+        self.edge(|word| match word & ABANDONED {
+            0 => (Some(word | DRAINING), End::Drop),
+            _ => (None, End::Abandoned),
+        })
+    }
+
+    /// Taken by the runner when the state was dropped and the output is in the stage.
+    pub(super) fn finish(&self) -> Finish {
+        self.edge(|word| {
+            let complete = (word | COMPLETE) & !(RUNNING | DRAINING | NOTIFIED);
+            if word & JOIN_WAKER == 0 && word & JOIN_INTEREST != 0 {
+                let left = drop_refs(complete, 2);
+                (Some(left), Finish::Quiet { last: REFS.get(left) == 0 })
+            } else {
+                let wake = word & JOIN_WAKER != 0;
+                (Some(complete), Finish::Loud { wake, drop_output: word & JOIN_INTEREST == 0 })
+            }
+        })
+    }
+
+    /// A wake through a waker, which keeps its own reference.
+    ///
+    /// A task that is notified already is written all the same: the next poll acquires this word, and so sees what the
+    /// caller wrote before.
+    pub(super) fn wake_by_ref(&self) -> Wake {
+        self.edge(|word| match word {
+            _ if word & (COMPLETE | DRAINING | ABANDONED) != 0 => (None, Wake::Nothing),
+            _ if word & (NOTIFIED | RUNNING) != 0 => (Some(word | NOTIFIED), Wake::Nothing),
+            _ => (Some(add_refs(word | NOTIFIED, 1)), Wake::Submit),
+        })
+    }
+
+    /// A wake that gives its waker's reference to the queue. On `Nothing` the reference is still the caller's.
+    /// Only on the scheduler's own thread, where the scheduler outlives the call anyway.
+    pub(super) fn wake_by_val(&self) -> Wake {
+        self.edge(|word| match word {
+            _ if word & (COMPLETE | DRAINING | ABANDONED) != 0 => (None, Wake::Nothing),
+            _ if word & (NOTIFIED | RUNNING) != 0 => (Some(word | NOTIFIED), Wake::Nothing),
+            _ => (Some(word | NOTIFIED), Wake::Submit),
+        })
+    }
+
+    /// A wake through a name.
+    pub(super) fn wake_named(&self, generation: u32) -> Named {
+        self.named(generation, 0)
+    }
+
+    /// Asks the task to end. The runner sees it after the poll, or instead of the next one. A poll that returns a result
+    /// at the same time wins.
+    pub(super) fn abort_named(&self, generation: u32) -> Named {
+        self.named(generation, CANCELLED)
+    }
+
+    fn named(&self, generation: u32, flag: u64) -> Named {
+        self.edge(|word| match word {
+            _ if !is_named(word, generation) => (None, Named::Stale),
+            _ if word & (COMPLETE | DRAINING | ABANDONED) != 0 => (None, Named::Nothing),
+            _ if word & NOTIFIED != 0 => (Some(word | flag), Named::Nothing),
+            // An abort need not notify a running task: `park` looks at CANCELLED first.
+            _ if word & RUNNING != 0 => (Some(word | if flag == 0 { NOTIFIED } else { flag }), Named::Nothing),
+            _ => (Some(add_refs(word | NOTIFIED | flag, 2)), Named::Submit),
+        })
+    }
+
+    /// For whoever holds the queue's reference: the task will be ended instead of polled.
+    pub(super) fn cancel(&self) {
+        self.edge(|word| (Some(word | CANCELLED), ()));
+    }
+
+    /// A shutdown gives the task up. True for the first that does so before the task ended.
+    pub(super) fn abandon(&self) -> bool {
+        self.edge(|word| match word & (COMPLETE | ABANDONED) {
+            0 if REFS.get(word) != 0 => (Some(word | ABANDONED), true),
+            _ => (None, false),
+        })
+    }
+
+    /// A joiner linked itself and holds the lock. False: do not wait, look again.
+    #[must_use]
+    pub(super) fn set_join_waker(&self, generation: u32) -> bool {
+        self.edge(|word| {
+            let waits = is_named(word, generation) && word & JOIN_INTEREST != 0 && word & (COMPLETE | ABANDONED) == 0;
+            (waits.then_some(word | JOIN_WAKER), waits)
+        })
+    }
+
+    /// Takes the output, if it is there.
+    pub(super) fn take_join(&self, generation: u32) -> Join {
+        self.edge(|word| match word {
+            _ if !is_named(word, generation) || word & JOIN_INTEREST == 0 => (None, Join::Stale),
+            _ if word & COMPLETE != 0 => (Some(word & !JOIN_INTEREST), Join::Taken),
+            _ if word & ABANDONED != 0 => (Some(word & !JOIN_INTEREST), Join::Abandoned),
+            _ => (None, Join::Running),
+        })
+    }
+
+    /// Gives up the join.
+    pub(super) fn detach(&self, generation: u32) -> Detach {
+        self.edge(|word| match word {
+            _ if !is_named(word, generation) || word & JOIN_INTEREST == 0 => (None, Detach::Stale),
+            _ => {
+                let (wake, drop_output) = (word & JOIN_WAKER != 0, word & COMPLETE != 0);
+                (Some(word & !JOIN_INTEREST), Detach::Detached { wake, drop_output })
+            }
+        })
+    }
+
+    /// A reference more, by somebody who holds one.
+    pub(super) fn ref_inc(&self) {
+        self.edge(|word| (Some(add_refs(word, 1)), ()));
+    }
+
+    /// `n` references fewer. True: they were the last.
+    #[must_use]
+    pub(super) fn ref_dec(&self, n: u64) -> bool {
+        self.edge(|word| {
+            let after = drop_refs(word, n);
+            (Some(after), REFS.get(after) == 0)
+        })
+    }
+
+    /// A reference by somebody who holds none, if the cell is alive.
+    #[must_use]
+    pub(super) fn try_ref(&self) -> bool {
+        self.edge(|word| match REFS.get(word) {
+            0 => (None, false),
+            _ => (Some(add_refs(word, 1)), true),
+        })
+    }
+
+    /// A reference by somebody who holds a name.
+    #[must_use]
+    pub(super) fn try_ref_named(&self, generation: u32) -> bool {
+        self.edge(|word| match is_named(word, generation) {
+            false => (None, false),
+            true => (Some(add_refs(word, 1)), true),
+        })
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.0.load(Relaxed) & PINNED != 0
+    }
+
+    /// True when no wake can matter to the task any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.load(Relaxed) & (COMPLETE | ABANDONED) != 0
+    }
+
+    /// For tests that begin near the end of a cell's lives.
+    #[cfg(test)]
+    pub(super) fn age_to(&self, generation: u32) {
+        self.0.store(GENERATION.set(0, generation.into()), Release);
+    }
+
+    #[cfg(test)]
+    pub(super) fn refs(&self) -> u64 {
+        REFS.get(self.0.load(Acquire))
+    }
+}
+
+fn is_named(word: u64, generation: u32) -> bool {
+    GENERATION.get(word) == generation.into()
+        && REFS.get(word) != 0
+        && (word & COMPLETE == 0 || word & JOIN_INTEREST != 0)
+}
+
+fn add_refs(word: u64, n: u64) -> u64 {
+    REFS.set(word, (REFS.get(word) + n).min(REFS.max()))
+}
+
+fn drop_refs(word: u64, n: u64) -> u64 {
+    match REFS.get(word) {
+        saturated if saturated == REFS.max() => word,
+        refs => {
+            debug_assert!(refs >= n, "{word:#x}");
+            REFS.set(word, refs - n)
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn open() -> State {
+        let state = State::default();
+        state.open(1, false, true);
+        state
+    }
+
+    #[test]
+    fn a_wake_during_the_poll_requeues_once() {
+        let state = open();
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.wake_by_ref(), Wake::Nothing);
+        assert_eq!(state.wake_by_ref(), Wake::Nothing);
+        assert_eq!(state.park(), Park::Requeue);
+        assert_eq!(state.wake_by_ref(), Wake::Nothing, "queued at most once");
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(), Park::Parked);
+        assert_eq!(state.refs(), 2);
+    }
+
+    #[test]
+    fn a_return_beats_an_abort() {
+        let state = open();
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.abort_named(1), Named::Nothing);
+        assert_eq!(state.end(), End::Drop);
+        assert_eq!(state.finish(), Finish::Quiet { last: false });
+        assert_eq!(state.take_join(1), Join::Taken);
+        assert_eq!(state.take_join(1), Join::Stale);
+        assert!(state.ref_dec(1));
+    }
+
+    #[test]
+    fn a_name_is_good_until_ended_and_joined() {
+        let state = open();
+        assert_eq!(state.wake_named(2), Named::Stale);
+        assert_eq!(state.detach(1), Detach::Detached { wake: false, drop_output: false });
+        assert!(!state.ref_dec(1));
+        assert_eq!(state.take_join(1), Join::Stale);
+        assert_eq!(state.wake_named(1), Named::Nothing, "a detached task that lives can be woken");
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.end(), End::Drop);
+        assert_eq!(state.finish(), Finish::Loud { wake: false, drop_output: true });
+        assert_eq!(state.wake_named(1), Named::Stale);
+    }
+
+    #[test]
+    fn an_abandoned_task_is_never_dropped() {
+        let state = open();
+        assert_eq!(state.start(), Start::Poll);
+        assert!(state.abandon());
+        assert!(!state.abandon());
+        assert_eq!(state.end(), End::Abandoned);
+        assert_eq!(state.park(), Park::Abandoned);
+        assert_eq!(state.take_join(1), Join::Abandoned);
+    }
+
+    #[test]
+    fn a_count_that_is_full_stays_full() {
+        let state = open();
+        state.0.store(REFS.set(state.0.load(Relaxed), REFS.max() - 1), Relaxed);
+        state.ref_inc();
+        state.ref_inc();
+        assert_eq!(state.generation(), 1, "nothing spills into the generation");
+        assert!(!state.ref_dec(1));
+        assert_eq!(state.refs(), REFS.max());
+    }
+
+    #[test]
+    fn the_last_generation_retires_the_cell() {
+        let state = State::default();
+        state.open(u32::MAX, false, false);
+        assert!(!state.recycle());
+        state.age_to(7);
+        assert!(state.recycle());
+    }
+}

@@ -1,0 +1,10 @@
+/* refused: exceeds|overflow|narrow|changes value */
+#include "bad.h"
+
+static int64_t body(rt_cx *cx, struct state *s) {
+    RT_BEGIN(&s->frame);
+    BAD(switch ((enum colour)s->kind) { case RED:)
+    RT_YIELD(cx);
+    BAD(break; case GREEN: break; })
+    RT_END(s->r);
+}

@@ -1,0 +1,100 @@
+/* Out-of-band data is priority readiness, distinct from data; and the data behind an urgent mark
+ * still reaches a reader who knows nothing of urgent data.
+ */
+#include "ready.h"
+
+static void urgent_data_is_priority_and_not_readable(void) {
+    struct scene s;
+    scene_open(&s, net_pair, RW | RT_PRIORITY);
+    struct waiter reader, urgent;
+    waiter_park(&reader, s.rt, s.io, RT_READABLE);
+    waiter_park(&urgent, s.rt, s.io, RT_PRIORITY);
+
+    CHECK_EQ(send(s.far, "!", 1, MSG_OOB), 1);
+    CHECK_EQ(join_task(urgent.task), 0);
+    CHECK_EQ(urgent.got.bits, RT_PRIORITY);
+    CHECK_EQ(bits_of(s.io, RT_READABLE), 0);
+    deliver(s.rt);
+    CHECK(atomic_load(&reader.pending));
+
+    char byte;
+    CHECK_EQ(recv(s.near, &byte, 1, MSG_OOB), 1);
+    CHECK_EQ(byte, '!');
+    CHECK_EQ(rt_clear_ready(s.io, urgent.got), 0);
+    net_put(s.far, "x", 1);
+    CHECK_EQ(join_task(reader.task), 0);
+    CHECK_EQ(reader.got.bits, RT_READABLE);
+    scene_close(&s);
+}
+
+static void data_is_not_priority(void) {
+    struct scene s;
+    scene_open(&s, net_pair, RW | RT_PRIORITY);
+    struct waiter urgent;
+    waiter_park(&urgent, s.rt, s.io, RT_PRIORITY);
+    net_put(s.far, "x", 1);
+    CHECK_EQ(await_ready(&s.hand, s.io, RT_READABLE).bits, RT_READABLE);
+    deliver(s.rt);
+    CHECK(atomic_load(&urgent.pending));
+    CHECK_EQ(bits_of(s.io, RT_PRIORITY), 0);
+    CHECK_EQ(send(s.far, "!", 1, MSG_OOB), 1);
+    CHECK_EQ(join_task(urgent.task), 0);
+    CHECK_EQ(urgent.got.bits, RT_PRIORITY);
+    scene_close(&s);
+}
+
+/* ---- the plain reader: a read stops at the mark, and no further event announces the rest ---- */
+
+static void reader_gets(struct scene *s, const char *expected) {
+    char got[64] = "";
+    size_t have = 0, want = strlen(expected);
+    while (have < want) {
+        int64_t r;
+        AWAIT(&s->hand, r, rt_poll_read(s->hand.cx, s->io, got + have, sizeof got - have));
+        CHECK(r > 0);
+        have += (size_t)r;
+    }
+    CHECK_EQ(have, want);
+    CHECK(memcmp(got, expected, want) == 0);
+}
+
+static void data_around_the_mark_is_delivered(uint32_t flags) {
+    struct scene s;
+    scene_open(&s, net_pair, flags);
+    net_put(s.far, "before", 6);
+    CHECK_EQ(send(s.far, "!", 1, MSG_OOB), 1);
+    net_put(s.far, "after", 5);
+    await_ready(&s.hand, s.io, RT_READABLE);
+    deliver(s.rt);
+    reader_gets(&s, "beforeafter");
+
+    /* The mark comes first: the reader was empty, then there is data behind it. */
+    CHECK_EQ(send(s.far, "!", 1, MSG_OOB), 1);
+    char byte;
+    CHECK_EQ(rt_poll_read(s.hand.cx, s.io, &byte, 1), RT_PENDING);
+    net_put(s.far, "x", 1);
+    reader_gets(&s, "x");
+
+    /* Many marks, of which only the last is remembered: the others become data. */
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(send(s.far, "a!", 2, MSG_OOB), 2);
+    }
+    net_put(s.far, "z", 1);
+    reader_gets(&s, "a!a!az");
+    scene_close(&s);
+}
+
+static void a_plain_reader_gets_all_data(void) { data_around_the_mark_is_delivered(RW); }
+
+static void a_reader_beside_a_priority_interest_gets_all_data(void) {
+    data_around_the_mark_is_delivered(RW | RT_PRIORITY);
+}
+
+int main(int argc, char **argv) {
+    test_start(argc, argv);
+    CASE(urgent_data_is_priority_and_not_readable);
+    CASE(data_is_not_priority);
+    CASE(a_plain_reader_gets_all_data);
+    CASE(a_reader_beside_a_priority_interest_gets_all_data);
+    return test_end();
+}

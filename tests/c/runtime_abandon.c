@@ -1,0 +1,135 @@
+/* A task stuck in its poll does not hold a shutdown beyond its timeout: it is counted as abandoned,
+ * and its drop never runs, not even when the poll comes back after all. */
+#include "check.h"
+
+/* The state outlives the case, as an abandoned state must: the worker may come back to it. */
+struct stuck {
+    gate inside, leave, thread_ended;
+    atomic_int drops;
+};
+
+static pthread_key_t end_key;
+
+/* Runs as the stuck worker's thread ends: after that nothing can call the drop any more. */
+static void tell_thread_end(void *arg) { gate_open(&((struct stuck *)arg)->thread_ended); }
+
+static int64_t get_stuck(rt_cx *cx, void *state) {
+    (void)cx;
+    struct stuck *s = state;
+    CHECK_EQ(pthread_setspecific(end_key, s), 0);
+    gate_open(&s->inside);
+    gate_wait(&s->leave);
+    return 0;
+}
+
+static void drop_stuck(void *state) { atomic_fetch_add(&((struct stuck *)state)->drops, 1); }
+
+static rt_task spawn_stuck(rt_runtime rt, struct stuck *s) {
+    rt_task task;
+    gate_init(&s->inside);
+    gate_init(&s->leave);
+    gate_init(&s->thread_ended);
+    CHECK_EQ(rt_spawn(rt, get_stuck, s, drop_stuck, &task), 0);
+    gate_wait(&s->inside);
+    return task;
+}
+
+enum { OTHERS = 10 };
+
+/* Spent in full by each case; long enough for the polite tasks on a busy machine. */
+enum { PATIENCE = 1000 * 1000 * 1000 };
+
+static void spawn_others(rt_runtime rt, probe *probes) {
+    for (int i = 0; i < OTHERS; i++) probe_spawn(rt, &probes[i]);
+}
+
+static void check_others(const probe *probes) {
+    for (int i = 0; i < OTHERS; i++) CHECK_EQ(probes[i].drops, 1);
+}
+
+static void check_counted(rt_runtime rt) {
+    CHECK_EQ(metrics(rt).tasks_abandoned, 1);
+    CHECK_EQ(rt_shutdown(rt, 0), 1);
+    CHECK_EQ(rt_shutdown(rt, RT_NEVER), 1); /* what was given up is not waited for again */
+}
+
+/* The poll comes back between the shutdown and the free. */
+static void it_comes_back_before_the_free(void) {
+    static struct stuck s;
+    rt_runtime rt = test_runtime();
+    probe others[OTHERS] = {{.result = 0}};
+    spawn_stuck(rt, &s);
+    spawn_others(rt, others);
+    CHECK_EQ(rt_shutdown(rt, PATIENCE), 1);
+    check_others(others);
+    check_counted(rt);
+    gate_open(&s.leave);
+    gate_wait(&s.thread_ended);
+    CHECK_EQ(s.drops, 0);
+    check_counted(rt);
+    CHECK_OK(rt_free(rt));
+    CHECK_EQ(s.drops, 0);
+}
+
+/* The poll comes back when the runtime is long gone. */
+static void it_comes_back_after_the_free(void) {
+    static struct stuck s;
+    rt_runtime rt = test_runtime();
+    probe others[OTHERS] = {{.result = 0}};
+    rt_task task = spawn_stuck(rt, &s);
+    spawn_others(rt, others);
+    CHECK_EQ(rt_shutdown(rt, PATIENCE), 1);
+    check_others(others);
+    CHECK_OK(rt_free(rt));
+    CHECK_EQ(rt_task_wake(task), -EBADF);
+    CHECK_EQ(rt_abort(task), -EBADF);
+    CHECK_EQ(rt_metrics(rt, &(rt_metrics_data){.size = sizeof(rt_metrics_data)}), -EBADF);
+    gate_open(&s.leave);
+    gate_wait(&s.thread_ended);
+    CHECK_EQ(s.drops, 0);
+}
+
+/* With all workers stuck nobody is left to drop the others but the one who shuts down. */
+static void all_workers_may_be_stuck(void) {
+    static struct stuck s;
+    rt_config config = test_config();
+    config.workers = 1;
+    rt_runtime rt = test_runtime_with(&config);
+    probe others[OTHERS] = {{.result = 0}};
+    spawn_stuck(rt, &s);
+    spawn_others(rt, others);
+    CHECK_EQ(rt_shutdown(rt, PATIENCE), 1);
+    check_others(others);
+    CHECK_OK(rt_free(rt));
+    gate_open(&s.leave);
+    gate_wait(&s.thread_ended);
+    CHECK_EQ(s.drops, 0);
+}
+
+/* In time, it is not abandoned at all. */
+static void *let_go(void *arg) {
+    gate_open(&((struct stuck *)arg)->leave);
+    return NULL;
+}
+
+static void who_comes_back_in_time_is_dropped(void) {
+    static struct stuck s;
+    rt_runtime rt = test_runtime();
+    spawn_stuck(rt, &s);
+    pthread_t other = thread_start(let_go, &s);
+    CHECK_EQ(rt_shutdown(rt, RT_NEVER), 0);
+    thread_join(other);
+    CHECK_EQ(s.drops, 1);
+    CHECK_EQ(rt_free(rt), 0);
+}
+
+int main(int argc, char **argv) {
+    test_start(argc, argv);
+    if (current_thread()) SKIP("a stuck poll holds the only thread there is");
+    CHECK_EQ(pthread_key_create(&end_key, tell_thread_end), 0);
+    CASE(who_comes_back_in_time_is_dropped);
+    CASE_LEAKS(it_comes_back_before_the_free);
+    CASE_LEAKS(it_comes_back_after_the_free);
+    CASE_LEAKS(all_workers_may_be_stuck);
+    return test_end();
+}

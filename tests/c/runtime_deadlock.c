@@ -1,0 +1,158 @@
+/* A call that would wait for its own runtime says -EDEADLK: in a poll, in a drop, in a waker that
+ * the runtime calls. The runtime goes on as if it had not been asked. */
+#include "check.h"
+
+static int64_t end_at_once(rt_cx *cx, void *state) {
+    (void)cx, (void)state;
+    return 0;
+}
+
+struct scene {
+    rt_runtime rt;
+    rt_task other; /* parked, so that a join of it would really wait */
+    probe other_probe;
+    atomic_int played;
+};
+
+static void play(struct scene *s) {
+    int64_t result = 7;
+    CHECK_EQ(rt_join(s->other, RT_NEVER, &result), -EDEADLK);
+    CHECK_EQ(rt_join(s->other, 0, &result), -EDEADLK);
+    CHECK_EQ(result, 7);
+    CHECK_EQ(rt_block_on(s->rt, end_at_once, NULL), -EDEADLK);
+    CHECK_EQ(rt_run(s->rt), -EDEADLK);
+    if (current_thread()) CHECK_EQ(rt_turn(s->rt, 0), -EDEADLK);
+    CHECK_EQ(rt_shutdown(s->rt, RT_NEVER), -EDEADLK);
+    CHECK_EQ(rt_shutdown(s->rt, 0), -EDEADLK);
+    CHECK_EQ(rt_free(s->rt), -EDEADLK);
+    atomic_fetch_add(&s->played, 1);
+}
+
+static int64_t play_in_poll(rt_cx *cx, void *state) {
+    (void)cx;
+    play(state);
+    return 0;
+}
+
+static void play_in_drop(void *state) { play(state); }
+
+static void scene_start(struct scene *s) {
+    *s = (struct scene){.rt = test_runtime()};
+    s->other = probe_spawn(s->rt, &s->other_probe);
+    drive_until(s->rt, probe_polled, &s->other_probe);
+}
+
+/* Everything still works: the other task ends, the runtime is freed. */
+static void scene_end(struct scene *s, int played) {
+    CHECK_EQ(s->played, played);
+    probe_finish(&s->other_probe, s->other);
+    CHECK_EQ(join_task(s->other), 0);
+    test_runtime_free(s->rt);
+}
+
+static void in_a_poll(void) {
+    struct scene s;
+    rt_task task;
+    scene_start(&s);
+    CHECK_EQ(rt_spawn(s.rt, play_in_poll, &s, NULL, &task), 0);
+    CHECK_EQ(join_task(task), 0);
+    CHECK_EQ(rt_block_on(s.rt, play_in_poll, &s), 0);
+    scene_end(&s, 2);
+}
+
+static void in_a_drop(void) {
+    struct scene s;
+    rt_task task;
+    scene_start(&s);
+    CHECK_EQ(rt_spawn(s.rt, end_at_once, &s, play_in_drop, &task), 0);
+    CHECK_EQ(join_task(task), 0);
+    scene_end(&s, 1);
+}
+
+/* An aborted task drops somewhere else in the runtime than one that returned. */
+static int64_t stay(rt_cx *cx, void *state) {
+    (void)cx, (void)state;
+    return RT_PENDING;
+}
+
+static void in_the_drop_of_an_aborted_task(void) {
+    struct scene s;
+    rt_task task;
+    scene_start(&s);
+    CHECK_EQ(rt_spawn(s.rt, stay, &s, play_in_drop, &task), 0);
+    CHECK_EQ(rt_abort(task), 0);
+    CHECK_EQ(join_task(task), -ECANCELED);
+    scene_end(&s, 1);
+}
+
+static void in_a_drop_of_the_shutdown(void) {
+    struct scene s;
+    scene_start(&s);
+    CHECK_EQ(rt_spawn(s.rt, stay, &s, play_in_drop, NULL), 0);
+    probe *other = &s.other_probe;
+    CHECK_EQ(rt_free(s.rt), 0);
+    CHECK_EQ(other->drops, 1);
+    CHECK_EQ(s.played, 1);
+}
+
+/* ---- in a waker ---- */
+
+static void *keep(void *data) { return data; }
+static void play_in_waker(void *data) { play(data); }
+static void ignore(void *data) { (void)data; }
+
+static const rt_waker_vtable vtable = {keep, play_in_waker, play_in_waker, ignore};
+
+static void in_a_waker(void) {
+    struct scene s;
+    rt_waker w;
+    rt_cx *cx;
+    probe p = {0};
+    scene_start(&s);
+    rt_task target = probe_spawn(s.rt, &p);
+    CHECK_EQ(rt_waker_new(&vtable, &s, &w), 0);
+    CHECK_EQ(rt_cx_new(s.rt, &w, &cx), 0);
+    CHECK_EQ(rt_poll_join(cx, target, NULL), RT_PENDING);
+    probe_finish(&p, target);
+    while (atomic_load(&s.played) == 0)
+        if (current_thread()) CHECK_OK(rt_turn(s.rt, 0));
+        else sched_yield();
+    CHECK_EQ(rt_poll_join(cx, target, NULL), 0);
+    CHECK_EQ(rt_cx_free(cx), 0);
+    CHECK_EQ(rt_waker_drop(&w), 0);
+    scene_end(&s, 1);
+}
+
+/* ---- in the poll of another runtime, it is allowed ---- */
+
+struct visit {
+    rt_runtime host;
+    int64_t result;
+};
+
+static int64_t visit_host(rt_cx *cx, void *state) {
+    (void)cx;
+    struct visit *v = state;
+    v->result = rt_block_on(v->host, end_at_once, NULL);
+    return 0;
+}
+
+static void another_runtimes_poll_may_wait(void) {
+    rt_runtime a = test_runtime(), b = test_runtime();
+    struct visit v = {b, -1};
+    CHECK_EQ(rt_block_on(a, visit_host, &v), 0);
+    CHECK_EQ(v.result, 0);
+    CHECK_EQ(rt_free(a), 0);
+    CHECK_EQ(rt_free(b), 0);
+}
+
+int main(int argc, char **argv) {
+    test_start(argc, argv);
+    CASE(in_a_poll);
+    CASE(in_a_drop);
+    CASE(in_the_drop_of_an_aborted_task);
+    CASE(in_a_drop_of_the_shutdown);
+    CASE(in_a_waker);
+    CASE(another_runtimes_poll_may_wait);
+    return test_end();
+}
