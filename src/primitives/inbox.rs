@@ -91,7 +91,7 @@ impl<T: Node> Inbox<T> {
     pub(crate) fn take(&self) -> Taken<T> {
         let current = self.word.load(Relaxed);
         if current.addr() == EMPTY || current.addr() == CLOSED {
-            return Taken { next: ptr::null_mut() };
+            return Taken { next: ptr::null_mut(), news: false };
         }
         Taken::reversed(self.word.swap(word(EMPTY), AcqRel))
     }
@@ -112,10 +112,12 @@ impl<T: Node> Inbox<T> {
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
     next: *mut T,
+    news: bool,
 }
 
 impl<T: Node> Taken<T> {
     fn reversed(mut newest: *mut T) -> Self {
+        let news = is_node(newest) || newest.addr() == NUDGED;
         let mut oldest = ptr::null_mut();
         while is_node(newest) {
             // SAFETY: the owner swapped the list out, so its nodes are the owner's alone.
@@ -125,7 +127,12 @@ impl<T: Node> Taken<T> {
             oldest = newest;
             newest = older;
         }
-        Self { next: oldest }
+        Self { next: oldest, news }
+    }
+
+    /// True if there were nodes, or a nudge: the owner must look at everything else that it may have been nudged for.
+    pub(crate) fn is_news(&self) -> bool {
+        self.news
     }
 }
 

@@ -119,15 +119,16 @@ impl Worker {
         !self.pinned.is_empty() || self.remote().queue.len() > 0 || !self.remote().lifo.load(Relaxed).is_null()
     }
 
-    /// Moves what others sent to this worker into its list.
+    /// Moves what others sent to this worker into its list. True if there was something, be it a nudge: then the worker
+    /// must not sleep before it looked at the runtime's phase again.
     pub(super) fn take_inbox(&self) -> bool {
-        let mut any = false;
-        for task in self.remote().inbox.take() {
+        let taken = self.remote().inbox.take();
+        let news = taken.is_news();
+        for task in taken {
             // SAFETY: the inbox gives back what `into_raw` gave to it.
             self.pinned.push(unsafe { Notified::from_raw(task) });
-            any = true;
         }
-        any
+        news
     }
 
     fn take_lifo(&self) -> Option<Notified> {

@@ -37,7 +37,16 @@ static int64_t hear_one(rt_cx *cx, void *state) {
     RT_END(l->r);
 }
 
-/* Both have something to say. */
+static bool both_ready(void *arg) {
+    struct listen2 *l = arg;
+    for (int i = 0; i < 2; i++) {
+        rt_ready seen;
+        CHECK_EQ(rt_try_ready(l->ios[i], RT_READABLE, &seen), 0);
+        if (!(seen.bits & RT_READABLE)) return false;
+    }
+    return true;
+}
+
 static void the_loser_keeps_its_bytes(void) {
     rt_runtime rt = test_runtime();
     struct listen2 l = {.which = -1};
@@ -45,6 +54,7 @@ static void the_loser_keeps_its_bytes(void) {
     listen_open(&l, rt, peers);
     net_put(peers[0], "first", 5);
     net_put(peers[1], "second", 6);
+    drive_until(rt, both_ready, &l);
     CHECK_EQ(rt_block_on(rt, hear_one, &l), 5);
     CHECK_EQ(l.which, 0);
     CHECK_EQ(rt_block_on(rt, hear_one, &l), 6); /* the first one is silent now */

@@ -158,10 +158,14 @@ static inline size_t net_stuff(int fd) {
     size_t total = 0, piece = sizeof zeros;
     while (piece > 0) {
         ssize_t r = write(fd, zeros, piece);
-        if (r > 0) total += (size_t)r;
-        else if (errno == EAGAIN && net_in_flight(fd)) sched_yield();
-        else if (errno == EAGAIN) piece /= 2;
-        else if (errno != EINTR) CHECK_SYS(r);
+        if (r > 0) {
+            total += (size_t)r;
+        } else if (errno == EAGAIN) {
+            if (net_in_flight(fd)) sched_yield();
+            else piece /= 2;
+        } else if (errno != EINTR) {
+            CHECK_SYS(r);
+        }
     }
     return total;
 }

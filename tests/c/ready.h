@@ -106,6 +106,15 @@ static inline rt_ready await_ready(struct hand *h, rt_io io, uint32_t interest) 
     return got;
 }
 
+/* Until this bit is there; readiness before it is let go. */
+static inline rt_ready await_bit(struct hand *h, rt_io io, uint32_t interest, uint32_t bit) {
+    for (;;) {
+        rt_ready got = await_ready(h, io, interest);
+        if (got.bits & bit) return got;
+        CHECK_EQ(rt_clear_ready(io, got), 0);
+    }
+}
+
 static inline uint32_t bits_of(rt_io io, uint32_t interest) {
     rt_ready got = {0, 0};
     CHECK_EQ(rt_try_ready(io, interest, &got), 0);

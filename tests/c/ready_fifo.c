@@ -43,7 +43,7 @@ static void a_first_writer_ends(struct fifo *f) {
     AWAIT_EQ(&f->hand, 3, rt_poll_read(f->hand.cx, f->io, got, sizeof got));
     CHECK(memcmp(got, "one", 3) == 0);
     close(writer);
-    CHECK(await_ready(&f->hand, f->io, RT_READABLE).bits & RT_READ_CLOSED);
+    await_bit(&f->hand, f->io, RT_READABLE, RT_READ_CLOSED);
     AWAIT_EQ(&f->hand, 0, rt_poll_read(f->hand.cx, f->io, got, sizeof got));
 }
 

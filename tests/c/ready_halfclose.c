@@ -3,15 +3,6 @@
  */
 #include "ready.h"
 
-/* Until a bit is there; readiness before it is let go. */
-static rt_ready await_bit(struct scene *s, uint32_t interest, uint32_t bit) {
-    for (;;) {
-        rt_ready got = await_ready(&s->hand, s->io, interest);
-        if (got.bits & bit) return got;
-        CHECK_EQ(rt_clear_ready(s->io, got), 0);
-    }
-}
-
 static void the_peer_stops_sending(void) {
     struct scene s;
     scene_open(&s, net_pair, RW);
@@ -35,7 +26,7 @@ static void data_before_the_end_comes_first(void) {
     scene_open(&s, net_pair, RW);
     net_put(s.far, "last words", 10);
     CHECK_SYS(shutdown(s.far, SHUT_WR));
-    await_bit(&s, RT_READABLE, RT_READ_CLOSED);
+    await_bit(&s.hand, s.io, RT_READABLE, RT_READ_CLOSED);
     char got[4];
     int64_t r;
     size_t have = 0;
@@ -68,8 +59,8 @@ static void both_ends_stopped_is_a_hang_up(void) {
     scene_open(&s, net_pair, RW);
     CHECK_SYS(shutdown(s.near, SHUT_WR));
     CHECK_SYS(shutdown(s.far, SHUT_WR));
-    CHECK(await_bit(&s, RT_READABLE, RT_READ_CLOSED).bits & RT_READ_CLOSED);
-    CHECK(await_bit(&s, RT_WRITABLE, RT_WRITE_CLOSED).bits & RT_WRITE_CLOSED);
+    CHECK(await_bit(&s.hand, s.io, RT_READABLE, RT_READ_CLOSED).bits & RT_READ_CLOSED);
+    CHECK(await_bit(&s.hand, s.io, RT_WRITABLE, RT_WRITE_CLOSED).bits & RT_WRITE_CLOSED);
     scene_close(&s);
 }
 
@@ -104,7 +95,7 @@ static void an_interest_in_errors_hears_of_nothing_else(void) {
     waiter_park(&w, s.rt, s.io, RT_ERROR);
     net_put(s.far, "x", 1);
     CHECK_SYS(shutdown(s.far, SHUT_WR));
-    await_bit(&s, RT_READABLE, RT_READ_CLOSED);
+    await_bit(&s.hand, s.io, RT_READABLE, RT_READ_CLOSED);
     deliver(s.rt);
     CHECK(atomic_load(&w.pending));
     net_reset(s.far);

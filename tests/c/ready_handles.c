@@ -31,7 +31,6 @@ static void polls_give(rt_cx *cx, rt_io io, int64_t expected) {
     CHECK_EQ(rt_poll_sendmsg(cx, io, &msg, 0), expected);
     CHECK_EQ(rt_poll_accept(cx, io, &out), expected);
     CHECK_EQ(rt_poll_connect(cx, io, (struct sockaddr *)&name, sizeof name), expected);
-    CHECK_EQ(rt_io_rehome(cx, io), expected);
     CHECK(!called);
     CHECK_EQ(out, 0);
     CHECK_EQ(off, 0);
@@ -60,6 +59,7 @@ static int64_t try_handles(rt_cx *cx, void *state) {
     for (int i = 0; i < HANDLES; i++) {
         polls_give(cx, h->bad[i], -EBADF);
         plain_calls_give(h->bad[i], -EBADF);
+        CHECK_EQ(rt_io_rehome(cx, h->bad[i]), -EBADF);
     }
     polls_give(cx, rt_task_self(cx), -EBADF);
     plain_calls_give(rt_task_self(cx), -EBADF);
@@ -141,6 +141,8 @@ static void null_is_refused(void) {
     size_t off = 0;
     struct sockaddr_in name = net_name(s.far);
     polls_give(NULL, s.io, -EINVAL);
+    CHECK_EQ(rt_io_rehome(NULL, s.io), -EINVAL);
+    CHECK_EQ(rt_io_rehome(cx, s.io), -EPERM); /* no worker polls here */
     CHECK_EQ(rt_poll_ready(cx, s.io, RT_READABLE, NULL), -EINVAL);
     CHECK_EQ(rt_poll_level(cx, s.io, RT_READABLE, NULL), -EINVAL);
     CHECK_EQ(rt_poll_try(cx, s.io, RT_READABLE, NULL, &off), -EINVAL);

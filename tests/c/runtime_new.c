@@ -82,6 +82,11 @@ static void on_stop(void *arg) { atomic_fetch_add(&((struct hooks *)arg)->stops,
 static void on_park(void *arg) { atomic_fetch_add(&((struct hooks *)arg)->parks, 1); }
 static void on_unpark(void *arg) { atomic_fetch_add(&((struct hooks *)arg)->unparks, 1); }
 
+static void sleep_and_wake(rt_runtime rt) {
+    if (current_thread()) CHECK_OK(rt_turn(rt, 1000));
+    else CHECK_EQ(rt_block_on(rt, five, NULL), 5);
+}
+
 static void hooks_come_in_pairs(void) {
     struct hooks h = {.starts = 0};
     rt_config config = test_config();
@@ -90,8 +95,10 @@ static void hooks_come_in_pairs(void) {
     config.on_park = on_park;
     config.on_unpark = on_unpark;
     config.hook_arg = &h;
+    config.spin_ns = RT_SPIN_OFF;
     rt_runtime rt = test_runtime_with(&config);
     CHECK_EQ(rt_block_on(rt, five, NULL), 5);
+    while (atomic_load(&h.unparks) == 0) sleep_and_wake(rt);
     CHECK_EQ(rt_free(rt), 0);
     CHECK_EQ(h.starts, h.stops);
     CHECK_EQ(h.parks, h.unparks);
