@@ -574,8 +574,8 @@ int64_t rt_free(rt_runtime rt);
 /**
  * Describes the runtime in one line: its flavour, its workers, its engine and why it is that one.
  *
- * Writes at most `len` bytes with the NUL to `out`, and returns the length of the whole text without it; `-EBADF`. Any
- * thread. Does not block.
+ * Writes at most `len` bytes with the NUL to `out`, and returns the length of the whole text without it; `-EBADF`;
+ * `-EINVAL` for NULL with a length. Any thread. Does not block.
  *
  * # Safety
  * `out` is NULL or has `len` writable bytes.

@@ -129,8 +129,9 @@ unsafe fn init_sized<T>(out: *mut T, size: usize) -> Result<i64, Errno> {
 ///
 /// # Safety
 /// `out` is null or has `len` writable bytes.
-unsafe fn copy_text(text: &[u8], out: *mut std::ffi::c_char, len: usize) -> i64 {
-    if !out.is_null() && len > 0 {
+unsafe fn copy_text(text: &[u8], out: *mut std::ffi::c_char, len: usize) -> Result<i64, Errno> {
+    if len > 0 {
+        not_null(out)?;
         let copied = text.len().min(len - 1);
         // SAFETY: the caller says so; a byte is left for the NUL.
         unsafe {
@@ -138,5 +139,5 @@ unsafe fn copy_text(text: &[u8], out: *mut std::ffi::c_char, len: usize) -> i64 
             out.add(copied).write(0);
         }
     }
-    text.len() as i64
+    Ok(text.len() as i64)
 }

@@ -3,7 +3,7 @@
 use super::result::RT_NEVER;
 use super::task::rt_poll_fn;
 use super::{copy_text, guarded, init_sized, not_null, runtime_ref, sized};
-use crate::runtime::{Config, Engine, Flavour, Hook, Hooks, NEVER, UNLIMITED, create, free, now};
+use crate::runtime::{Config, Engine, Flavour, Hook, Hooks, NEVER, UNLIMITED, create, free, is_forked, now};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::time::Duration;
 
@@ -180,11 +180,7 @@ unsafe fn to_config(config: *const rt_config) -> Result<Config, i32> {
         max_events: or_default(given.max_events.min(1 << 16) as usize, default.max_events),
         // SAFETY: the caller says so.
         thread_name: unsafe { thread_name(given.thread_name, default.thread_name) },
-        stack_size: match usize::try_from(given.stack_size) {
-            Ok(0) => default.stack_size,
-            Ok(size) if size <= 1 << 40 => size,
-            _ => return Err(libc::EINVAL),
-        },
+        stack_size: or_default(given.stack_size as usize, default.stack_size),
         hooks: Hooks {
             thread_start: given.on_thread_start as Hook,
             thread_stop: given.on_thread_stop as Hook,
@@ -213,26 +209,30 @@ pub unsafe extern "C" fn rt_new(
     why: *mut c_char,
     why_len: usize,
 ) -> i64 {
+    if is_forked() {
+        // SAFETY: the caller says so.
+        let _ = unsafe { copy_text(b"this process was forked from one that had used the library", why, why_len) };
+    }
     guarded(|| {
         not_null(out)?;
         // SAFETY (here and below): the caller says so.
         unsafe { out.write(0) };
         let config = unsafe { to_config(config) }.inspect_err(|_| {
             // SAFETY: as above.
-            unsafe { copy_text(b"the configuration is not valid", why, why_len) };
+            let _ = unsafe { copy_text(b"the configuration is not valid", why, why_len) };
         })?;
         match create(config) {
             Ok(handle) => {
                 // SAFETY: as above.
                 unsafe {
-                    copy_text(b"", why, why_len);
+                    let _ = copy_text(b"", why, why_len);
                     out.write(handle);
                 }
                 Ok(0)
             }
             Err(error) => {
                 // SAFETY: as above.
-                unsafe { copy_text(error.to_string().as_bytes(), why, why_len) };
+                let _ = unsafe { copy_text(error.to_string().as_bytes(), why, why_len) };
                 Err(error.errno())
             }
         }
@@ -358,8 +358,8 @@ pub extern "C" fn rt_free(rt: rt_runtime) -> i64 {
 
 /// Describes the runtime in one line: its flavour, its workers, its engine and why it is that one.
 ///
-/// Writes at most `len` bytes with the NUL to `out`, and returns the length of the whole text without it; `-EBADF`. Any
-/// thread. Does not block.
+/// Writes at most `len` bytes with the NUL to `out`, and returns the length of the whole text without it; `-EBADF`;
+/// `-EINVAL` for NULL with a length. Any thread. Does not block.
 ///
 /// # Safety
 /// `out` is NULL or has `len` writable bytes.
@@ -368,7 +368,7 @@ pub unsafe extern "C" fn rt_describe(rt: rt_runtime, out: *mut c_char, len: usiz
     guarded(|| {
         let text = runtime_ref(rt)?.describe();
         // SAFETY: the caller says so.
-        Ok(unsafe { copy_text(text.as_bytes(), out, len) })
+        unsafe { copy_text(text.as_bytes(), out, len) }
     })
 }
 

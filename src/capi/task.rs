@@ -283,9 +283,13 @@ pub unsafe extern "C" fn rt_poll_join(cx: *mut rt_cx, task: rt_task, result: *mu
         if cx.task() == Some(name) {
             return Poll::Ready(Err(libc::EDEADLK));
         }
+        if !cx.can_spend() {
+            return Poll::Pending;
+        }
         match check!(name.poll_join::<i64>(cx.key(), &cx.waker()).ok_or(libc::EBADF)) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(output) => {
+                cx.spend();
                 // SAFETY: the caller says so.
                 unsafe { store(result, to_result(output)) };
                 Poll::Ready(Ok(0))
@@ -394,7 +398,7 @@ pub unsafe extern "C" fn rt_task_name(task: rt_task, out: *mut c_char, len: usiz
         let name = TaskName::parse(task).ok_or(libc::EBADF)?;
         let label = name.label().map_err(|_stale| libc::EBADF)?.unwrap_or_default();
         // SAFETY: the caller says so.
-        Ok(unsafe { copy_text(label.as_bytes(), out, len) })
+        unsafe { copy_text(label.as_bytes(), out, len) }
     })
 }
 

@@ -8,38 +8,42 @@ use crate::primitives::Wake;
 use crate::task::{JoinError, TaskName};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::task::Poll;
 use std::time::Instant;
 
 /// Wakes a thread.
 #[derive(Default)]
 struct ThreadWaker {
-    woken: Mutex<bool>,
+    /// Set under the lock; a thread that drives looks at it without.
+    woken: AtomicBool,
+    lock: Mutex<()>,
     bell: Condvar,
 }
 
 impl Wake for ThreadWaker {
     fn wake_by_ref(this: &Arc<Self>) {
-        *this.woken.lock() = true;
+        let held = this.lock.lock();
+        this.woken.store(true, Release);
+        drop(held);
         this.bell.notify_one();
     }
 }
 
 impl ThreadWaker {
-    /// False: the deadline came first.
-    fn wait(&self, deadline: u64) -> bool {
-        let mut woken = self.woken.lock();
-        while !*woken {
+    /// Sleeps until woken, or until the deadline.
+    fn wait(&self, deadline: u64) {
+        let mut held = self.lock.lock();
+        while !self.woken.load(Acquire) {
             match until(deadline).and_then(|left| Instant::now().checked_add(left)) {
-                None => self.bell.wait(&mut woken),
+                None => self.bell.wait(&mut held),
                 Some(end) => {
-                    if self.bell.wait_until(&mut woken, end).timed_out() {
+                    if self.bell.wait_until(&mut held, end).timed_out() {
                         break;
                     }
                 }
             }
         }
-        std::mem::take(&mut *woken)
     }
 }
 
@@ -54,9 +58,7 @@ pub(crate) fn join_thread<T: 'static>(
     if Current::is_inside(runtime.shared()) {
         return Err(libc::EDEADLK);
     }
-    if runtime.drives_here() {
-        runtime.drive(deadline, &|| name.is_over())?;
-    }
+    let drives = runtime.drives_here();
     let thread = Arc::new(ThreadWaker::default());
     let waker = crate::primitives::waker(thread.clone());
     let key = Arc::as_ptr(&thread).addr();
@@ -65,8 +67,10 @@ pub(crate) fn join_thread<T: 'static>(
             None => return Err(libc::EBADF),
             Some(Poll::Ready(output)) => return Ok(output),
             Some(Poll::Pending) if now() >= deadline => break,
+            Some(Poll::Pending) if drives => runtime.drive(deadline, &|| thread.woken.load(Acquire))?,
             Some(Poll::Pending) => thread.wait(deadline),
-        };
+        }
+        thread.woken.store(false, Release);
     }
     name.forget_joiner(key);
     Err(libc::ETIME)

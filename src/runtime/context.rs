@@ -154,19 +154,22 @@ impl PollContext {
         self.runtime.load(Relaxed)
     }
 
-    /// Takes one ready result from the budget. False: it is spent; the task was woken and must return pending.
+    /// True if the poll may take a ready result. False: the task was woken and must return pending.
     #[inline]
-    pub(crate) fn spend(&self) -> bool {
+    pub(crate) fn can_spend(&self) -> bool {
+        let can = self.budget.load(Relaxed) > 0;
+        if !can {
+            self.waker().wake_by_ref();
+        }
+        can
+    }
+
+    /// Takes a ready result from the budget, which the caller found not to be spent.
+    #[inline]
+    pub(crate) fn spend(&self) {
         match self.budget.load(Relaxed) {
-            0 => {
-                self.waker().wake_by_ref();
-                false
-            }
-            UNLIMITED => true,
-            left => {
-                self.budget.store(left - 1, Relaxed);
-                true
-            }
+            UNLIMITED => {}
+            left => self.budget.store(left.saturating_sub(1), Relaxed),
         }
     }
 

@@ -139,10 +139,16 @@ impl IoName {
     /// What is ready of an interest, or a wake later.
     #[inline]
     pub(crate) fn poll_ready(self, cx: &PollContext, interest: Interest) -> IoPoll<ReadyEvent> {
-        if let Polled::Ready(event) = self.io.look(self.generation, interest) {
-            return if cx.spend() { Poll::Ready(Ok(event)) } else { Poll::Pending };
+        if !cx.can_spend() {
+            return Poll::Pending;
         }
-        self.wait_ready(cx, interest)
+        match self.io.look(self.generation, interest) {
+            Polled::Ready(event) => {
+                cx.spend();
+                Poll::Ready(Ok(event))
+            }
+            _ => self.wait_ready(cx, interest),
+        }
     }
 
     fn wait_ready(self, cx: &PollContext, interest: Interest) -> IoPoll<ReadyEvent> {
@@ -151,8 +157,11 @@ impl IoName {
         }
         let waker = cx.waker();
         match self.io.poll(self.generation, interest, &Waiting { key: cx.key(), waker: &waker, dead: is_dead }) {
-            Polled::Ready(event) if cx.spend() => Poll::Ready(Ok(event)),
-            Polled::Ready(_) | Polled::Pending => Poll::Pending,
+            Polled::Ready(event) => {
+                cx.spend();
+                Poll::Ready(Ok(event))
+            }
+            Polled::Pending => Poll::Pending,
             Polled::Shutdown => Poll::Ready(Err(libc::ESHUTDOWN)),
             Polled::Stale => Poll::Ready(Err(libc::EBADF)),
         }
@@ -191,16 +200,26 @@ impl IoName {
     /// Asks the kernel again, for callers that did not read until EAGAIN.
     pub(crate) fn poll_level(self, cx: &PollContext, interest: Interest) -> IoPoll<ReadyEvent> {
         loop {
-            let seen = match self.poll_ready(cx, interest) {
-                Poll::Ready(Ok(seen)) => seen,
-                other => return other,
+            let seen = match self.try_ready(interest) {
+                Ok(seen) => seen,
+                Err(errno) => return Poll::Ready(Err(errno)),
             };
+            if !cx.can_spend() {
+                return Poll::Pending;
+            }
             let ready = self.ask_kernel(interest.ready());
             if !ready.is_empty() {
-                return Poll::Ready(Ok(ReadyEvent { ready, tick: seen.tick }));
+                cx.spend();
+                return Poll::Ready(Ok(ReadyEvent { ready, tick: seen.map_or(0, |seen| seen.tick) }));
             }
-            // A delivery since then moved the tick, and the next round sees it.
-            self.io.clear_exactly(self.generation, seen.tick, seen.ready);
+            if let Some(seen) = seen {
+                // A delivery since then moved the tick, and the wait below sees it.
+                self.io.clear_exactly(self.generation, seen.tick, seen.ready);
+            }
+            match self.poll_ready(cx, interest) {
+                Poll::Ready(Ok(_)) => {}
+                other => return other,
+            }
         }
     }
 
@@ -283,34 +302,55 @@ impl IoName {
     }
 
     /// Takes the descriptor out of its driver's set and its runtime's table. False: the number is not ours any more.
-    fn unwatch(self, touch: bool) -> bool {
-        let Ok(runtime) = RuntimeRef::enter(self.io.owner.load(Relaxed)) else {
-            return true;
-        };
-        let shared = runtime.shared();
+    fn unwatch(self) -> bool {
+        match RuntimeRef::enter(self.io.owner.load(Relaxed)) {
+            Ok(runtime) => self.unwatch_in(runtime.shared()),
+            // The runtime is being freed, and its sets with it.
+            Err(_) => true,
+        }
+    }
+
+    fn unwatch_in(self, shared: &Shared) -> bool {
         shared.fds.remove(self.fd(), self.raw);
-        if !touch || self.interest().is_none() || !self.has(traits::WATCHED) {
+        if self.interest().is_none() || !self.has(traits::WATCHED) {
             return true;
         }
         shared.remote(self.io.home.load(Relaxed)).driver.deregister(self.fd()).is_ok()
+    }
+
+    /// Leaves the number alone from now on.
+    fn disown(self) {
+        self.io.traits.fetch_or(traits::BORROWED, Relaxed);
     }
 
     /// The handle is stale at once; the descriptor is closed by its last user, unless it was borrowed. If it was closed
     /// behind us, the number may be a stranger's: it is left alone, and that is an error.
     pub(crate) fn close(self) -> Result<(), Errno> {
         let _in_use = self.retire()?;
-        if self.unwatch(true) {
+        self.closed(self.unwatch())
+    }
+
+    /// As `close`, for the one who frees the runtime.
+    pub(super) fn close_in(self, shared: &Shared) -> Result<(), Errno> {
+        let _in_use = self.retire()?;
+        self.closed(self.unwatch_in(shared))
+    }
+
+    fn closed(self, ours: bool) -> Result<(), Errno> {
+        if ours {
             return Ok(());
         }
-        self.io.traits.fetch_or(traits::BORROWED, Relaxed);
+        self.disown();
         Err(libc::EBADF)
     }
 
     /// The descriptor was closed behind us: it is not touched.
     pub(crate) fn forget(self) -> Result<(), Errno> {
         let _in_use = self.retire()?;
-        self.io.traits.fetch_or(traits::BORROWED, Relaxed);
-        self.unwatch(false);
+        self.disown();
+        if let Ok(runtime) = RuntimeRef::enter(self.io.owner.load(Relaxed)) {
+            runtime.shared().fds.remove(self.fd(), self.raw);
+        }
         Ok(())
     }
 
@@ -320,8 +360,8 @@ impl IoName {
             return Err(if self.io.guard.is_open(self.generation) { libc::EDEADLK } else { libc::EBADF });
         }
         let _in_use = self.retire()?;
-        self.io.traits.fetch_or(traits::BORROWED, Relaxed);
-        let ours = self.unwatch(true);
+        self.disown();
+        let ours = self.unwatch();
         let mut leaving = LEAVING.lock();
         while !self.io.guard.await_others() {
             LEFT.wait(&mut leaving);

@@ -251,6 +251,9 @@ pub(crate) fn create(config: Config) -> Result<u64, Error> {
         (Flavour::MultiThread, n) if n > u16::MAX as usize / 2 => {
             return Err(Error::new(libc::EINVAL, "too many workers"));
         }
+        (Flavour::MultiThread, _) if config.stack_size > 1 << 40 => {
+            return Err(Error::new(libc::EINVAL, "the stack of a thread is too large"));
+        }
         (Flavour::MultiThread, n) => n,
     };
     let (drivers, handles): (Vec<_>, Vec<_>) = (0..workers)
@@ -389,7 +392,7 @@ impl RuntimeRef {
             worker.retire();
         }
         for io in owned_by(raw) {
-            let _ = io.close();
+            let _ = io.close_in(shared);
         }
         live_tasks(shared.identity()).for_each(|task| {
             task.detach();

@@ -141,6 +141,9 @@ impl IoName {
     /// # Safety
     /// `message` is a valid message to receive into.
     pub(crate) unsafe fn poll_recvmsg(self, cx: &PollContext, message: *mut libc::msghdr, flags: i32) -> IoPoll<usize> {
+        if let Err(errno) = self.check_direct() {
+            return Poll::Ready(Err(errno));
+        }
         let interest = if flags & libc::MSG_OOB != 0 { Interest::PRIORITY } else { Interest::READABLE };
         let flags = flags | libc::MSG_DONTWAIT;
         // SAFETY: the caller says so.
@@ -155,6 +158,9 @@ impl IoName {
         message: *const libc::msghdr,
         flags: i32,
     ) -> IoPoll<usize> {
+        if let Err(errno) = self.check_direct() {
+            return Poll::Ready(Err(errno));
+        }
         let flags = flags | libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
         // SAFETY: the caller says so.
         self.transfer(cx, Interest::WRITABLE, 0, |fd| attempted(unsafe { libc::sendmsg(fd, message, flags) }))
@@ -177,6 +183,9 @@ impl IoName {
 
     /// Accepts one connection and registers it with the same runtime, on the worker that polls.
     pub(crate) fn poll_accept(self, cx: &PollContext, shared: &Shared) -> IoPoll<IoName> {
+        if let Err(errno) = self.check_direct() {
+            return Poll::Ready(Err(errno));
+        }
         let accepted = self.transfer(cx, Interest::READABLE, 0, |fd| {
             let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
             // SAFETY: accept4 may be asked for no address.

@@ -83,11 +83,6 @@ impl TaskName {
         self.with(|cell| cell.label())
     }
 
-    /// True when the task has ended, or the name is stale.
-    pub(crate) fn is_over(self) -> bool {
-        self.with(|cell| cell.state.is_over()).unwrap_or(true)
-    }
-
     /// Runs `f` with the task held alive.
     pub(crate) fn with<R>(self, f: impl FnOnce(&'static Header) -> R) -> Result<R, Stale> {
         if !self.cell.state.try_ref_named(self.generation) {

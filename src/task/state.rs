@@ -11,7 +11,7 @@
 //! right to join (while JOIN_INTEREST), one for every waker. A count that reaches its maximum stays there and the cell is
 //! never used again, which is the harmless end of four million wakers.
 //!
-//! A name is good while the generation matches and the task has not ended, or its join is still open.
+//! A name is good while the generation matches and the task has not ended or been given up, or its join is still open.
 
 use crate::primitives::pack::Field;
 use crate::primitives::sync::{AtomicU64, Ordering::*};
@@ -353,7 +353,7 @@ impl State {
 fn is_named(word: u64, generation: u32) -> bool {
     GENERATION.get(word) == generation.into()
         && REFS.get(word) != 0
-        && (word & COMPLETE == 0 || word & JOIN_INTEREST != 0)
+        && (word & (COMPLETE | ABANDONED) == 0 || word & JOIN_INTEREST != 0)
 }
 
 fn add_refs(word: u64, n: u64) -> u64 {

@@ -52,8 +52,8 @@ static rt_task serve_pair(rt_runtime rt, struct conn *c, int *peer) {
     int ends[2];
     rt_task task;
     net_unix_pair(ends);
-    net_small_buffers(ends[0]);
-    net_small_buffers(ends[1]);
+    net_small_buffer(ends[0]);
+    net_small_buffer(ends[1]);
     CHECK_EQ(rt_register_fd(rt, ends[0], RT_READABLE | RT_WRITABLE, &c->io), 0);
     CHECK_EQ(rt_spawn(rt, serve, c, hang_up, &task), 0);
     *peer = ends[1];
