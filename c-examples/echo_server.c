@@ -1,9 +1,9 @@
 /* A TCP echo server: one task that accepts, and one for each connection.
  *
  * It shows the same server in two styles:
- *   await      reads top to bottom, with the macros of asyncio_await.h and the library's direct I/O;
- *   readiness  makes the system calls itself and tells the library what they said. That is what a
- *              program does that has read(2) and write(2) buried in a protocol library.
+ *   await      reads top to bottom, with the macros of asyncio_await.h and the library's calls;
+ *   readiness  makes the system calls itself and tells the library what they said, as a program
+ *              does whose read(2) and write(2) are buried in a protocol library.
  *
  * Usage: echo_server [--port P] [--engine auto|epoll|uring] [--workers N] [--style await|readiness]
  *
@@ -22,6 +22,9 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,15 +210,16 @@ static int64_t accept_readiness(rt_cx *cx, void *state) {
         int64_t r = rt_poll_ready(cx, s->listener, RT_READABLE, &seen);
         if (r < 0) return r;
         int fd = accept4((int)rt_io_fd(s->listener), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        const int error = errno;
         if (fd >= 0) {
             rt_io io;
             if (rt_register_fd(s->rt, fd, RT_READABLE | RT_WRITABLE, &io) == 0) start_conn(s, io);
             else close(fd);
-        } else if (errno == EAGAIN || (is_shortage(-errno) && !refuse_one(s))) {
+        } else if (error == EAGAIN || (is_shortage(-error) && !refuse_one(s))) {
             /* The next client is an event, and reason enough to try again. */
             rt_clear_ready(s->listener, seen);
-        } else if (errno != EINTR && errno != ECONNABORTED && !is_shortage(-errno)) {
-            return -errno;
+        } else if (error != EINTR && error != ECONNABORTED && !is_shortage(-error)) {
+            return -error;
         }
     }
 }

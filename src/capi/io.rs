@@ -27,7 +27,7 @@ fn buffer_is_valid(buffer: *const c_void, n: usize) -> Result<(), Errno> {
 }
 
 fn parts_are_valid(parts: *const iovec, n: c_int) -> Result<(), Errno> {
-    if (parts.is_null() && n != 0) || n < 0 { Err(libc::EINVAL) } else { Ok(()) }
+    if (parts.is_null() && n != 0) || !(0..=libc::UIO_MAXIOV).contains(&n) { Err(libc::EINVAL) } else { Ok(()) }
 }
 
 /// Reads, in a poll, into `buf`: waits until there is something, then reads at most `n` bytes.

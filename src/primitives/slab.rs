@@ -7,7 +7,7 @@
 use super::handle::MAX_INDEX;
 use super::pack::Field;
 use super::sync::{
-    AtomicPtr, AtomicU32, AtomicU64, FIRST_PAGE_BITS, Mutex, Ordering::*, alloc_entries, const_outside_loom,
+    AtomicPtr, AtomicU32, AtomicU64, FIRST_PAGE_BITS, Mutex, Ordering::*, alloc_entries, const_outside_loom, nulls,
 };
 
 /// Each page is twice as large as the one before.
@@ -41,7 +41,7 @@ impl<T: Entry> Slab<T> {
     const_outside_loom! {
         pub(crate) fn new() -> Self {
             Self {
-                pages: [const { AtomicPtr::new(std::ptr::null_mut()) }; PAGES],
+                pages: nulls(),
                 free: AtomicU64::new(0),
                 used: AtomicU32::new(0),
                 grow: Mutex::new(()),

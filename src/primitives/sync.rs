@@ -35,6 +35,11 @@ mod imp {
     /// Slots of a worker's run queue.
     pub(crate) const RUN_QUEUE_SLOTS: u32 = 256;
 
+    /// An array of null pointers.
+    pub(crate) const fn nulls<T, const N: usize>() -> [AtomicPtr<T>; N] {
+        [const { AtomicPtr::new(std::ptr::null_mut()) }; N]
+    }
+
     /// A page of `n` entries in their all-zero state, or null when memory is out. Never freed.
     ///
     /// # Safety
@@ -137,6 +142,10 @@ mod imp {
         }
     }
 
+    pub(crate) fn nulls<T, const N: usize>() -> [AtomicPtr<T>; N] {
+        std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut()))
+    }
+
     /// # Safety
     /// As in the real build.
     pub(crate) unsafe fn alloc_entries<T: Default>(n: usize) -> *mut T {
@@ -150,7 +159,8 @@ mod imp {
 
     macro_rules! process_static {
         ($(#[$meta:meta])* $vis:vis static $name:ident: $ty:ty = $init:expr;) => {
-            loom::lazy_static! { $(#[$meta])* $vis static ref $name: $ty = $init; }
+            // loom's macro takes no `vis` that was matched before, so everything is visible in the crate.
+            loom::lazy_static! { $(#[$meta])* pub(crate) static ref $name: $ty = $init; }
         };
     }
 

@@ -33,7 +33,7 @@ process_static! {
 /// A runtime's place in the slab.
 #[derive(Default)]
 #[repr(C, align(64))]
-struct Slot {
+pub(crate) struct Slot {
     guard: Guard,
     next_free: AtomicU32,
     shared: AtomicPtr<Shared>,
