@@ -195,10 +195,12 @@ fn thread_mark() -> u64 {
     unsafe { libc::pthread_self() as u64 }
 }
 
-/// A worker that runs on this thread, and the one it interrupted: a poll may drive another runtime.
+/// A runtime that runs on this thread, and the one it interrupted: a poll may drive another runtime.
 pub(super) struct Current {
-    pub(super) worker: *const Worker,
-    pub(super) parent: *const Current,
+    shared: *const Shared,
+    /// Null on a thread that only ends tasks, for a runtime whose workers are stuck.
+    worker: *const Worker,
+    parent: *const Current,
 }
 
 thread_local! {
@@ -208,13 +210,22 @@ thread_local! {
 impl Current {
     /// Runs `f` with `worker` as this thread's innermost.
     pub(super) fn scope<R>(worker: &Worker, f: impl FnOnce() -> R) -> R {
+        Self::enter(worker.shared(), worker, f)
+    }
+
+    /// Runs `f` inside of a runtime, but not as one of its workers.
+    pub(super) fn scope_without_worker<R>(shared: &Shared, f: impl FnOnce() -> R) -> R {
+        Self::enter(shared, ptr::null(), f)
+    }
+
+    fn enter<R>(shared: &Shared, worker: *const Worker, f: impl FnOnce() -> R) -> R {
         struct Restore(*const Current);
         impl Drop for Restore {
             fn drop(&mut self) {
                 CURRENT.set(self.0);
             }
         }
-        let current = Self { worker, parent: CURRENT.get() };
+        let current = Self { shared, worker, parent: CURRENT.get() };
         let _restore = Restore(current.parent);
         CURRENT.set(&raw const current);
         f()
@@ -223,29 +234,24 @@ impl Current {
     /// The innermost worker of this thread, if it is one of `shared`.
     #[inline]
     pub(super) fn worker_of<'a>(shared: &'a Shared) -> Option<&'a Worker> {
-        let current = CURRENT.get();
-        if current.is_null() {
-            return None;
-        }
-        // SAFETY: `scope` keeps both on this thread's stack while they are current; `shared` outlives its workers' scopes.
-        let worker = unsafe { &*(*current).worker };
-        ptr::eq(worker.shared(), shared).then_some(worker)
+        // SAFETY: `enter` keeps the scope on this thread's stack while it is current.
+        let current = unsafe { CURRENT.get().as_ref() }?;
+        // SAFETY: as above; the worker outlives its scope, and its runtime's shared part outlives the worker's scopes.
+        if ptr::eq(current.shared, shared) { unsafe { current.worker.as_ref() } } else { None }
     }
 
     /// The innermost worker of this thread.
     pub(super) fn with_worker<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
-        let current = CURRENT.get();
         // SAFETY: as in `worker_of`.
-        f(unsafe { current.as_ref().map(|current| &*current.worker) })
+        f(unsafe { CURRENT.get().as_ref().and_then(|current| current.worker.as_ref()) })
     }
 
-    /// True if this thread is somewhere inside a worker of `shared`: in a poll, a waker, a hook or a drop function.
+    /// True if this thread is somewhere inside of the runtime: in a poll, a waker, a hook or a drop function.
     pub(super) fn is_inside(shared: &Shared) -> bool {
         let mut current = CURRENT.get();
         // SAFETY: as in `worker_of`; parents are further up the same stack.
         while let Some(scope) = unsafe { current.as_ref() } {
-            // SAFETY: as above.
-            if ptr::eq(unsafe { (*scope.worker).shared() }, shared) {
+            if ptr::eq(scope.shared, shared) {
                 return true;
             }
             current = scope.parent;

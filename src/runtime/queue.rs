@@ -8,6 +8,7 @@
 //! Pushing is a store. Popping and claiming are a CAS on `head`. There is one stealer at a time.
 //! It is our own because a published deque cannot be run under loom with its cursors near their wrap.
 
+use super::local::List;
 use crate::primitives::pack::Field;
 use crate::primitives::sync::{AtomicU32, AtomicU64, Ordering::*, RUN_QUEUE_SLOTS, UnsafeCell};
 use crate::task::{Header, Notified};
@@ -146,6 +147,17 @@ impl Queue {
         self.release();
         into.tail.store(tail.wrapping_add(count - 1), Release);
         Some((task, count))
+    }
+
+    /// Takes everything out, half by half. Any thread; what a stealer is copying at the moment is that stealer's.
+    pub(super) fn drain_into(&self, into: &List) {
+        while let Some((first, count)) = self.claim() {
+            for n in 0..count {
+                // SAFETY: the tasks were claimed.
+                into.push(unsafe { self.get(first.wrapping_add(n)) });
+            }
+            self.release();
+        }
     }
 
     /// Claims half of the tasks, rounded up: the first cursor and how many.

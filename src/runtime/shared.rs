@@ -12,6 +12,7 @@ use crate::primitives::inbox::{Inbox, Pushed};
 use crate::primitives::pack::Field;
 use crate::primitives::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*};
 use crate::task::{Header, Notified, Schedule};
+use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
 
 /// A deadline that never comes.
@@ -74,12 +75,21 @@ impl Remote {
     pub(super) fn new(driver: driver::Handle) -> Self {
         Self {
             queue: Queue::new(),
-            lifo: AtomicPtr::new(std::ptr::null_mut()),
+            lifo: AtomicPtr::new(ptr::null_mut()),
             inbox: Inbox::new(),
             driver,
             counters: Counters::default(),
             unparks: AtomicU64::new(0),
         }
+    }
+
+    /// Takes the task out of the LIFO slot. Any thread.
+    pub(super) fn take_lifo(&self) -> Option<Notified> {
+        if self.lifo.load(Relaxed).is_null() {
+            return None;
+        }
+        // SAFETY: the slot held a reference that `into_raw` made, and the swap made it ours.
+        NonNull::new(self.lifo.swap(ptr::null_mut(), AcqRel)).map(|task| unsafe { Notified::from_raw(task) })
     }
 
     pub(super) fn unpark(&self) {
@@ -268,7 +278,7 @@ impl Shared {
 
     /// What tells this scheduler's tasks from others'.
     pub(super) fn identity(&self) -> *const () {
-        std::ptr::from_ref(self).cast()
+        ptr::from_ref(self).cast()
     }
 }
 

@@ -1,7 +1,10 @@
 //! Ending a runtime: everybody who waits is told, every task is aborted, and what does not end in time is given up.
 
+use super::context::Current;
 use super::io::{Errno, owned_by};
+use super::local::List;
 use super::runtimes::RuntimeRef;
+use super::shared::Shared;
 use super::shared::{NEVER, Phase, now};
 use crate::primitives::sync::Ordering::*;
 use crate::task::live_tasks;
@@ -27,10 +30,39 @@ impl RuntimeRef {
             shared.wait_until(deadline, done)
         };
         if !ended {
+            if !shared.is_current_thread() {
+                end_orphans(shared);
+            }
             let given_up = live_tasks(shared.identity()).filter(|task| task.abandon()).count();
             shared.abandoned.fetch_add(given_up as u64, AcqRel);
         }
         shared.set_phase(Phase::Stopped);
         Ok(shared.abandoned.load(Acquire))
     }
+}
+
+/// Ends, on this thread, what stuck workers keep from being ended: tasks that wait behind a stuck one, or that nobody has
+/// aborted because everybody is stuck. Pinned tasks are their worker's, and stay.
+fn end_orphans(shared: &Shared) {
+    Current::scope_without_worker(shared, || {
+        live_tasks(shared.identity()).for_each(|task| {
+            let _ = task.abort();
+        });
+        let orphans = List::new();
+        loop {
+            shared.injector.pop_into(u32::MAX, &orphans);
+            for remote in &shared.remotes {
+                remote.queue.drain_into(&orphans);
+                remote.take_lifo().into_iter().for_each(|task| orphans.push(task));
+            }
+            if orphans.is_empty() {
+                return;
+            }
+            while let Some(task) = orphans.pop() {
+                task.cancel();
+                // A cancelled task is over after this, whatever it answers.
+                let _ = task.run();
+            }
+        }
+    });
 }

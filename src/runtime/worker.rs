@@ -10,7 +10,7 @@ use crate::driver::Driver;
 use crate::primitives::sync::{Arc, Ordering::*};
 use crate::task::{Notified, Ran, live_tasks};
 use std::cell::{Cell, RefCell};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::time::Duration;
 
 /// A worker belongs to one thread at a time. Its fields are cells because tasks that run on it schedule others.
@@ -131,26 +131,17 @@ impl Worker {
         news
     }
 
-    fn take_lifo(&self) -> Option<Notified> {
-        let slot = &self.remote().lifo;
-        if slot.load(Relaxed).is_null() {
-            return None;
-        }
-        // SAFETY: as in `push_woken`.
-        NonNull::new(slot.swap(ptr::null_mut(), AcqRel)).map(|task| unsafe { Notified::from_raw(task) })
-    }
-
     /// The next task of this worker's own. Pinned and stealable tasks take turns.
     fn next(&self) -> Option<Notified> {
         if self.shared.is_current_thread() {
             return self.pinned.pop();
         }
         if self.lifo_polls.get() < self.shared.config.lifo_limit {
-            if let Some(task) = self.take_lifo() {
+            if let Some(task) = self.remote().take_lifo() {
                 self.lifo_polls.set(self.lifo_polls.get() + 1);
                 return Some(task);
             }
-        } else if let Some(task) = self.take_lifo() {
+        } else if let Some(task) = self.remote().take_lifo() {
             // It had its share: behind the others with it.
             self.push_back(task);
         }
@@ -249,13 +240,9 @@ impl Worker {
             }
         }
         for other in others {
-            let slot = &self.shared.remotes[other].lifo;
-            if !slot.load(Relaxed).is_null()
-                && let Some(task) = NonNull::new(slot.swap(ptr::null_mut(), AcqRel))
-            {
+            if let Some(task) = self.shared.remotes[other].take_lifo() {
                 Counters::add(&self.remote().counters.steals, 1);
-                // SAFETY: as in `push_woken`.
-                self.push_back(unsafe { Notified::from_raw(task) });
+                self.push_back(task);
                 return true;
             }
         }

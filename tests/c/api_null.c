@@ -14,7 +14,6 @@ static void in_runtime_calls(void) {
     CHECK_EQ(rt_new(&config, NULL, NULL, 0), -EINVAL);
     CHECK_EQ(rt_new(&config, NULL, NULL, 100), -EINVAL);
     CHECK_EQ(rt_block_on(rt, NULL, NULL), -EINVAL);
-    CHECK_EQ(rt_describe(rt, NULL, 10), -EINVAL);
     CHECK_EQ(rt_metrics(rt, NULL), -EINVAL);
     test_runtime_free(rt);
 }
@@ -27,7 +26,6 @@ static void in_task_calls(void) {
     CHECK_EQ(rt_spawn_with(rt, NULL, &other), -EINVAL);
     CHECK_EQ(rt_spawn_opts_init(NULL, sizeof(rt_spawn_opts)), -EINVAL);
     CHECK_EQ(rt_poll_join(NULL, task, NULL), -EINVAL);
-    CHECK_EQ(rt_task_name(task, NULL, 10), -EINVAL);
     CHECK_EQ(rt_yield(NULL), -EINVAL);
     CHECK_EQ(rt_task_self(NULL), 0);
     probe_finish(&p, task);
@@ -42,6 +40,22 @@ static void in_context_calls(void) {
     CHECK_EQ(rt_cx_free(NULL), 0);
 }
 
+/* Without room the length is the answer; room that is not there is a mistake. */
+static void a_text_may_be_declined(void) {
+    rt_runtime rt = test_runtime();
+    char all[1024];
+    int64_t n = CHECK_OK(rt_describe(rt, all, sizeof all));
+    CHECK_EQ(rt_describe(rt, NULL, 0), n);
+    CHECK_EQ(rt_describe(rt, NULL, sizeof all), -EINVAL);
+    probe p = {0};
+    rt_task task = probe_spawn(rt, &p);
+    CHECK_EQ(rt_task_name(task, NULL, 0), 0);
+    CHECK_EQ(rt_task_name(task, NULL, 10), -EINVAL);
+    CHECK_EQ(rt_abort(task), 0);
+    CHECK_EQ(join_task(task), -ECANCELED);
+    test_runtime_free(rt);
+}
+
 static void a_state_may_be_null(void) {
     rt_runtime rt = test_runtime();
     CHECK_EQ(rt_block_on(rt, end_at_once, NULL), 0);
@@ -54,6 +68,7 @@ int main(int argc, char **argv) {
     CASE(in_runtime_calls);
     CASE(in_task_calls);
     CASE(in_context_calls);
+    CASE(a_text_may_be_declined);
     CASE(a_state_may_be_null);
     return test_end();
 }

@@ -123,6 +123,32 @@ static void in_a_waker(void) {
     scene_end(&s, 1);
 }
 
+/* ---- in a hook ---- */
+
+static void play_when_armed(void *arg) {
+    struct scene *s = atomic_exchange((_Atomic(struct scene *) *)arg, NULL);
+    if (s != NULL) play(s);
+}
+
+/* Tasks that come and go make the workers park again. */
+static void in_a_hook(void) {
+    struct scene s = {.rt = 0};
+    _Atomic(struct scene *) armed = NULL;
+    rt_config config = test_config();
+    config.on_park = play_when_armed;
+    config.hook_arg = &armed;
+    s.rt = test_runtime_with(&config);
+    s.other = probe_spawn(s.rt, &s.other_probe);
+    drive_until(s.rt, probe_polled, &s.other_probe);
+    atomic_store(&armed, &s);
+    while (atomic_load(&s.played) == 0) {
+        if (current_thread()) CHECK_OK(rt_turn(s.rt, 1000));
+        else CHECK_EQ(rt_spawn(s.rt, end_at_once, NULL, NULL, NULL), 0);
+        sched_yield();
+    }
+    scene_end(&s, 1);
+}
+
 /* ---- in the poll of another runtime, it is allowed ---- */
 
 struct visit {
@@ -153,6 +179,7 @@ int main(int argc, char **argv) {
     CASE(in_the_drop_of_an_aborted_task);
     CASE(in_a_drop_of_the_shutdown);
     CASE(in_a_waker);
+    CASE(in_a_hook);
     CASE(another_runtimes_poll_may_wait);
     return test_end();
 }

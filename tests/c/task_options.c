@@ -151,6 +151,23 @@ static void near_a_pinned_task_is_its_worker(void) {
     test_runtime_free(rt);
 }
 
+static void near_a_task_of_another_runtime_is_refused(void) {
+    rt_runtime rt = test_runtime(), other = test_runtime();
+    probe host = {0}, guest = {0};
+    rt_spawn_opts o = options(probe_poll, &host);
+    o.flags = RT_SPAWN_PINNED;
+    rt_task home, task;
+    CHECK_EQ(rt_spawn_with(other, &o, &home), 0);
+    o.state = &guest;
+    o.near = home;
+    CHECK_EQ(rt_spawn_with(rt, &o, &task), -EINVAL);
+    CHECK_EQ(guest.polls, 0);
+    probe_finish(&host, home);
+    CHECK_EQ(join_task(home), 0);
+    test_runtime_free(other);
+    test_runtime_free(rt);
+}
+
 /* ---- state inline ---- */
 
 struct blob {
@@ -338,6 +355,7 @@ int main(int argc, char **argv) {
     CASE(a_pinned_task_keeps_its_thread);
     CASE(a_pinned_task_drops_on_its_thread);
     CASE(near_a_pinned_task_is_its_worker);
+    CASE(near_a_task_of_another_runtime_is_refused);
     CASE(inline_state_is_a_copy);
     CASE(inline_state_without_a_source_is_zeroed);
     CASE(inline_state_may_be_empty);

@@ -251,6 +251,24 @@ static void a_waker_may_call_the_library(void) {
 
 /* ---- refusals ---- */
 
+static int64_t free_own_context(rt_cx *cx, void *state) {
+    (void)state;
+    return rt_cx_free(cx);
+}
+
+static void only_a_context_of_ones_own_is_freed_and_once(void) {
+    rt_runtime rt = test_runtime();
+    struct tally t;
+    tally_init(&t);
+    CHECK_EQ(rt_block_on(rt, free_own_context, NULL), -EPERM);
+    rt_cx *cx = new_cx(rt, &t);
+    CHECK_EQ(rt_cx_free(cx), 0);
+    CHECK_EQ(rt_cx_free(cx), -EPERM);
+    CHECK_EQ(rt_poll_join(cx, 1, NULL), -EPERM);
+    test_runtime_free(rt);
+    tally_end(&t, 0);
+}
+
 static void a_context_needs_a_runtime_and_a_waker(void) {
     rt_runtime rt = test_runtime();
     struct tally t;
@@ -277,6 +295,7 @@ int main(int argc, char **argv) {
     CASE(a_waker_is_woken_when_the_runtime_goes);
     CASE(a_context_may_move_between_threads);
     CASE(a_waker_may_call_the_library);
+    CASE(only_a_context_of_ones_own_is_freed_and_once);
     CASE(a_context_needs_a_runtime_and_a_waker);
     return test_end();
 }
