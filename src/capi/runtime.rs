@@ -330,8 +330,9 @@ pub extern "C" fn rt_now() -> u64 {
 /// `-ESHUTDOWN`), aborts every task, and waits until their drop functions have run, for at most `timeout_ns`.
 ///
 /// Returns how many tasks were given up: those that were inside of their poll or drop function when the time was over, and
-/// those that waited behind them. Their drop functions will not start, what they own is never freed, and they are
-/// counted in `rt_metrics`. A second call returns the same number.
+/// pinned ones whose worker is stuck in such a task. Their drop functions will not start, what they own is never freed,
+/// and they are counted in `rt_metrics`. All others have ended, and can be joined at once. A second call returns the same
+/// number.
 ///
 /// Errors: `-EBADF`, `-EDEADLK` inside of the runtime, `-EPERM` on a thread that does not drive this current-thread
 /// runtime. Any thread. Blocks for the timeout at most.

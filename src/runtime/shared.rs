@@ -10,7 +10,7 @@ use super::worker::Worker;
 use crate::driver;
 use crate::primitives::inbox::{Inbox, Pushed};
 use crate::primitives::pack::Field;
-use crate::primitives::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*};
+use crate::primitives::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering::*};
 use crate::task::{Header, Notified, Schedule};
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
@@ -128,6 +128,8 @@ pub(crate) struct Shared {
     /// The lock and the bell of threads that wait for the runtime as a whole.
     gate: Mutex<()>,
     bell: Condvar,
+    /// How many workers' threads have done their last work.
+    retired: AtomicU32,
     /// How many tasks a shutdown gave up.
     pub(super) abandoned: AtomicU64,
     /// The thread that drives a current-thread runtime, as `thread_number`; 0: none yet.
@@ -155,6 +157,7 @@ impl Shared {
             embedded: AtomicBool::new(false),
             gate: Mutex::new(()),
             bell: Condvar::new(),
+            retired: AtomicU32::new(0),
             abandoned: AtomicU64::new(0),
             driven_by: AtomicU64::new(0),
             next_home: AtomicU64::new(0),
@@ -228,6 +231,17 @@ impl Shared {
     }
 
     // Waiting for the runtime as a whole.
+
+    /// A worker's thread has done its last work.
+    pub(super) fn worker_retires(&self) {
+        self.retired.fetch_add(1, AcqRel);
+        self.ring();
+    }
+
+    /// Waits for that of all threads.
+    pub(super) fn wait_for_workers(&self, deadline: u64) {
+        self.wait_until(deadline, || self.retired.load(Acquire) as usize == self.remotes.len());
+    }
 
     /// Wakes the threads that wait in `wait_until`.
     pub(super) fn ring(&self) {

@@ -275,6 +275,7 @@ impl Worker {
             self.retire();
             self.hooks().call(self.hooks().thread_stop);
         });
+        self.shared.worker_retires();
     }
 
     /// False when the runtime has ended. On the first look at a stopping runtime every task is aborted.

@@ -161,7 +161,7 @@ static void running_out_of_descriptors_is_an_error(void) {
     struct rlimit full, low;
     CHECK_SYS(getrlimit(RLIMIT_NOFILE, &full));
     int before = open_fds(), failures = 0;
-    int lowest = (int)CHECK_SYS(dup(STDERR_FILENO)); /* the limit is on numbers, not on their count */
+    int lowest = (int)CHECK_SYS(dup(STDERR_FILENO)); /* the limit is on numbers */
     CHECK_SYS(close(lowest));
     rt_config config = test_config();
     for (int left = 0;; left++) {

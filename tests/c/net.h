@@ -74,9 +74,7 @@ static inline void net_wait(int fd, short events) {
 
 static inline int net_take(int listener) {
     net_wait(listener, POLLIN);
-    int fd = (int)CHECK_SYS(accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    net_no_delay(fd);
-    return fd;
+    return (int)CHECK_SYS(accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
 }
 
 /* One TCP connection: out[0] was accepted, out[1] dialled. */
@@ -84,6 +82,7 @@ static inline void net_pair(int out[2]) {
     int listener = net_listen(1);
     out[1] = net_dial(listener);
     out[0] = net_take(listener);
+    net_no_delay(out[0]);
     close(listener);
 }
 

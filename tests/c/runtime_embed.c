@@ -1,5 +1,5 @@
-/* A program with a loop of its own: poll(2) over its descriptors and the runtime's, a turn when that
- * one is readable, and the deadline as the timeout. Its own work and the tasks talk both ways. */
+/* A program with a loop of its own: poll(2) over its descriptors and the runtime's, a turn when
+ * that one is readable, and the deadline as the timeout. Its own work and the tasks talk. */
 #include "check.h"
 
 #include <poll.h>

@@ -1,4 +1,4 @@
-/* rt_event_fd: readable for poll(2) whenever a turn has something to do, quiet when it has nothing. */
+/* rt_event_fd: readable for poll(2) whenever a turn has something to do, else quiet. */
 #include "check.h"
 
 #include <fcntl.h>

@@ -83,7 +83,7 @@ static void on_park(void *arg) { atomic_fetch_add(&((struct hooks *)arg)->parks,
 static void on_unpark(void *arg) { atomic_fetch_add(&((struct hooks *)arg)->unparks, 1); }
 
 static void sleep_and_wake(rt_runtime rt) {
-    if (current_thread()) CHECK_OK(rt_turn(rt, 1000));
+    if (current_thread()) CHECK_OK(rt_turn(rt, 10 * 1000 * 1000));
     else CHECK_EQ(rt_block_on(rt, five, NULL), 5);
 }
 

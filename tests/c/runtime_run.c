@@ -1,5 +1,5 @@
-/* rt_run returns when no task is left or when it was told to stop, before or meanwhile, and says how
- * many tasks it leaves. */
+/* rt_run returns when no task is left or when it was told to stop, before or meanwhile, and says
+ * how many tasks it leaves. */
 #include "check.h"
 
 static void without_tasks_it_returns_at_once(void) {

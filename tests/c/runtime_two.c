@@ -118,7 +118,7 @@ struct nest {
     int outer_polls, inner_polls;
 };
 
-/* The outer runtime is on this thread's stack: on the current-thread flavour it cannot be driven. */
+/* The outer runtime is on this thread's stack: the current-thread flavour cannot be driven. */
 static int64_t inner_poll(rt_cx *cx, void *state) {
     struct nest *n = state;
     n->inner_polls++;

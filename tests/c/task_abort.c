@@ -1,4 +1,4 @@
-/* Abort at every moment of a task's life: before its first poll, in a poll, parked, ended, joined. */
+/* Abort at every moment of a task's life: unpolled, in a poll, parked, ended, joined. */
 #include "check.h"
 
 static void before_the_first_poll(void) {

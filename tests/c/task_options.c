@@ -1,4 +1,4 @@
-/* rt_spawn_with: pinned, near another task, state inline, names; and options that are refused. */
+/* rt_spawn_with: pinned, near another task, names; and options that are refused. */
 #include "check.h"
 
 static rt_spawn_opts options(rt_poll_fn poll, void *state) {
@@ -168,95 +168,6 @@ static void near_a_task_of_another_runtime_is_refused(void) {
     test_runtime_free(rt);
 }
 
-/* ---- state inline ---- */
-
-struct blob {
-    size_t size;
-    unsigned char fill;
-    atomic_int drops;
-    unsigned char *seen;
-};
-
-/* The copy starts with a pointer back to the blob, where there is room for one. */
-static int64_t check_copy(rt_cx *cx, void *state) {
-    (void)cx;
-    unsigned char *copy = state;
-    struct blob *b;
-    memcpy(&b, copy, sizeof b);
-    CHECK_EQ((uintptr_t)copy % 16, 0);
-    for (size_t i = sizeof b; i < b->size; i++) CHECK_EQ(copy[i], b->fill);
-    b->seen = copy;
-    return 0;
-}
-
-static void drop_copy(void *state) {
-    struct blob *b;
-    memcpy(&b, state, sizeof b);
-    CHECK(b->seen == state);
-    atomic_fetch_add(&b->drops, 1);
-}
-
-static void inline_state_is_a_copy(void) {
-    rt_runtime rt = test_runtime();
-    size_t sizes[] = {8, 9, 64, 100, 1000, 4096, 100000};
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        struct blob b = {.size = sizes[i], .fill = (unsigned char)(i + 1)}, *back = &b;
-        unsigned char *original = malloc(b.size);
-        CHECK(original != NULL);
-        memset(original, b.fill, b.size);
-        memcpy(original, &back, sizeof back);
-        rt_spawn_opts o = options(check_copy, original);
-        o.flags = RT_SPAWN_INLINE;
-        o.state_size = b.size;
-        o.drop = drop_copy;
-        rt_task task;
-        CHECK_EQ(rt_spawn_with(rt, &o, &task), 0);
-        memset(original, 0xee, b.size); /* ours again */
-        free(original);
-        CHECK_EQ(join_task(task), 0);
-        CHECK_EQ(b.drops, 1);
-    }
-    test_runtime_free(rt);
-}
-
-enum { ZEROED = 3000 };
-
-static int64_t check_zeroed(rt_cx *cx, void *state) {
-    (void)cx;
-    unsigned char *copy = state;
-    for (int i = 0; i < ZEROED; i++) CHECK_EQ(copy[i], 0);
-    memset(copy, 0xff, ZEROED); /* the next task must not see this */
-    return 0;
-}
-
-static void inline_state_without_a_source_is_zeroed(void) {
-    rt_runtime rt = test_runtime();
-    rt_spawn_opts o = options(check_zeroed, NULL);
-    o.flags = RT_SPAWN_INLINE;
-    o.state_size = ZEROED;
-    for (int i = 0; i < 100; i++) {
-        rt_task task;
-        CHECK_EQ(rt_spawn_with(rt, &o, &task), 0);
-        CHECK_EQ(join_task(task), 0);
-    }
-    test_runtime_free(rt);
-}
-
-static int64_t ignore_state(rt_cx *cx, void *state) {
-    (void)cx, (void)state;
-    return 0;
-}
-
-static void inline_state_may_be_empty(void) {
-    rt_runtime rt = test_runtime();
-    rt_spawn_opts o = options(ignore_state, NULL);
-    o.flags = RT_SPAWN_INLINE | RT_SPAWN_PINNED;
-    rt_task task;
-    CHECK_EQ(rt_spawn_with(rt, &o, &task), 0);
-    CHECK_EQ(join_task(task), 0);
-    test_runtime_free(rt);
-}
-
 /* ---- names ---- */
 
 static void a_name_is_copied_and_cut_to_fit(void) {
@@ -311,11 +222,6 @@ static void bad_options_are_refused(void) {
     o = good;
     o.size = 0;
     CHECK_EQ(rt_spawn_with(rt, &o, &task), -EINVAL);
-    o = good;
-    o.flags = RT_SPAWN_INLINE;
-    o.state_size = SIZE_MAX; /* no such allocation: an error, not an abort */
-    int64_t r = rt_spawn_with(rt, &o, &task);
-    CHECK(r == -ENOMEM || r == -EINVAL);
     CHECK_EQ(p.polls, 0);
     test_runtime_free(rt);
 }
@@ -356,9 +262,6 @@ int main(int argc, char **argv) {
     CASE(a_pinned_task_drops_on_its_thread);
     CASE(near_a_pinned_task_is_its_worker);
     CASE(near_a_task_of_another_runtime_is_refused);
-    CASE(inline_state_is_a_copy);
-    CASE(inline_state_without_a_source_is_zeroed);
-    CASE(inline_state_may_be_empty);
     CASE(a_name_is_copied_and_cut_to_fit);
     CASE(a_task_without_a_name_has_an_empty_one);
     CASE(bad_options_are_refused);

@@ -1,5 +1,5 @@
-/* A task's waker: borrowed in the poll, cloned to keep, spent by wake and drop; and how long a clone
- * stays good: longer than its task, longer than its runtime. */
+/* A task's waker: borrowed in the poll, cloned to keep, spent by wake and drop; and how long a
+ * clone stays good: longer than its task, longer than its runtime. */
 #include "check.h"
 
 /* ---- a task that gives a clone of its waker away ---- */
