@@ -21,6 +21,8 @@ LIB := build/lib/$(REAL)
 
 EXAMPLES := $(patsubst %.c,build/%,$(wildcard c-examples/*.c))
 C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
+# The peers and the load generator know nothing of the library.
+BENCHES := $(patsubst benches/servers/%.c,build/bench/%,$(wildcard benches/servers/*.c))
 
 C_FLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iinclude -pthread
 # Programs find the library from where they lie in build/, wherever the tree is moved.
@@ -57,7 +59,11 @@ $(EXAMPLES) $(C_TESTS): build/%: %.c $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LINK)
 
--include $(EXAMPLES:=.d) $(C_TESTS:=.d)
+$(BENCHES): build/bench/%: benches/servers/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
+
+-include $(EXAMPLES:=.d) $(C_TESTS:=.d) $(BENCHES:=.d)
 
 run: build/c-examples/echo_server
 	@c-examples/demo.sh $<
@@ -69,9 +75,9 @@ lint:
 	@tests/run format clippy clippy_tracing
 
 bench:
-	$(CARGO) bench
+	$(CARGO) bench -p asyncio-bench
 
-bench-servers: lib
+bench-servers: examples $(BENCHES)
 	benches/servers/compare
 
 header:

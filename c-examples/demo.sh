@@ -12,16 +12,16 @@ fail() {
     exit 1
 }
 
-# The server says where it listens before it serves; the port is what follows the last colon.
-exec {output}< <(exec "$server" 0)
+# The server says where it listens before it serves.
+exec {output}< <(exec "$server" --port 0)
 pid=$!
 trap 'kill "$pid" 2> /dev/null' EXIT
 read -r -t 10 greeting <&"$output" || fail "$server: did not say where it listens"
-port=${greeting##*:}
+port=${greeting#*127.0.0.1:}
 port=${port%%[!0-9]*}
 [ -n "$port" ] || fail "$server: no port in: $greeting"
 
-echo "\$ $server 0"
+echo "\$ $server --port 0"
 echo "$greeting"
 exec {connection}<> "/dev/tcp/127.0.0.1/$port" || fail "cannot connect to port $port"
 for line in "${lines[@]}"; do
@@ -33,4 +33,4 @@ for line in "${lines[@]}"; do
 done
 
 echo
-echo "Go on by yourself: start it with \`$server 7000\`, talk to it with \`nc 127.0.0.1 7000\`."
+echo "Go on by yourself: start it with \`$server --port 7000\`, talk to it with \`nc 127.0.0.1 7000\`."
