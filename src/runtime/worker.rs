@@ -36,6 +36,21 @@ pub(crate) struct Worker {
     seed: Cell<u64>,
 }
 
+/// Runs a task, and reports how long that took.
+#[cfg(feature = "tracing")]
+fn timed(task: Notified) -> Ran {
+    let (name, begun) = (task.header().name(), super::shared::now());
+    let ran = task.run();
+    tracing::trace!(target: "asyncio::task", op = "poll", task = name, ns = super::shared::now() - begun);
+    ran
+}
+
+#[cfg(not(feature = "tracing"))]
+#[inline(always)]
+fn timed(task: Notified) -> Ran {
+    task.run()
+}
+
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: u32, driver: Driver, context: &'static PollContext) -> Self {
         let spin = Spin::new(&shared.config, shared.remotes.len());
@@ -177,7 +192,7 @@ impl Worker {
         self.tick.set(self.tick.get().wrapping_add(1));
         self.context.refill(self.shared.config.poll_budget);
         self.running.set(true);
-        let ran = task.run();
+        let ran = timed(task);
         self.running.set(false);
         if let Ran::Again(task) = ran {
             self.push_back(task);

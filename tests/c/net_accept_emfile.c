@@ -55,9 +55,9 @@ static void limit_to(struct rlimit *before, int room) {
     CHECK_SYS(setrlimit(RLIMIT_NOFILE, &low));
 }
 
-static void pressure_start(struct pressure *p) {
+static void pressure_start_with(struct pressure *p, const rt_config *config) {
     memset(p, 0, sizeof *p);
-    p->rt = test_runtime();
+    p->rt = test_runtime_with(config);
     p->listener_fd = net_listen(CLIENTS);
     p->listener = io_of(p->rt, p->listener_fd, RT_READABLE);
     for (int i = 0; i < CLIENTS; i++) p->clients[i] = net_dial(p->listener_fd);
@@ -65,6 +65,11 @@ static void pressure_start(struct pressure *p) {
     CHECK_EQ(rt_spawn(p->rt, accept_on, p, NULL, &p->task), 0);
     drive_until(p->rt, has_failed, p);
     CHECK_EQ(atomic_load(&p->count), ROOM);
+}
+
+static void pressure_start(struct pressure *p) {
+    rt_config config = test_config();
+    pressure_start_with(p, &config);
 }
 
 static void pressure_end(struct pressure *p) {
@@ -157,6 +162,16 @@ static void a_higher_limit_lets_the_rest_in(void) {
     pressure_end(&p);
 }
 
+/* A worker that never sleeps looks at the time all the same: what drives the case keeps it busy. */
+static void a_busy_worker_lets_the_rest_in(void) {
+    static struct pressure p;
+    rt_config config = test_config();
+    if (!current_thread()) config.workers = 1;
+    pressure_start_with(&p, &config);
+    CHECK_SYS(setrlimit(RLIMIT_NOFILE, &p.before));
+    pressure_end(&p);
+}
+
 /* A listener that nobody waits on while it starves is closed like any other. */
 static void a_starving_listener_can_be_closed(void) {
     static struct pressure p;
@@ -177,6 +192,7 @@ int main(int argc, char **argv) {
     CASE(closing_a_connection_lets_the_next_in);
     CASE(a_plain_close_lets_the_next_in);
     CASE(a_higher_limit_lets_the_rest_in);
+    CASE(a_busy_worker_lets_the_rest_in);
     CASE(a_starving_listener_can_be_closed);
     return test_end();
 }
