@@ -37,11 +37,12 @@ impl RuntimeRef {
             shared.abandoned.fetch_add(given_up as u64, AcqRel);
         }
         shared.set_phase(Phase::Stopped);
-        if ended && !shared.is_current_thread() {
+        let abandoned = shared.abandoned.load(Acquire);
+        if abandoned == 0 && !shared.is_current_thread() {
             // A task counts as ended shortly before its joiners are told: with the workers gone, all were.
             shared.wait_for_workers(deadline);
         }
-        Ok(shared.abandoned.load(Acquire))
+        Ok(abandoned)
     }
 }
 
