@@ -11,5 +11,8 @@ pub(crate) mod wake_list;
 mod atomic_waker;
 mod wake;
 
+#[cfg(all(test, loom))]
+mod loom_tests;
+
 pub use atomic_waker::AtomicWaker;
 pub use wake::{Wake, WakerRef, waker, waker_ref};

@@ -12,8 +12,9 @@ const RETRY_AFTER: u64 = 100_000_000;
 pub(super) struct FdTable {
     by_number: Mutex<HashMap<RawFd, u64>>,
     starved: Mutex<Vec<u64>>,
-    /// Held while a descriptor changes its driver.
-    pub(super) moving: Mutex<()>,
+    /// Held while a descriptor enters, leaves or changes its driver's set, so that nobody takes one that is on its way for
+    /// one that was closed behind us. Several, to keep closers of different descriptors out of each other's way.
+    moving: [Mutex<()>; 16],
     /// When the starved are to be looked at again.
     retry_at: AtomicU64,
 }
@@ -23,9 +24,14 @@ impl FdTable {
         Self {
             by_number: Mutex::new(HashMap::new()),
             starved: Mutex::new(Vec::new()),
-            moving: Mutex::new(()),
+            moving: Default::default(),
             retry_at: AtomicU64::new(NEVER),
         }
+    }
+
+    /// The lock under which this number moves.
+    pub(super) fn moving(&self, fd: RawFd) -> &Mutex<()> {
+        &self.moving[fd as usize % self.moving.len()]
     }
 
     /// The handle that is registered for this number.

@@ -1,6 +1,7 @@
 //! Registered descriptors: registering, asking for readiness, and the three ways to let go.
 
-use super::context::{Current, PollContext};
+use super::context::PollContext;
+use super::registration::is_fresh;
 use super::runtimes::RuntimeRef;
 use super::shared::Shared;
 use crate::primitives::guard::Left;
@@ -67,6 +68,10 @@ impl Drop for InUse {
 }
 
 impl IoName {
+    pub(super) fn new(io: &'static ScheduledIo, generation: u32, raw: u64) -> Self {
+        Self { io, generation, raw }
+    }
+
     /// What a handle names, alive or not.
     pub(crate) fn parse(raw: u64) -> Option<Self> {
         let handle = Handle::parse(raw, Kind::Io)?;
@@ -237,21 +242,38 @@ impl IoName {
             return Ok(());
         }
         let _in_use = self.enter()?;
-        if self.io.traits.fetch_or(traits::WATCHED, AcqRel) & traits::WATCHED != 0 {
-            return Ok(());
-        }
-        let runtime = RuntimeRef::enter(self.io.owner.load(Relaxed))?;
-        self.add_to_set(runtime.shared(), self.io.home.load(Relaxed))
+        // Whoever waits now is heard of when the connect begins.
+        if is_fresh(self.fd()) { Ok(()) } else { self.watch_now() }
     }
 
-    fn add_to_set(self, shared: &Shared, home: u32) -> Result<(), Errno> {
+    /// Enters a late socket into its driver's set, whatever epoll will say of it.
+    pub(super) fn watch_now(self) -> Result<(), Errno> {
+        if self.has(traits::WATCHED) {
+            return Ok(());
+        }
+        let _in_use = self.enter()?;
+        let runtime = RuntimeRef::enter(self.io.owner.load(Relaxed))?;
+        let shared = runtime.shared();
+        let _moving = shared.fds.moving(self.fd()).lock();
+        if !self.io.guard.is_open(self.generation) {
+            return Err(libc::EBADF);
+        }
+        if self.has(traits::WATCHED) {
+            return Ok(());
+        }
+        self.add_to_set(shared, self.io.home.load(Relaxed))?;
+        self.io.traits.fetch_or(traits::WATCHED, AcqRel);
+        Ok(())
+    }
+
+    pub(super) fn add_to_set(self, shared: &Shared, home: u32) -> Result<(), Errno> {
         let Some(interest) = self.interest() else {
             return Ok(());
         };
         shared.remote(home).driver.register(self.fd(), self.raw, interest).map_err(errno_of)
     }
 
-    fn interest(self) -> Option<Interest> {
+    pub(super) fn interest(self) -> Option<Interest> {
         Interest::from_bits((self.io.traits.load(Relaxed) & traits::INTEREST) as u8)
     }
 
@@ -269,12 +291,14 @@ impl IoName {
         }
         let runtime = RuntimeRef::enter(runtime)?;
         let shared = runtime.shared();
+        let _moving = shared.fds.moving(self.fd()).lock();
+        if !self.io.guard.is_open(self.generation) {
+            return Err(libc::EBADF);
+        }
         if !self.has(traits::WATCHED) || self.interest().is_none() {
             self.io.home.store(worker, Relaxed);
             return Ok(());
         }
-        // Two movers at once: the loser finds the descriptor gone from the old set.
-        let _moving = shared.fds.moving.lock();
         let old = self.io.home.load(Relaxed);
         if old == worker {
             return Ok(());
@@ -312,6 +336,7 @@ impl IoName {
 
     fn unwatch_in(self, shared: &Shared) -> bool {
         shared.fds.remove(self.fd(), self.raw);
+        let _moving = shared.fds.moving(self.fd()).lock();
         if self.interest().is_none() || !self.has(traits::WATCHED) {
             return true;
         }
@@ -417,184 +442,4 @@ impl Attempt {
 
 pub(super) fn errno_of(error: std::io::Error) -> Errno {
     error.raw_os_error().unwrap_or(libc::EIO)
-}
-
-impl Shared {
-    /// Registers a descriptor. On failure it is the caller's, unchanged but for O_NONBLOCK.
-    pub(crate) fn register(&self, fd: RawFd, flags: IoFlags) -> Result<IoName, Errno> {
-        let known = inspect(fd, flags)?;
-        let identity = if known & traits::WATCHED == 0 { socket_cookie(fd) } else { 0 };
-        self.register_known(fd, known, identity, Ready::EMPTY)
-    }
-
-    /// Registers a descriptor of which everything is known.
-    pub(super) fn register_known(&self, fd: RawFd, known: u32, identity: u64, ready: Ready) -> Result<IoName, Errno> {
-        let watched = known & traits::INTEREST != 0;
-        let replaces = if watched { self.displaced(fd)? } else { None };
-        let (index, io) = IOS.alloc().ok_or(libc::ENOMEM)?;
-        let generation = io.guard.next_generation();
-        let name = IoName { io, generation, raw: Handle { generation, index }.pack(Kind::Io) };
-        io.fd.store(fd as u32, Relaxed);
-        io.owner.store(self.handle, Relaxed);
-        io.home.store(self.pick_home(), Relaxed);
-        io.traits.store(known, Relaxed);
-        io.identity.store(identity, Relaxed);
-        io.begin(generation, ready);
-        io.guard.open();
-        if let Err(errno) = self.introduce(name, watched, replaces) {
-            // Nobody else knows the handle: letting go of it closes nothing.
-            let _ = name.forget();
-            return Err(errno);
-        }
-        if self.is_closed() {
-            io.shut_down(generation);
-        }
-        Ok(name)
-    }
-
-    fn introduce(&self, name: IoName, watched: bool, replaces: Option<u64>) -> Result<(), Errno> {
-        if watched && !self.fds.insert(name.fd(), name.raw, replaces) {
-            return Err(libc::EEXIST);
-        }
-        if name.has(traits::WATCHED) {
-            name.add_to_set(self, name.io.home.load(Relaxed))?;
-        }
-        Ok(())
-    }
-
-    /// What stands in the table for this number. Nothing, or a registration whose descriptor was closed behind us, which
-    /// is let go; one that is still good is an error.
-    fn displaced(&self, fd: RawFd) -> Result<Option<u64>, Errno> {
-        let Some(old) = self.fds.get(fd).and_then(IoName::parse) else {
-            return Ok(None);
-        };
-        let same = match old.interest() {
-            // Arming anew succeeds only for the very descriptor that was added; it also reports its state once more, which
-            // does no harm.
-            Some(interest) if old.has(traits::WATCHED) => {
-                self.remote(old.io.home.load(Relaxed)).driver.rearm(fd, old.raw, interest).is_ok()
-            }
-            _ => old.io.identity.load(Relaxed) == socket_cookie(fd),
-        };
-        if same {
-            return Err(libc::EEXIST);
-        }
-        let _ = old.forget();
-        Ok(self.fds.get(fd))
-    }
-
-    /// A descriptor became free: listeners that starve may try again.
-    fn descriptor_freed(&self) {
-        self.feed(true);
-    }
-
-    /// Listeners that starve may try again when their time has come.
-    pub(super) fn retry_starved(&self) {
-        self.feed(false);
-    }
-
-    fn feed(&self, freed: bool) {
-        for listener in self.fds.take_starved(freed).into_iter().filter_map(IoName::parse) {
-            listener.io.deliver(listener.generation, Ready::READABLE);
-        }
-    }
-
-    /// The worker of this thread, if it is one of this runtime's.
-    pub(crate) fn here(&self) -> Option<u32> {
-        Current::worker_of(self).map(|worker| worker.index())
-    }
-}
-
-/// Finds out what must be known of a descriptor, and makes it non-blocking if asked.
-fn inspect(fd: RawFd, flags: IoFlags) -> Result<u32, Errno> {
-    // SAFETY: fcntl with these commands takes no pointers; fstat writes the structure.
-    let (mode, mut status) = unsafe {
-        let status = libc::fcntl(fd, libc::F_GETFL);
-        let mut stat = std::mem::zeroed::<libc::stat>();
-        if status < 0 || libc::fstat(fd, &mut stat) < 0 {
-            return Err(errno_of(std::io::Error::last_os_error()));
-        }
-        (stat.st_mode & libc::S_IFMT, status)
-    };
-    if flags.interest.is_some() && matches!(mode, libc::S_IFREG | libc::S_IFDIR) {
-        return Err(libc::EPERM);
-    }
-    if flags.set_nonblock && status & libc::O_NONBLOCK == 0 {
-        // SAFETY: as above.
-        if unsafe { libc::fcntl(fd, libc::F_SETFL, status | libc::O_NONBLOCK) } < 0 {
-            return Err(errno_of(std::io::Error::last_os_error()));
-        }
-        status |= libc::O_NONBLOCK;
-    }
-    let mut known = flags.interest.map_or(0, |interest| interest.bits().into());
-    known |= if flags.borrowed { traits::BORROWED } else { 0 };
-    known |= if status & libc::O_NONBLOCK != 0 { traits::NONBLOCK } else { 0 };
-    Ok(known | if mode == libc::S_IFSOCK { inspect_socket(fd) } else { traits::WATCHED })
-}
-
-fn inspect_socket(fd: RawFd) -> u32 {
-    let option = |name| {
-        let (mut value, mut len) = (0i32, 4 as libc::socklen_t);
-        // SAFETY: four writable bytes, as `len` says.
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut value).cast(), &mut len) };
-        value
-    };
-    let kind = option(libc::SO_TYPE);
-    let (mut address, mut len) = ([0u64; 16], size_of::<[u64; 16]>() as libc::socklen_t);
-    // SAFETY: the address is as large as `len` says.
-    let connected = unsafe { libc::getpeername(fd, address.as_mut_ptr().cast(), &mut len) } == 0;
-    let stream = matches!(kind, libc::SOCK_STREAM | libc::SOCK_SEQPACKET);
-    let late = stream && !connected && option(libc::SO_ACCEPTCONN) == 0;
-    let tcp = option(libc::SO_PROTOCOL) == libc::IPPROTO_TCP;
-    traits::SOCKET | if tcp { traits::TCP } else { 0 } | if late { 0 } else { traits::WATCHED }
-}
-
-/// A number that no other socket has or had; 0 for what is no socket.
-fn socket_cookie(fd: RawFd) -> u64 {
-    let (mut cookie, mut len) = (0u64, 8 as libc::socklen_t);
-    // SAFETY: eight writable bytes, as `len` says.
-    unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &mut len) };
-    cookie
-}
-
-/// A registered descriptor, for use in Rust. Dropping it closes the descriptor.
-#[derive(Debug)]
-pub struct Io(u64);
-
-impl Io {
-    pub(super) fn new(name: IoName) -> Self {
-        Self(name.raw)
-    }
-
-    /// Waits until the interest is satisfied.
-    pub async fn ready(&self, interest: Interest) -> std::io::Result<ReadyEvent> {
-        let name = IoName::parse(self.0).ok_or(std::io::ErrorKind::NotFound)?;
-        name.watch(interest).map_err(std::io::Error::from_raw_os_error)?;
-        let gone = |_| std::io::Error::from_raw_os_error(libc::ESHUTDOWN);
-        crate::readiness::Readiness::new(name.io, name.generation, interest).await.map_err(gone)
-    }
-
-    /// Takes readiness back that was seen, because a call said that there is none.
-    pub fn clear(&self, seen: ReadyEvent) {
-        if let Some(name) = IoName::parse(self.0) {
-            name.drained(seen);
-        }
-    }
-
-    /// The descriptor, and the duty to close it.
-    pub fn into_fd(self) -> std::io::Result<std::os::fd::OwnedFd> {
-        let name = IoName::parse(std::mem::ManuallyDrop::new(self).0).ok_or(std::io::ErrorKind::NotFound)?;
-        let fd = name.fd();
-        name.deregister().map_err(std::io::Error::from_raw_os_error)?;
-        // SAFETY: the registration gave the descriptor back, and it had been given to us.
-        Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) })
-    }
-}
-
-impl Drop for Io {
-    fn drop(&mut self) {
-        if let Some(name) = IoName::parse(self.0) {
-            let _ = name.close();
-        }
-    }
 }

@@ -3,7 +3,8 @@
 use super::blocking::join_thread;
 use super::config::{Config, Engine, Flavour, allowed_cpus};
 use super::context::{Current, PollContext};
-use super::io::{Errno, Io, IoFlags, owned_by};
+use super::io::{Errno, IoFlags, owned_by};
+use super::owned_io::Io;
 use super::process::plant_cookie;
 use super::shared::{NEVER, Shared};
 use super::worker::Worker;

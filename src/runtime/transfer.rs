@@ -215,6 +215,8 @@ impl IoName {
             self.io.clear(self.generation, seen);
         }
         shared.fds.starve(self.raw());
+        // This worker may stay busy, and the others sleep without knowing of the time to try again.
+        shared.wake_one();
     }
 
     /// Registers a connection that this listener gave. It is connected, so it is writable.
@@ -250,9 +252,12 @@ impl IoName {
                 Err(errno) => Err(errno),
             };
             match result {
-                Ok(_) | Err(libc::EISCONN) => return Poll::Ready(Ok(())),
+                Ok(_) | Err(libc::EISCONN) => return Poll::Ready(self.watch_now()),
                 Err(libc::EINPROGRESS | libc::EALREADY | libc::EINTR) => {}
                 Err(errno) => return Poll::Ready(Err(errno)),
+            }
+            if let Err(errno) = self.watch_now() {
+                return Poll::Ready(Err(errno));
             }
             match before {
                 Ok(Some(seen)) => self.drained(seen),

@@ -212,6 +212,7 @@ impl Worker {
     /// Everything that may have come from elsewhere, without sleeping.
     pub(super) fn look(&self) -> bool {
         let inbox = self.take_inbox();
+        self.shared.retry_starved();
         let events = self.turn(Some(Duration::ZERO));
         let injected = self.pull_injected();
         inbox || events || injected

@@ -79,6 +79,11 @@ impl Joiners {
             None => self.more.as_mut()?.pop().map(|(_, waker)| waker),
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.more.is_none()
+    }
 }
 
 /// Wakes everybody who waits for the task.

@@ -8,37 +8,39 @@ use super::cell::{CELLS, dealloc};
 use super::waker::waker_ref;
 use super::{Header, JoinError, Notified, Ran, Schedule, TaskName, live_tasks, spawn};
 use crate::primitives::inbox::{Inbox, Pushed};
-use crate::primitives::sync::{Arc, AtomicU32, Mutex, Ordering::*, UnsafeCell};
+use crate::primitives::sync::{Arc, AtomicPtr, AtomicU32, Ordering::*, UnsafeCell};
 use crate::primitives::{Wake, waker};
-use loom::sync::Notify;
-use loom::thread::{self, JoinHandle, ThreadId};
+use loom::thread::{self, JoinHandle, Thread};
 use std::future::Future;
 use std::pin::Pin;
+use std::ptr::{self, NonNull};
 use std::sync::Arc as Shared;
 use std::sync::atomic::{AtomicBool as Flag, AtomicU32 as Count};
 use std::task::{Context, Poll, Waker};
 
 // What the models run.
 
-/// A queue that any thread may run, and that refuses a task which it holds already.
+/// A queue for one task, that any thread may run. It refuses a task while it holds one, and orders no more than a queue must.
 struct Pool {
-    queue: Mutex<Vec<Notified>>,
-    /// The thread that counts as the scheduler's own.
-    local: Option<ThreadId>,
+    slot: AtomicPtr<Header>,
+    /// The thread that made the pool.
+    maker: Thread,
+    /// Whether that thread counts as the scheduler's own.
+    local: bool,
 }
 
 impl Pool {
     fn new() -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::new(Vec::new()), local: None })
+        Arc::new(Self { slot: AtomicPtr::new(ptr::null_mut()), maker: thread::current(), local: false })
     }
 
-    /// With this thread as the scheduler's own.
     fn local() -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::new(Vec::new()), local: Some(thread::current().id()) })
+        Arc::new(Self { slot: AtomicPtr::new(ptr::null_mut()), maker: thread::current(), local: true })
     }
 
     fn pop(&self) -> Option<Notified> {
-        self.queue.lock().pop()
+        // SAFETY: `schedule` took it apart, and the swap gives it out once.
+        NonNull::new(self.slot.swap(ptr::null_mut(), Acquire)).map(|task| unsafe { Notified::from_raw(task) })
     }
 
     fn run(&self) {
@@ -50,33 +52,78 @@ impl Pool {
     }
 }
 
-/// Makes a joinable task and queues it.
-fn launch<F: Future<Output: Send + 'static> + Send + 'static>(pool: &Arc<Pool>, future: F) -> TaskName {
-    let task = spawn(future, pool, None, true).ok().expect("memory");
-    let name = TaskName::of(task.header());
-    pool.schedule(task);
-    name
-}
-
 impl Schedule for Pool {
     fn schedule(&self, task: Notified) {
-        let mut queue = self.queue.lock();
-        assert!(!queue.iter().any(|queued| queued.header() == task.header()), "queued twice");
-        queue.push(task);
+        assert!(self.slot.swap(task.into_raw().as_ptr(), Release).is_null(), "queued twice");
     }
 
     fn is_local(&self) -> bool {
-        self.local == Some(thread::current().id())
+        self.local && self.maker.id() == thread::current().id()
     }
 
     fn ended(&self, _task: &Header) {}
 }
 
+/// Makes a task and queues it.
+fn launch<F>(pool: &Arc<Pool>, future: F, joinable: bool) -> TaskName
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let task = spawn(future, pool, None, joinable).ok().expect("memory");
+    let name = TaskName::of(task.header());
+    pool.schedule(task);
+    name
+}
+
+/// A queue for one task whose runner lets go of it first. It must not go away while somebody is still inside of it.
+struct Fleeting {
+    slot: AtomicPtr<Header>,
+    inside: AtomicU32,
+    runner: Thread,
+}
+
+impl Fleeting {
+    fn new() -> Arc<Self> {
+        let (slot, inside) = (AtomicPtr::new(ptr::null_mut()), AtomicU32::new(0));
+        Arc::new(Self { slot, inside, runner: thread::current() })
+    }
+
+    fn wait(&self) -> Notified {
+        loop {
+            if let Some(task) = NonNull::new(self.slot.swap(ptr::null_mut(), Acquire)) {
+                // SAFETY: `schedule` took it apart, and the swap gives it out once.
+                return unsafe { Notified::from_raw(task) };
+            }
+            thread::park();
+        }
+    }
+}
+
+impl Schedule for Fleeting {
+    fn schedule(&self, task: Notified) {
+        self.inside.store(1, Relaxed);
+        self.slot.store(task.into_raw().as_ptr(), Release);
+        self.runner.unpark();
+        self.inside.store(0, Relaxed);
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    fn ended(&self, _task: &Header) {}
+}
+
+impl Drop for Fleeting {
+    fn drop(&mut self) {
+        assert_eq!(self.inside.load(Relaxed), 0, "gone while a wake is inside");
+    }
+}
+
 /// One worker's inbox, for pinned tasks.
 struct Home {
     inbox: Inbox<Header>,
-    /// Stands for the worker's eventfd.
-    bell: Notify,
+    worker: Thread,
     queued: Flag,
     parks: Count,
     unparks: Count,
@@ -85,9 +132,10 @@ struct Home {
 impl Home {
     const INDEX: u32 = 7;
 
+    /// With this thread as the worker.
     fn new() -> Arc<Self> {
         let (queued, parks, unparks) = Default::default();
-        Arc::new(Self { inbox: Inbox::new(), bell: Notify::new(), queued, parks, unparks })
+        Arc::new(Self { inbox: Inbox::new(), worker: thread::current(), queued, parks, unparks })
     }
 
     /// Runs and sleeps until `done`.
@@ -103,7 +151,7 @@ impl Home {
             }
             if !done.load(Relaxed) && self.inbox.park() {
                 self.parks.fetch_add(1, Relaxed);
-                self.bell.wait();
+                thread::park();
             }
         }
     }
@@ -117,7 +165,7 @@ impl Schedule for Home {
             Pushed::Queued => {}
             Pushed::Unpark => {
                 self.unparks.fetch_add(1, Relaxed);
-                self.bell.notify();
+                self.worker.unpark();
             }
             Pushed::Closed => unreachable!("nobody closes this inbox"),
         }
@@ -223,22 +271,22 @@ impl Future for Victim {
     }
 }
 
-struct Bell(Notify);
+/// Wakes a thread.
+struct Sleeper(Thread);
 
-impl Wake for Bell {
+impl Wake for Sleeper {
     fn wake_by_ref(this: &Shared<Self>) {
-        this.0.notify();
+        this.0.unpark();
     }
 }
 
 /// Sleeps until the task ended. `None`: somebody else took the result, or gave it up.
 fn join(name: TaskName) -> Option<Result<Dropped, JoinError>> {
-    let bell = Shared::new(Bell(Notify::new()));
-    let waker = waker(bell.clone());
+    let waker = waker(Shared::new(Sleeper(thread::current())));
     loop {
         match name.poll_join(waker.data().addr(), &waker)? {
             Poll::Ready(result) => return Some(result),
-            Poll::Pending => bell.0.wait(),
+            Poll::Pending => thread::park(),
         }
     }
 }
@@ -247,90 +295,81 @@ fn waker_of(name: TaskName) -> Waker {
     name.with(|cell| waker_ref(cell).clone()).expect("alive")
 }
 
-fn all<const N: usize>(threads: [JoinHandle<()>; N]) {
-    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+/// What the threads returned.
+fn all<T, const N: usize>(threads: [JoinHandle<T>; N]) -> [T; N] {
+    threads.map(|thread| thread.join().expect("no panic"))
 }
 
-/// The first cell of the model went back to the slab once: it is the next to be handed out, and not the one after.
-fn assert_freed_once() {
-    let cell = CELLS.get(0).expect("the model has spawned");
-    assert_eq!(cell.state.refs(), 0);
-    assert!(std::ptr::eq(CELLS.alloc().expect("memory").1, cell), "not freed");
-    assert!(!std::ptr::eq(CELLS.alloc().expect("memory").1, cell), "freed twice");
+/// Every cell that the model used went back to the slab, once: they come out again before any new one, all but the
+/// retired ones.
+fn assert_freed_once(retired: &[u32]) {
+    let used = CELLS.iter().count() as u32;
+    let expected: Vec<u32> = (0..used).filter(|index| !retired.contains(index)).collect();
+    let mut free: Vec<u32> = expected.iter().map(|_| CELLS.alloc().expect("memory").0).collect();
+    free.sort_unstable();
+    assert_eq!(free, expected, "not freed, or freed twice");
+    assert_eq!(CELLS.alloc().expect("memory").0, used, "too many free");
+    for (_, cell) in CELLS.iter() {
+        assert_eq!(cell.state.refs(), 0, "freed while in use");
+        assert!(cell.joiners.lock().is_empty(), "a joiner was left behind");
+    }
 }
 
 // Stealable tasks.
 
-/// Two wakes race the poll: the last poll sees what both wakers wrote.
+/// Two wakes race the polls: the last poll sees what both wakers wrote.
 #[test]
 fn loom_a_poll_follows_the_last_wake() {
     loom::model(|| {
         let (pool, reader) = (Pool::new(), Reader::new());
         let (words, done) = (reader.words.clone(), reader.done.clone());
-        let name = launch(&pool, reader);
-        let by_ref = thread::spawn({
+        let name = launch(&pool, reader, false);
+        let wakers = [0, 1].map(|which| {
             let (waker, words) = (waker_of(name), words.clone());
-            move || {
-                words[0].store(1, Relaxed);
+            thread::spawn(move || {
+                words[which].store(1, Relaxed);
                 waker.wake_by_ref();
-            }
+                waker
+            })
         });
-        let by_value = thread::spawn({
-            let waker = waker_of(name);
-            move || {
-                words[1].store(1, Relaxed);
-                waker.wake();
-            }
-        });
-        assert!(name.detach());
         pool.run();
-        all([by_ref, by_value]);
+        drop(all(wakers));
         pool.run();
         assert!(done.load(Relaxed), "a wake was lost");
-        assert_freed_once();
+        assert_freed_once(&[]);
     });
 }
 
-/// Two threads run the task, and one that has a name wakes it: nobody polls it while another does, and each poll sees
-/// what the one before left.
+/// Two threads run the task: nobody polls it while another does, and each poll sees what the one before left.
 #[test]
 fn loom_one_thread_polls_at_a_time() {
     loom::model(|| {
         let (pool, reader) = (Pool::new(), Reader::new());
         let (words, done) = (reader.words.clone(), reader.done.clone());
-        let name = launch(&pool, reader);
-        let runner = thread::spawn({
-            let (pool, waker, words) = (pool.clone(), waker_of(name), words.clone());
-            move || {
-                words[0].store(1, Relaxed);
-                waker.wake();
-                pool.run();
-            }
-        });
-        let named = thread::spawn({
-            let pool = pool.clone();
-            move || {
-                words[1].store(1, Relaxed);
-                // The task cannot end before this wake: the word was not there.
+        let name = launch(&pool, reader, false);
+        let runners = [0, 1].map(|which| {
+            let (pool, words) = (pool.clone(), words.clone());
+            thread::spawn(move || {
+                words[which].store(1, Relaxed);
+                // Stale where the other's wake has shown this word to a poll.
                 let _ = name.wake();
                 pool.run();
-            }
+            })
         });
         pool.run();
-        all([runner, named]);
+        all(runners);
         assert!(done.load(Relaxed), "a wake was lost");
-        assert!(name.detach());
-        assert_freed_once();
+        assert_freed_once(&[]);
     });
 }
 
-/// The scheduler's own thread gives its waker's reference to the queue, while another thread wakes and polls.
+/// The scheduler's own thread gives its waker's reference to the queue, while another thread gives its own up.
 #[test]
 fn loom_a_local_wake_hands_its_reference_on() {
     loom::model(|| {
         let (pool, reader) = (Pool::local(), Reader::new());
         let (words, done) = (reader.words.clone(), reader.done.clone());
-        let name = launch(&pool, reader);
+        let name = launch(&pool, reader, false);
         let waker = waker_of(name);
         let foreign = thread::spawn({
             let (pool, waker, words) = (pool.clone(), waker_of(name), words.clone());
@@ -340,14 +379,53 @@ fn loom_a_local_wake_hands_its_reference_on() {
                 pool.run();
             }
         });
-        assert!(name.detach());
         pool.run();
         words[1].store(1, Relaxed);
         waker.wake();
         pool.run();
         all([foreign]);
         assert!(done.load(Relaxed), "a wake was lost");
-        assert_freed_once();
+        assert_freed_once(&[]);
+    });
+}
+
+/// The woken task ends, and takes the last other count on its scheduler with it, before the wake has returned.
+fn a_wake_keeps_its_scheduler(wake: fn(TaskName, Waker)) {
+    loom::model(move || {
+        let (pool, reader) = (Fleeting::new(), Reader::new());
+        let (words, done) = (reader.words.clone(), reader.done.clone());
+        words[1].store(1, Relaxed);
+        let task = spawn(reader, &pool, None, false).ok().expect("memory");
+        let name = TaskName::of(task.header());
+        let waker = waker_ref(task.header()).clone();
+        let foreign = thread::spawn(move || {
+            words[0].store(1, Relaxed);
+            wake(name, waker);
+        });
+        let task = match task.run() {
+            Ran::Again(task) => Some(task),
+            Ran::Done => (!done.load(Relaxed)).then(|| pool.wait()),
+        };
+        drop(pool);
+        if let Some(task) = task {
+            assert!(matches!(task.run(), Ran::Done));
+        }
+        all([foreign]);
+        assert!(done.load(Relaxed), "a wake was lost");
+        assert_freed_once(&[]);
+    });
+}
+
+#[test]
+fn loom_a_wake_by_value_keeps_its_scheduler() {
+    a_wake_keeps_its_scheduler(|_, waker| waker.wake());
+}
+
+#[test]
+fn loom_a_wake_by_name_keeps_its_scheduler() {
+    a_wake_keeps_its_scheduler(|name, waker| {
+        drop(waker);
+        let _ = name.wake();
     });
 }
 
@@ -360,20 +438,20 @@ fn loom_a_pinned_task_hears_foreign_wakes() {
         let (home, reader) = (Home::new(), Reader::new());
         let (words, done) = (reader.words.clone(), reader.done.clone());
         let task = spawn(reader, &home, Some(Home::INDEX), false).ok().expect("memory");
-        let name = TaskName::of(task.header());
-        let threads = [0, 1].map(|which| {
-            let (waker, words) = (waker_of(name), words.clone());
+        let wakers = [0, 1].map(|which| {
+            let (waker, words) = (waker_ref(task.header()).clone(), words.clone());
             thread::spawn(move || {
                 words[which].store(1, Relaxed);
-                if which == 0 { waker.wake_by_ref() } else { waker.wake() }
+                waker.wake_by_ref();
+                waker
             })
         });
         home.schedule(task);
         home.run(&done);
-        all(threads);
+        drop(all(wakers));
         assert!(home.unparks.load(Relaxed) <= home.parks.load(Relaxed), "woken without need");
         assert!(!home.queued.load(Relaxed), "queued after its end");
-        assert_freed_once();
+        assert_freed_once(&[]);
     });
 }
 
@@ -385,7 +463,7 @@ fn loom_an_abort_ends_a_parked_task() {
     loom::model(|| {
         let pool = Pool::new();
         let (victim, traces) = Victim::new(false);
-        let name = launch(&pool, victim);
+        let name = launch(&pool, victim, true);
         let aborter = thread::spawn({
             let pool = pool.clone();
             move || {
@@ -403,6 +481,188 @@ fn loom_an_abort_ends_a_parked_task() {
         pool.run();
         all([aborter, joiner]);
         assert_eq!((traces.state.get(), traces.output.get()), (1, 0));
-        assert_freed_once();
+        assert_freed_once(&[]);
+    });
+}
+
+/// An abort races a poll that returns: the result of a poll wins, and without a poll there is none.
+#[test]
+fn loom_a_return_beats_an_abort() {
+    loom::model(|| {
+        let pool = Pool::new();
+        let (victim, traces) = Victim::new(true);
+        let name = launch(&pool, victim, true);
+        let aborter = thread::spawn(move || {
+            // Stale where the result was taken already.
+            let _ = name.abort();
+        });
+        let joiner = thread::spawn({
+            let traces = traces.clone();
+            move || {
+                let result = join(name).expect("nobody else joins");
+                assert_eq!(traces.state.get(), 1, "dropped once, before the join");
+                assert_eq!(result.is_ok(), traces.polls.get() == 1);
+            }
+        });
+        pool.run();
+        all([aborter, joiner]);
+        assert_eq!(traces.state.get(), 1);
+        assert_eq!(traces.output.get(), traces.polls.get());
+        assert_freed_once(&[]);
+    });
+}
+
+/// Whoever comes last of the runner, the one who gives up the join and the last waker frees the cell; whoever comes
+/// later of the first two drops the output.
+#[test]
+fn loom_the_last_of_runner_detach_and_waker_frees() {
+    loom::model(|| {
+        let pool = Pool::new();
+        let (victim, traces) = Victim::new(true);
+        let name = launch(&pool, victim, true);
+        let waker = waker_of(name);
+        let detacher = thread::spawn(move || assert!(name.detach()));
+        let waking = thread::spawn(move || waker.wake());
+        pool.run();
+        all([detacher, waking]);
+        assert_eq!((traces.state.get(), traces.output.get()), (1, 1));
+        assert_freed_once(&[]);
+    });
+}
+
+/// Of two joiners, one of whom waits already, one gets the result and the other is told.
+#[test]
+fn loom_two_joiners_share_one_result() {
+    loom::model(|| {
+        let pool = Pool::new();
+        let (victim, traces) = Victim::new(true);
+        let name = launch(&pool, victim, true);
+        let waker = waker(Shared::new(Sleeper(thread::current())));
+        assert!(matches!(name.poll_join::<Dropped>(0, &waker), Some(Poll::Pending)));
+        let runner = thread::spawn(move || pool.run());
+        let joiner = thread::spawn(move || join(name));
+        thread::park();
+        let first = name.poll_join::<Dropped>(0, &waker);
+        let [second] = all([joiner]);
+        match (first, second) {
+            (Some(Poll::Ready(Ok(_result))), None) | (None, Some(Ok(_result))) => assert_eq!(traces.output.get(), 0),
+            _ => panic!("not one winner"),
+        }
+        all([runner]);
+        assert_eq!((traces.state.get(), traces.output.get()), (1, 1));
+        assert_freed_once(&[]);
+    });
+}
+
+/// Giving up the join of a task that goes on wakes whoever waits for it.
+#[test]
+fn loom_a_detach_sends_joiners_away() {
+    loom::model(|| {
+        let pool = Pool::new();
+        let (victim, traces) = Victim::new(false);
+        let name = launch(&pool, victim, true);
+        let joiner = thread::spawn(move || assert!(join(name).is_none()));
+        let detacher = thread::spawn(move || assert!(name.detach()));
+        pool.run();
+        all([joiner, detacher]);
+        assert_eq!(traces.state.get(), 0);
+        name.abort().expect("it goes on");
+        pool.run();
+        assert_eq!(traces.state.get(), 1);
+        assert_freed_once(&[]);
+    });
+}
+
+/// A cell that is used again while others still hold the name of its last task: they cannot reach the next.
+#[test]
+fn loom_a_stale_name_does_not_reach_the_next_task() {
+    loom::model(|| {
+        let pool = Pool::new();
+        let name = launch(&pool, Victim::new(true).0, false);
+        let stranger = thread::spawn(move || {
+            let _ = name.abort();
+            assert!(!name.detach());
+        });
+        pool.run();
+        let (victim, traces) = Victim::new(true);
+        let next = launch(&pool, victim, true);
+        assert_ne!(next, name);
+        pool.run();
+        assert!(matches!(join(next), Some(Ok(_))), "aborted by a stranger");
+        assert_eq!(traces.state.get(), 1);
+        all([stranger]);
+        assert_freed_once(&[]);
+    });
+}
+
+/// The same when the cell has lived its last life: it is not used again.
+#[test]
+fn loom_a_retired_cell_is_not_used_again() {
+    loom::model(|| {
+        let (index, cell) = CELLS.alloc().expect("memory");
+        cell.state.age_to(u32::MAX - 1);
+        CELLS.free(index);
+        let pool = Pool::new();
+        let name = launch(&pool, Victim::new(true).0, true);
+        let waker = waker_of(name);
+        let detacher = thread::spawn(move || {
+            assert!(name.detach());
+            let _ = name.wake();
+        });
+        let waking = thread::spawn(move || waker.wake());
+        pool.run();
+        let next = launch(&pool, Victim::new(true).0, false);
+        assert_ne!(next, name);
+        pool.run();
+        all([detacher, waking]);
+        assert!(!name.detach() && name.wake().is_err());
+        assert_freed_once(&[index]);
+    });
+}
+
+/// A scan for a scheduler's tasks holds each of them only while it looks, whatever they become meanwhile.
+#[test]
+fn loom_a_scan_meets_tasks_that_end_and_begin() {
+    loom::model(|| {
+        let (pool, other) = (Pool::new(), Pool::new());
+        launch(&pool, Victim::new(true).0, false);
+        let scan = thread::spawn({
+            let identity = Arc::as_ptr(&pool).addr();
+            move || live_tasks(ptr::without_provenance(identity)).for_each(|task| drop(task.abort()))
+        });
+        pool.run();
+        let next = launch(&other, Victim::new(true).0, true);
+        other.run();
+        assert!(matches!(join(next), Some(Ok(_))), "the scan reached another scheduler's task");
+        all([scan]);
+        assert_freed_once(&[]);
+    });
+}
+
+/// A shutdown gives a task up while it ends: its state is dropped once or, if it was given up first, never. A joiner
+/// hears of either.
+#[test]
+fn loom_an_abandoned_task_is_dropped_once_or_never() {
+    loom::model(|| {
+        let pool = Pool::new();
+        let (victim, traces) = Victim::new(true);
+        let name = launch(&pool, victim, true);
+        let joiner = thread::spawn(move || join(name).expect("nobody else joins").is_ok());
+        let shutdown = thread::spawn(move || name.abandon());
+        pool.run();
+        let ([joined], [abandoned]) = (all([joiner]), all([shutdown]));
+        match traces.state.get() {
+            0 => assert!(abandoned && !joined),
+            1 => assert!(abandoned || joined),
+            _ => panic!("dropped twice"),
+        }
+        // What was given up in time stays for ever, but a model must not leak.
+        let cell = CELLS.get(0).expect("the model has spawned");
+        let refs = cell.state.refs();
+        assert!(abandoned || refs == 0);
+        if refs > 0 && cell.state.ref_dec(refs) {
+            dealloc(cell);
+        }
+        assert_freed_once(&[]);
     });
 }

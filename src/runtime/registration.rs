@@ -1,0 +1,173 @@
+//! Taking a descriptor in: finding out what it is, and whether its number stands for another one already.
+
+use super::context::Current;
+use super::io::{Errno, IoFlags, IoName, errno_of, traits};
+use super::shared::Shared;
+use crate::primitives::handle::{Handle, Kind};
+use crate::primitives::sync::Ordering::*;
+use crate::readiness::{IOS, Ready};
+use std::os::fd::RawFd;
+
+impl Shared {
+    /// Registers a descriptor. On failure it is the caller's, unchanged but for O_NONBLOCK.
+    pub(crate) fn register(&self, fd: RawFd, flags: IoFlags) -> Result<IoName, Errno> {
+        let known = inspect(fd, flags)?;
+        let identity = if known & traits::WATCHED == 0 { socket_cookie(fd) } else { 0 };
+        self.register_known(fd, known, identity, Ready::EMPTY)
+    }
+
+    /// Registers a descriptor of which everything is known.
+    pub(super) fn register_known(&self, fd: RawFd, known: u32, identity: u64, ready: Ready) -> Result<IoName, Errno> {
+        let watched = known & traits::INTEREST != 0;
+        let replaces = if watched { self.displaced(fd)? } else { None };
+        let (index, io) = IOS.alloc().ok_or(libc::ENOMEM)?;
+        let generation = io.guard.next_generation();
+        let name = IoName::new(io, generation, Handle { generation, index }.pack(Kind::Io));
+        io.fd.store(fd as u32, Relaxed);
+        io.owner.store(self.handle, Relaxed);
+        io.home.store(self.pick_home(), Relaxed);
+        io.traits.store(known, Relaxed);
+        io.identity.store(identity, Relaxed);
+        io.begin(generation, ready);
+        io.guard.open();
+        if let Err(errno) = self.introduce(name, watched, replaces) {
+            // Nobody else knows the handle: letting go of it closes nothing.
+            let _ = name.forget();
+            return Err(errno);
+        }
+        if self.is_closed() {
+            io.shut_down(generation);
+        }
+        Ok(name)
+    }
+
+    fn introduce(&self, name: IoName, watched: bool, replaces: Option<u64>) -> Result<(), Errno> {
+        if watched && !self.fds.insert(name.fd(), name.raw(), replaces) {
+            return Err(libc::EEXIST);
+        }
+        if name.has(traits::WATCHED) {
+            name.add_to_set(self, name.io.home.load(Relaxed))?;
+        }
+        Ok(())
+    }
+
+    /// What stands in the table for this number. Nothing, or a registration whose descriptor was closed behind us, which
+    /// is let go; one that is still good is an error.
+    fn displaced(&self, fd: RawFd) -> Result<Option<u64>, Errno> {
+        let Some(old) = self.fds.get(fd).and_then(IoName::parse) else {
+            return Ok(None);
+        };
+        let same = match old.interest() {
+            // Arming anew succeeds only for the very descriptor that was added; it also reports its state once more, which
+            // does no harm.
+            Some(interest) if old.has(traits::WATCHED) => {
+                self.remote(old.io.home.load(Relaxed)).driver.rearm(fd, old.raw(), interest).is_ok()
+            }
+            _ => old.io.identity.load(Relaxed) == socket_cookie(fd),
+        };
+        if same {
+            return Err(libc::EEXIST);
+        }
+        let _ = old.forget();
+        Ok(self.fds.get(fd))
+    }
+
+    /// A descriptor became free: listeners that starve may try again.
+    pub(super) fn descriptor_freed(&self) {
+        self.feed(true);
+    }
+
+    /// Listeners that starve may try again when their time has come.
+    pub(super) fn retry_starved(&self) {
+        self.feed(false);
+    }
+
+    fn feed(&self, freed: bool) {
+        for listener in self.fds.take_starved(freed).into_iter().filter_map(IoName::parse) {
+            listener.io.deliver(listener.generation, Ready::READABLE);
+        }
+    }
+
+    /// The worker of this thread, if it is one of this runtime's.
+    pub(crate) fn here(&self) -> Option<u32> {
+        Current::worker_of(self).map(|worker| worker.index())
+    }
+}
+
+/// Finds out what must be known of a descriptor, and makes it non-blocking if asked.
+fn inspect(fd: RawFd, flags: IoFlags) -> Result<u32, Errno> {
+    // SAFETY: fcntl with these commands takes no pointers; fstat writes the structure.
+    let (mode, mut status) = unsafe {
+        let status = libc::fcntl(fd, libc::F_GETFL);
+        let mut stat = std::mem::zeroed::<libc::stat>();
+        if status < 0 || libc::fstat(fd, &mut stat) < 0 {
+            return Err(errno_of(std::io::Error::last_os_error()));
+        }
+        (stat.st_mode & libc::S_IFMT, status)
+    };
+    if flags.interest.is_some() && matches!(mode, libc::S_IFREG | libc::S_IFDIR) {
+        return Err(libc::EPERM);
+    }
+    if flags.set_nonblock && status & libc::O_NONBLOCK == 0 {
+        // SAFETY: as above.
+        if unsafe { libc::fcntl(fd, libc::F_SETFL, status | libc::O_NONBLOCK) } < 0 {
+            return Err(errno_of(std::io::Error::last_os_error()));
+        }
+        status |= libc::O_NONBLOCK;
+    }
+    let mut known = flags.interest.map_or(0, |interest| interest.bits().into());
+    known |= if flags.borrowed { traits::BORROWED } else { 0 };
+    known |= if status & libc::O_NONBLOCK != 0 { traits::NONBLOCK } else { 0 };
+    Ok(known | if mode == libc::S_IFSOCK { inspect_socket(fd) } else { traits::WATCHED })
+}
+
+fn inspect_socket(fd: RawFd) -> u32 {
+    let option = |name| {
+        let (mut value, mut len) = (0i32, 4 as libc::socklen_t);
+        // SAFETY: four writable bytes, as `len` says.
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut value).cast(), &mut len) };
+        value
+    };
+    let kind = option(libc::SO_TYPE);
+    let (mut address, mut len) = ([0u64; 16], size_of::<[u64; 16]>() as libc::socklen_t);
+    // SAFETY: the address is as large as `len` says.
+    let connected = unsafe { libc::getpeername(fd, address.as_mut_ptr().cast(), &mut len) } == 0;
+    let stream = matches!(kind, libc::SOCK_STREAM | libc::SOCK_SEQPACKET);
+    let late = stream && !connected && option(libc::SO_ACCEPTCONN) == 0;
+    let tcp = option(libc::SO_PROTOCOL) == libc::IPPROTO_TCP;
+    traits::SOCKET | if tcp { traits::TCP } else { 0 } | if late { 0 } else { traits::WATCHED }
+}
+
+/// A number that no other socket has or had; 0 for what is no socket.
+fn socket_cookie(fd: RawFd) -> u64 {
+    let (mut cookie, mut len) = (0u64, 8 as libc::socklen_t);
+    // SAFETY: eight writable bytes, as `len` says.
+    unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &mut len) };
+    cookie
+}
+
+/// True for a stream socket on which no connect was begun: epoll and poll(2) call it hung up, which it is not. A connect
+/// gives a socket a peer, or a port of its own at least.
+pub(super) fn is_fresh(fd: RawFd) -> bool {
+    let mut entry = libc::pollfd { fd, events: 0, revents: 0 };
+    // SAFETY: one writable entry.
+    unsafe { libc::poll(&mut entry, 1, 0) };
+    if entry.revents & libc::POLLHUP == 0 {
+        return false;
+    }
+    // SAFETY: an all-zero address is valid.
+    let mut address = unsafe { std::mem::zeroed::<libc::sockaddr_storage>() };
+    let mut len = size_of_val(&address) as libc::socklen_t;
+    let pointer = (&raw mut address).cast::<libc::sockaddr>();
+    // SAFETY: the address is as large as `len` says.
+    let named = unsafe { libc::getsockname(fd, pointer, &mut len) } == 0;
+    match i32::from(address.ss_family) {
+        // SAFETY: the kernel filled in an address of this family. The port is at the same place in both.
+        libc::AF_INET | libc::AF_INET6 => named && unsafe { (*pointer.cast::<libc::sockaddr_in>()).sin_port } == 0,
+        _ => {
+            // SAFETY: as above. A Unix socket whose peer is gone still has its name.
+            let peer = unsafe { libc::getpeername(fd, pointer, &mut len) };
+            peer != 0
+        }
+    }
+}
