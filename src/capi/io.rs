@@ -90,6 +90,7 @@ pub unsafe extern "C" fn rt_poll_write_all(
         check!(not_null(off));
         // SAFETY: the caller says so, and so below.
         let (cx, name) = check!(unsafe { begin(cx, io) });
+        // SAFETY: as above.
         let off = unsafe { &mut *off };
         if *off > n {
             return Poll::Ready(Err(libc::EINVAL));

@@ -215,8 +215,9 @@ pub unsafe extern "C" fn rt_new(
     }
     guarded(|| {
         not_null(out)?;
-        // SAFETY (here and below): the caller says so.
+        // SAFETY: the caller says so, and so below.
         unsafe { out.write(0) };
+        // SAFETY: as above.
         let config = unsafe { to_config(config) }.inspect_err(|_| {
             // SAFETY: as above.
             let _ = unsafe { copy_text(b"the configuration is not valid", why, why_len) };

@@ -45,7 +45,7 @@ struct Foreign {
 
 static FOREIGN: RawWakerVTable = RawWakerVTable::new(
     |data| {
-        // SAFETY (all four): the data is a boxed `Foreign` that the waker owns; the program promised that its functions
+        // SAFETY: here and in the other three, the data is a boxed `Foreign` that the waker owns; the program promised that its functions
         // may be called with their data on any thread.
         let foreign = unsafe { &*data.cast::<Foreign>() };
         // SAFETY: as above.

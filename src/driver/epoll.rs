@@ -165,7 +165,9 @@ impl Epoll {
         let no_mask = std::ptr::null::<libc::sigset_t>();
         let events = self.raw.as_mut_ptr();
         // SAFETY: as for epoll_wait; the timeout outlives the call.
-        count(unsafe { libc::syscall(libc::SYS_epoll_pwait2, self.epfd, events, room, limit, no_mask, 8usize) })
+        count(unsafe {
+            libc::syscall(libc::SYS_epoll_pwait2, i64::from(self.epfd), events, i64::from(room), limit, no_mask, 8usize)
+        })
     }
 }
 

@@ -52,7 +52,7 @@ impl AtomicWaker {
 
     /// The caller moved WAITING to REGISTERING.
     fn store(&self, waker: &Waker) {
-        // SAFETY (all three accesses): REGISTERING makes the cell ours until the exchange below gives it up.
+        // SAFETY: here and below, REGISTERING makes the cell ours until the exchange below gives it up.
         let keep = self.waker.with(|cell| unsafe { (*cell).as_ref().is_some_and(|old| old.will_wake(waker)) });
         let mut panicked = None;
         let mut old = None;

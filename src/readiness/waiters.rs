@@ -19,6 +19,7 @@ struct Keyed {
 pub(super) struct Waiters {
     reader: Option<Keyed>,
     writer: Option<Keyed>,
+    #[expect(clippy::box_collection, reason = "one word, and all zeros where there is none")]
     more: Option<Box<Vec<(Interest, Keyed)>>>,
     nodes: NodeList,
 }

@@ -233,7 +233,7 @@ impl Current {
 
     /// The innermost worker of this thread, if it is one of `shared`.
     #[inline]
-    pub(super) fn worker_of<'a>(shared: &'a Shared) -> Option<&'a Worker> {
+    pub(super) fn worker_of(shared: &Shared) -> Option<&Worker> {
         // SAFETY: `enter` keeps the scope on this thread's stack while it is current.
         let current = unsafe { CURRENT.get().as_ref() }?;
         // SAFETY: as above; the worker outlives its scope, and its runtime's shared part outlives the worker's scopes.

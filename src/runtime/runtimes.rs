@@ -45,9 +45,11 @@ pub(crate) struct Slot {
 /// What a runtime owns beside its shared part.
 #[derive(Default)]
 struct Parts {
+    #[expect(clippy::box_collection, reason = "all zeros where there are none")]
     threads: Option<Box<Vec<std::thread::JoinHandle<()>>>>,
     /// The one worker of the current-thread flavour, while nobody drives it.
     worker: Option<Box<Worker>>,
+    #[expect(clippy::box_collection, reason = "all zeros where there is none")]
     described: Option<Box<String>>,
 }
 

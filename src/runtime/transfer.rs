@@ -284,7 +284,7 @@ unsafe fn total(parts: *const libc::iovec, count: i32) -> usize {
 }
 
 /// The flag of pwritev2 that keeps it from raising SIGPIPE (Linux 6.18).
-const RWF_NOSIGNAL: i32 = 0x100;
+const RWF_NOSIGNAL: i64 = 0x100;
 
 /// Writes to what is no socket, without SIGPIPE.
 ///
@@ -294,10 +294,11 @@ unsafe fn write_silently(fd: RawFd, parts: *const libc::iovec, count: i32) -> At
     static KERNEL_IS_OLD: AtomicBool = AtomicBool::new(false);
     if !KERNEL_IS_OLD.load(Relaxed) {
         // SAFETY: the caller says so. An offset of -1 writes at the descriptor's own position.
-        match attempted(
-            unsafe { libc::syscall(libc::SYS_pwritev2, fd, parts, count, -1i64, -1i64, RWF_NOSIGNAL) } as isize
-        ) {
-            Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) => KERNEL_IS_OLD.store(true, Relaxed),
+        let wrote = unsafe {
+            libc::syscall(libc::SYS_pwritev2, i64::from(fd), parts, i64::from(count), -1i64, -1i64, RWF_NOSIGNAL)
+        };
+        match attempted(wrote as isize) {
+            Err(libc::EOPNOTSUPP | libc::ENOSYS) => KERNEL_IS_OLD.store(true, Relaxed),
             result => return result,
         }
     }

@@ -45,6 +45,7 @@ impl std::error::Error for JoinError {}
 #[derive(Default)]
 pub(super) struct Joiners {
     first: Option<(usize, Waker)>,
+    #[expect(clippy::box_collection, reason = "one word, and all zeros where there is none")]
     more: Option<Box<Vec<(usize, Waker)>>>,
 }
 

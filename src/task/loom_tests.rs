@@ -102,7 +102,7 @@ impl Fleeting {
 impl Schedule for Fleeting {
     fn schedule(&self, task: Notified) {
         self.inside.store(1, Relaxed);
-        self.slot.store(task.into_raw().as_ptr(), Release);
+        assert!(self.slot.swap(task.into_raw().as_ptr(), Release).is_null(), "queued twice");
         self.runner.unpark();
         self.inside.store(0, Relaxed);
     }

@@ -113,7 +113,7 @@ impl Notified {
         let vtable = cell.vtable();
         let polled = match cell.state.start() {
             Start::Abandoned => return Ran::Done,
-            // SAFETY (here and below): `start` set RUNNING, and the stage holds the future until the task is complete.
+            // SAFETY: here and below, `start` set RUNNING, and the stage holds the future until the task is complete.
             Start::Cancel => unsafe { (vtable.cancel)(cell) },
             Start::Poll => {
                 let waker = waker_ref(cell);

@@ -1,5 +1,5 @@
-/* A descriptor is closed while others read from it in a loop, and strangers take its number at once:
- * not one byte of theirs is ever read, and none of theirs is missing.
+/* A descriptor is closed while others read from it in a loop, and strangers take its number at
+ * once: not one byte of theirs is ever read, and none of theirs is missing.
  */
 #include "ready.h"
 

@@ -1,5 +1,5 @@
-/* Several tasks read from one descriptor, and several write to one: each message goes to exactly one
- * of them, none is lost, and nobody who waits is forgotten.
+/* Several tasks read from one descriptor, and several write to one: each message goes to exactly
+ * one of them, none is lost, and nobody who waits is forgotten.
  */
 #include "ready.h"
 
@@ -47,7 +47,7 @@ static void readers_share_what_comes(void) {
     scene_open(&s, packet_pair, RW);
     uint32_t messages = (uint32_t)scaled(20000);
     struct shared shared = {s.io, messages, 0, calloc(messages, 1)};
-    struct shared source = {(rt_io)s.far, messages, 0, NULL}; /* a plain writer: the number itself */
+    struct shared source = {(rt_io)s.far, messages, 0, NULL}; /* a plain writer: the fd itself */
     rt_task tasks[TASKS];
     for (int i = 0; i < TASKS; i++)
         CHECK_EQ(rt_spawn(s.rt, read_numbers, &shared, NULL, &tasks[i]), 0);

@@ -1,5 +1,5 @@
-/* Writing where nobody reads any more is an error and nothing else: SIGPIPE is never raised, and what
- * the program does with that signal itself is left alone.
+/* Writing where nobody reads any more is an error and nothing else: SIGPIPE is never raised, and
+ * what the program does with that signal itself is left alone.
  */
 #include "ready.h"
 

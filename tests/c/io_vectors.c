@@ -61,7 +61,8 @@ static int64_t writev_all(rt_cx *cx, void *state) {
     while (g->off < g->n) {
         size_t left = g->n - g->off, third = left / 3;
         unsigned char *at = (unsigned char *)g->data + g->off;
-        struct iovec parts[3] = {{at, third}, {at + third, third}, {at + 2 * third, left - 2 * third}};
+        struct iovec parts[3] = {
+            {at, third}, {at + third, third}, {at + 2 * third, left - 2 * third}};
         int64_t r = rt_poll_writev(cx, g->io, parts, 3);
         if (r < 0) return r;
         g->off += (size_t)r;
@@ -121,7 +122,8 @@ static void datagrams_carry_their_sender(void) {
         struct msghdr in = {
             .msg_name = &sender, .msg_namelen = sizeof sender, .msg_iov = &part, .msg_iovlen = 1};
         CHECK_EQ(rt_poll_recvmsg(h.cx, server, &in, 0), RT_PENDING);
-        CHECK_EQ(sendto(fds[from], "hello", 5, 0, (struct sockaddr *)&names[0], sizeof names[0]), 5);
+        struct sockaddr *to = (struct sockaddr *)&names[0];
+        CHECK_EQ(sendto(fds[from], "hello", 5, 0, to, sizeof names[0]), 5);
         in.msg_namelen = sizeof sender;
         AWAIT_EQ(&h, 5, rt_poll_recvmsg(h.cx, server, &in, 0));
         CHECK(memcmp(text, "hello", 5) == 0);

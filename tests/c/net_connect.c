@@ -1,5 +1,5 @@
-/* Connecting a socket that is registered already: before, nobody is told that it is closed; then it is
- * connected, refused, waits for a full queue, or is closed midway.
+/* Connecting a socket that is registered already: before, nobody is told that it is closed; then
+ * it is connected, refused, waits for a full queue, or is closed midway.
  */
 #include "ready.h"
 

@@ -45,7 +45,7 @@ static inline void hand_wake(void *data) {
 
 static const rt_waker_vtable hand_vtable = {hand_clone, hand_wake, hand_wake_by_ref, hand_drop};
 
-/* Everything in the struct but the context may be set up otherwise; `data` is what the vtable gets. */
+/* A context with a waker of any kind; `data` is what the vtable gets. */
 static inline rt_cx *context_with(rt_runtime rt, const rt_waker_vtable *vtable, void *data) {
     rt_waker waker;
     rt_cx *cx = NULL;

@@ -1,5 +1,5 @@
-/* Contexts outside tasks: readiness and direct I/O with a waker of one's own. And a task's context is
- * good for its task's thread alone.
+/* Contexts outside tasks: readiness and direct I/O with a waker of one's own. And a task's context
+ * is good for its task's thread alone.
  */
 #include "ready.h"
 

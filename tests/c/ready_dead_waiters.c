@@ -49,19 +49,6 @@ static long resident_kib(void) {
     return resident * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-/* Sanitizers and valgrind keep freed memory for a while, so there the size says nothing. */
-static bool size_is_telling(void) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return false;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-    return false;
-#endif
-#endif
-    const char *preload = getenv("LD_PRELOAD");
-    return preload == NULL || strstr(preload, "vgpreload") == NULL;
-}
-
 static void aborted_tasks_do_not_pile_up(void) {
     struct scene s;
     scene_open(&s, net_pair, RW | RT_PRIORITY);
@@ -73,8 +60,9 @@ static void aborted_tasks_do_not_pile_up(void) {
     long before = resident_kib();
     int batches = scaled(100);
     for (int i = 0; i < batches; i++) abort_a_batch(s.rt, s.io);
-    /* 64 bytes left by each of the 50,000 would be 3 MiB. */
-    if (size_is_telling()) CHECK(resident_kib() - before < 2048);
+    /* 64 bytes left by each of the 50,000 would be 3 MiB. Where fewer are asked for, a tool is at
+     * work that keeps freed memory, and the size says nothing. */
+    if (batches == 100) CHECK(resident_kib() - before < 2048);
 
     net_put(s.far, "x", 1);
     CHECK_EQ(join_task(reader.task), 0);

@@ -1,5 +1,6 @@
-/* A fresh connected socket is writable and not readable. Readiness stays as it was seen until EAGAIN
- * or a clear, and then there is none until the next event. A wait returns the bits it asked for.
+/* A fresh connected socket is writable and not readable. Readiness stays as it was seen until
+ * EAGAIN or a clear, and then there is none until the next event. A wait returns the bits it asked
+ * for.
  */
 #include "ready.h"
 

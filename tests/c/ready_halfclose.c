@@ -1,5 +1,5 @@
-/* Each way of ending a connection is told to those whom it concerns: an end of the peer's sending, an
- * end of one's own, a hang-up, a reset.
+/* Each way of ending a connection is told to those whom it concerns: an end of the peer's sending,
+ * an end of one's own, a hang-up, a reset.
  */
 #include "ready.h"
 

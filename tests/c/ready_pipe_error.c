@@ -1,5 +1,5 @@
-/* An error alone wakes: whoever waits for room in a full pipe hears that its reader closed, then gets
- * EPIPE, and no SIGPIPE.
+/* An error alone wakes: whoever waits for room in a full pipe hears that its reader closed, then
+ * gets EPIPE, and no SIGPIPE.
  */
 #include "ready.h"
 

@@ -28,6 +28,7 @@ static void *clear_the_past(void *arg) {
             older = now;
             known = true;
         }
+        sched_yield(); /* there may be fewer processors than threads */
     }
     return NULL;
 }
@@ -129,7 +130,10 @@ struct visitor {
 
 static void *visit(void *arg) {
     struct visitor *v = arg;
-    while (!atomic_load(&v->bazaar->stop)) use_one(v->bazaar, v->hand, &v->seed);
+    while (!atomic_load(&v->bazaar->stop)) {
+        for (int i = 0; i < 20; i++) use_one(v->bazaar, v->hand, &v->seed);
+        sched_yield();
+    }
     return NULL;
 }
 
@@ -167,7 +171,7 @@ static void handles_that_come_and_go(void) {
     trade(&b, scaled(5000));
     /* The visitors go on while the runtime is freed: its handles are stale, not dangling. */
     CHECK_EQ(rt_free(b.rt), 0);
-    for (int i = 0; i < 1000; i++) sched_yield();
+    for (int i = 0; i < scaled(1000); i++) sched_yield();
     atomic_store(&b.stop, true);
     for (int i = 0; i < 2; i++) {
         thread_join(threads[i]);

@@ -64,8 +64,8 @@ static void wrong_arguments_are_refused(void) {
     net_pair(fds);
     for (uint32_t bit = 1; bit != 0; bit <<= 1) {
         bool known = bit <= RT_ERROR || bit == RT_IO_SET_NONBLOCK || bit == RT_IO_BORROWED;
-        bool closed = bit == RT_READ_CLOSED || bit == RT_WRITE_CLOSED; /* reported, maybe asked for */
-        if (!known && !closed) CHECK_EQ(register_at(rt, fds[0], RW | bit), -EINVAL);
+        bool reported = bit == RT_READ_CLOSED || bit == RT_WRITE_CLOSED; /* and never asked for */
+        if (!known && !reported) CHECK_EQ(register_at(rt, fds[0], RW | bit), -EINVAL);
     }
     CHECK_EQ(rt_register_fd(rt, fds[0], RW, NULL), -EINVAL);
     CHECK_EQ(register_at(0, fds[0], RW), -EBADF);
@@ -81,6 +81,26 @@ static void wrong_arguments_are_refused(void) {
     close(fds[1]);
 }
 
+static void only_what_was_registered_can_be_waited_for(void) {
+    struct scene s;
+    scene_open(&s, net_pair, RT_WRITABLE);
+    rt_ready got;
+    char byte = 'x';
+    CHECK_EQ(rt_poll_ready(s.hand.cx, s.io, RT_READABLE, &got), -EINVAL);
+    CHECK_EQ(rt_poll_read(s.hand.cx, s.io, &byte, 1), -EINVAL);
+    AWAIT_EQ(&s.hand, 1, rt_poll_write(s.hand.cx, s.io, &byte, 1));
+    CHECK_EQ(rt_deregister(s.io), 0);
+
+    s.io = io_of(s.rt, s.near, 0); /* for operations only */
+    CHECK_EQ(rt_io_fd(s.io), s.near);
+    CHECK_EQ(rt_poll_ready(s.hand.cx, s.io, RT_WRITABLE, &got), -EINVAL);
+    CHECK_EQ(rt_poll_write(s.hand.cx, s.io, &byte, 1), -EINVAL);
+    CHECK_EQ(rt_close(s.io), 0);
+    CHECK(!net_is_open(s.near));
+    s.io = 0;
+    scene_close(&s);
+}
+
 static void twice_is_once_too_often(void) {
     struct scene s;
     scene_open(&s, net_pair, RW);
@@ -90,7 +110,7 @@ static void twice_is_once_too_often(void) {
     net_put(s.far, "x", 1);
     CHECK_EQ(await_ready(&s.hand, s.io, RT_READABLE).bits, RT_READABLE);
 
-    /* Another number for the same socket is another descriptor, and another runtime another place. */
+    /* A copy is another descriptor, and another runtime another place. */
     int copy = (int)CHECK_SYS(fcntl(s.near, F_DUPFD_CLOEXEC, 0));
     CHECK_EQ(register_at(s.rt, copy, RW), 0);
     close(copy);
@@ -178,6 +198,7 @@ int main(int argc, char **argv) {
     CASE(a_closed_descriptor_is_refused);
     CASE(files_and_directories_are_never_ready);
     CASE(wrong_arguments_are_refused);
+    CASE(only_what_was_registered_can_be_waited_for);
     CASE(twice_is_once_too_often);
     CASE(not_when_the_first_was_closed_behind_the_library);
     CASE(the_flags_do_what_they_say);

@@ -1,5 +1,5 @@
-/* Shutting down wakes everybody who waits outside tasks, with an error; later waits fail at once. The
- * descriptors stay good until they are released, and rt_free closes those that it owns.
+/* Shutting down wakes everybody who waits outside tasks, with an error; later waits fail at once.
+ * The descriptors stay good until they are released, and rt_free closes those that it owns.
  */
 #include "ready.h"
 

@@ -1,5 +1,5 @@
-/* rt_poll_try makes any non-blocking call awaitable: its result and its errors pass through, -EAGAIN
- * waits, and nobody attempts more often than there is a reason to.
+/* rt_poll_try makes any non-blocking call awaitable: its result and its errors pass through,
+ * -EAGAIN waits, and nobody attempts more often than there is a reason to.
  */
 #include "ready.h"
 

@@ -1,5 +1,6 @@
-/* Any number of tasks and contexts may wait on one descriptor, for the same or for different things.
- * One event wakes all whom it concerns. Who polls again replaces its own waker, nobody else's.
+/* Any number of tasks and contexts may wait on one descriptor, for the same or for different
+ * things. One event wakes all whom it concerns. Who polls again replaces its own waker, nobody
+ * else's.
  */
 #include "ready.h"
 
