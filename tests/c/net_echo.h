@@ -161,26 +161,28 @@ static int64_t echo_dial(rt_cx *cx, void *state) {
 
 /* ---- all of it ---- */
 
-static void echo_many(int connections, int rounds) {
-    struct echo echo = {.rt = test_runtime(), .connections = connections, .rounds = rounds};
-    echo.clients = calloc((size_t)connections, sizeof *echo.clients);
-    CHECK(echo.clients != NULL);
-    int listener = net_listen(4096);
-    echo.name = net_name(listener);
-    echo.listener = io_of(echo.rt, listener, RT_READABLE);
+static void echo_server_start(struct echo *echo, int listener, struct echo_acceptor *acceptor,
+                              rt_task *accepting) {
+    *acceptor = (struct echo_acceptor){.echo = echo};
+    echo->listener = io_of(echo->rt, listener, RT_READABLE);
+    CHECK_EQ(rt_spawn(echo->rt, echo_accept, acceptor, NULL, accepting), 0);
+}
 
-    struct echo_acceptor acceptor = {.echo = &echo};
-    struct echo_dialler dialler = {.echo = &echo};
-    rt_task accepting;
-    CHECK_EQ(rt_spawn(echo.rt, echo_accept, &acceptor, NULL, &accepting), 0);
-    CHECK_EQ(rt_block_on(echo.rt, echo_dial, &dialler), 0);
-    for (int i = 0; i < connections; i++) CHECK_EQ(join_task(echo.clients[i].task), 0);
-    CHECK_EQ(atomic_load(&echo.connected), connections);
-    CHECK_EQ(atomic_load(&echo.finished), connections);
-    CHECK_EQ(rt_close(echo.listener), 0);
+static void echo_server_end(struct echo *echo, rt_task accepting) {
+    CHECK_EQ(rt_close(echo->listener), 0);
     CHECK_EQ(join_task(accepting), -EBADF);
-    free(echo.clients);
-    test_runtime_free(echo.rt);
+}
+
+/* Connects all, lets them talk, and sees them end. */
+static void echo_clients(struct echo *echo) {
+    struct echo_dialler dialler = {.echo = echo};
+    echo->clients = calloc((size_t)echo->connections, sizeof *echo->clients);
+    CHECK(echo->clients != NULL);
+    CHECK_EQ(rt_block_on(echo->rt, echo_dial, &dialler), 0);
+    for (int i = 0; i < echo->connections; i++) CHECK_EQ(join_task(echo->clients[i].task), 0);
+    CHECK_EQ(atomic_load(&echo->connected), echo->connections);
+    CHECK_EQ(atomic_load(&echo->finished), echo->connections);
+    free(echo->clients);
 }
 
 #endif
