@@ -36,7 +36,8 @@ fn parts_are_valid(parts: *const iovec, n: c_int) -> Result<(), Errno> {
 /// be repeated. Errors: the system's, such as `-ECONNRESET`; `-EBADF`, `-ESHUTDOWN`; `-EINVAL` for NULL, for a descriptor that
 /// blocks, or that is not registered for `RT_READABLE`; `-EPERM` for the context. `-EAGAIN` and `-EINTR` are never returned.
 ///
-/// A short read on a TCP stream counts as having read everything. Does not block.
+/// A short read on a TCP stream counts as having read everything. (With kernel TLS on it, use `rt_poll_try` instead, for
+/// there a read ends with its record.) Does not block.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `buf` has `n` writable bytes.

@@ -247,7 +247,8 @@ pub unsafe extern "C" fn rt_new(
 ///
 /// The call's own errors share the channel: `-EBADF`; `-EINVAL` without a poll function; `-EDEADLK` inside of the runtime;
 /// `-EPERM` on a thread that does not drive this current-thread runtime; `-ESHUTDOWN`; `-ECANCELED` if a shutdown ended the
-/// task.
+/// task. It does not return while the poll function is inside of a call, whatever a shutdown decided. The task cannot be
+/// joined or detached by others.
 ///
 /// Any thread. Blocks.
 ///
@@ -282,7 +283,7 @@ pub extern "C" fn rt_turn(rt: rt_runtime, timeout_ns: u64) -> i64 {
     guarded(|| Ok(runtime_ref(rt)?.turn(timeout_ns)? as i64))
 }
 
-/// Makes the `rt_run` that is going on return, or else the next one.
+/// Makes the `rt_run` that is going on return, or else the next one. Of several, one returns.
 ///
 /// Returns 0, or `-EBADF`. Any thread, also inside of the runtime. Does not block.
 #[unsafe(no_mangle)]
@@ -329,6 +330,8 @@ pub extern "C" fn rt_now() -> u64 {
 
 /// Ends a runtime's work: refuses new tasks (`-ESHUTDOWN`), wakes everybody who waits for a descriptor (their polls give
 /// `-ESHUTDOWN`), aborts every task, and waits until their drop functions have run, for at most `timeout_ns`.
+///
+/// The workers of the multi-thread flavour are given 10 ms at least.
 ///
 /// Returns how many tasks were given up: those that were inside of their poll or drop function when the time was over, and
 /// pinned ones whose worker is stuck in such a task. Their drop functions will not start, what they own is never freed,

@@ -4,7 +4,7 @@ use super::context::rt_cx;
 use super::result::RT_PENDING;
 use super::runtime::rt_runtime;
 use super::{Errno, check, context, copy_text, guarded, init_sized, polled, runtime_ref, sized};
-use crate::runtime::{PollContext, RuntimeRef, join_thread};
+use crate::runtime::{NEVER, PollContext, RuntimeRef, join_thread, wait_until_returned};
 use crate::task::{JoinError, TaskName, header_of};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -162,9 +162,12 @@ pub(super) unsafe fn block_on(rt: rt_runtime, poll: rt_poll_fn, state: *mut c_vo
     let mut name = None;
     let task = CTask { poll, state, drop: None, inline: 0 };
     let home = Some(runtime.pick_home());
-    runtime.spawn(task, home, true, |made| name = Some(made)).map_err(|(error, _task)| error.errno())?;
+    runtime.spawn(task, home, true, |made| name = Some(made.exclusively())).map_err(|(error, _task)| error.errno())?;
     let name = name.ok_or(libc::ENOTRECOVERABLE)?;
-    join_thread::<i64>(&runtime, name, crate::runtime::NEVER).map(to_result)
+    let output = join_thread::<i64>(&runtime, name, NEVER);
+    // The state is the caller's: a poll that a shutdown gave up may still be using it.
+    wait_until_returned(name);
+    output.map(to_result)
 }
 
 /// # Safety

@@ -74,18 +74,19 @@ impl Handle {
     /// Makes the owner's wait return. The counter is never read: it is edge-triggered, so every write is an event.
     pub(crate) fn unpark(&self) {
         let one = 1u64;
-        loop {
-            // SAFETY: the buffer is eight readable bytes, and the descriptor is ours while `self` lives.
-            let written = unsafe { libc::write(self.eventfd.as_raw_fd(), (&raw const one).cast(), 8) };
-            // EAGAIN: the counter is full after 2^64 - 2 wakes; read it empty and go on.
-            match written {
-                8 => return,
-                _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-                _ => {
+        let fd = self.eventfd.as_raw_fd();
+        // SAFETY: the buffer is eight readable bytes, and the descriptor is ours while `self` lives.
+        while unsafe { libc::write(fd, (&raw const one).cast(), 8) } < 0 {
+            match io::Error::last_os_error().raw_os_error() {
+                Some(libc::EINTR) => {}
+                // The counter is full after 2^64 - 2 wakes: empty it.
+                Some(libc::EAGAIN) => {
                     let mut count = 0u64;
                     // SAFETY: eight writable bytes.
-                    unsafe { libc::read(self.eventfd.as_raw_fd(), (&raw mut count).cast(), 8) };
+                    unsafe { libc::read(fd, (&raw mut count).cast(), 8) };
                 }
+                // It was closed behind us. There is nobody to tell.
+                _ => return,
             }
         }
     }
@@ -143,7 +144,10 @@ impl Epoll {
         let room = self.raw.capacity().min(i32::MAX as usize) as i32;
         if self.nanosecond_waits && timeout.is_some_and(|timeout| !timeout.is_zero()) {
             match self.pwait2(timeout, room) {
-                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => self.nanosecond_waits = false,
+                // An old kernel, or a sandbox that has not heard of the call.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                    self.nanosecond_waits = false;
+                }
                 outcome => return outcome,
             }
         }

@@ -1,12 +1,13 @@
 //! Wakers that were collected under a lock, to be called after it was released.
 
 use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 const CAPACITY: usize = 32;
 
-/// At most 32 wakers, in place. Dropping the list wakes what is left in it, so a waker that panics keeps none of the
-/// others from being called.
+/// At most 32 wakers, in place. Dropping the list wakes what is left in it. A waker that panics keeps none of the others
+/// from being called.
 pub(crate) struct WakeList {
     wakers: [MaybeUninit<Waker>; CAPACITY],
     /// The wakers of `start..end` are initialised.
@@ -29,21 +30,28 @@ impl WakeList {
         self.end += 1;
     }
 
-    /// Calls every waker. No lock may be held.
+    /// Calls every waker, then goes on with the first panic of any. No lock may be held.
     pub(crate) fn wake_all(&mut self) {
+        let mut panicked = None;
         while self.start < self.end {
             // SAFETY: `start..end` is initialised; the waker leaves that range before it is called, so that it is called once.
             let waker = unsafe { self.wakers[self.start].assume_init_read() };
             self.start += 1;
-            waker.wake();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                panicked.get_or_insert(panic);
+            }
         }
         (self.start, self.end) = (0, 0);
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
+        }
     }
 }
 
 impl Drop for WakeList {
     fn drop(&mut self) {
-        self.wake_all();
+        // A second panic while the first unwinds would end the process.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.wake_all()));
     }
 }
 
@@ -70,13 +78,13 @@ mod tests {
         let mut list = WakeList::new();
         for position in 0..CAPACITY {
             assert!(list.can_push());
-            list.push(if position == 3 { waker(bad.clone()) } else { waker(good.clone()) });
+            list.push(if position % 16 == 3 { waker(bad.clone()) } else { waker(good.clone()) });
         }
         assert!(!list.can_push());
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || list.wake_all()));
         assert!(outcome.is_err());
-        assert_eq!(good.0.load(Relaxed), CAPACITY - 1);
-        assert_eq!(bad.0.load(Relaxed), 1);
+        assert_eq!(good.0.load(Relaxed), CAPACITY - 2);
+        assert_eq!(bad.0.load(Relaxed), 2);
         assert_eq!(Arc::strong_count(&good), 1, "each waker was consumed once");
     }
 }

@@ -69,12 +69,15 @@ impl Readiness {
 
     fn replace(self: Pin<&Self>, context: &Context<'_>) -> bool {
         let node = self.get_ref();
-        let waker = context.waker().clone();
+        // What is left in here after the lock is a waker that is not needed.
+        let mut waker = Some(context.waker().clone());
         node.io.locked(|_| {
             node.node.inner.with_mut(|inner| {
                 // SAFETY: the lock is held, which guards the node's fields.
                 let inner = unsafe { &mut *inner };
-                inner.waker = inner.linked.then_some(waker);
+                if inner.linked {
+                    std::mem::swap(&mut inner.waker, &mut waker);
+                }
                 inner.linked
             })
         })

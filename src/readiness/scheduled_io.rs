@@ -78,6 +78,20 @@ pub(crate) struct Waiting<'a> {
     pub(crate) waker: &'a Waker,
     /// Tells wakers that need not be kept.
     pub(crate) dead: fn(&Waker) -> bool,
+    /// What was seen and tried in vain: as long as nothing else came, it counts as not ready.
+    pub(crate) in_vain: Option<ReadyEvent>,
+}
+
+impl Waiting<'_> {
+    /// Takes what was tried in vain out of an answer.
+    fn judge(&self, answer: Polled) -> Polled {
+        match (answer, self.in_vain) {
+            (Polled::Ready(now), Some(vain)) if now.tick == vain.tick && now.ready.without(vain.ready).is_empty() => {
+                Polled::Pending
+            }
+            _ => answer,
+        }
+    }
 }
 
 /// The answer to a question for readiness.
@@ -106,7 +120,7 @@ impl ScheduledIo {
 
     /// What is ready of an interest; if nothing is, the waiter will be woken.
     pub(crate) fn poll(&self, generation: u32, interest: Interest, waiting: &Waiting<'_>) -> Polled {
-        let seen = self.look(generation, interest);
+        let seen = waiting.judge(self.look(generation, interest));
         if seen != Polled::Pending {
             return seen;
         }
@@ -114,7 +128,8 @@ impl ScheduledIo {
         let mut gone = Vec::new();
         let mut waiters = self.waiters.lock();
         waiters.put(waiting.key, interest, waker, waiting.dead, &mut gone);
-        let answer = self.arm(generation, interest, flags_of(waiters.kinds()));
+        let judge = |answer| waiting.judge(answer);
+        let answer = self.arm(generation, interest, flags_of(waiters.kinds()), judge);
         if answer != Polled::Pending {
             gone.extend(waiters.take(waiting.key, interest));
         }
@@ -131,7 +146,7 @@ impl ScheduledIo {
         let mut waiters = self.waiters.lock();
         // SAFETY: the caller says so.
         unsafe { waiters.link(node) };
-        let answer = self.arm(generation, interest, flags_of(waiters.kinds()));
+        let answer = self.arm(generation, interest, flags_of(waiters.kinds()), |answer| answer);
         if answer != Polled::Pending {
             // SAFETY: it was linked above, under the same lock.
             unsafe { waiters.unlink(node) };
@@ -146,10 +161,10 @@ impl ScheduledIo {
 
     /// The waiter's CAS. The caller holds the lock and has linked the waiter; `flags` stand for everybody who is linked,
     /// which sets some bit anew whose taker is still on its way to the lock, and does no harm.
-    fn arm(&self, generation: u32, interest: Interest, flags: u64) -> Polled {
+    fn arm(&self, generation: u32, interest: Interest, flags: u64, judge: impl Fn(Polled) -> Polled) -> Polled {
         let mut word = self.word.load(Acquire);
         loop {
-            let answer = answer(word, generation, interest);
+            let answer = judge(answer(word, generation, interest));
             if answer != Polled::Pending || word & flags == flags {
                 return answer;
             }
@@ -175,8 +190,13 @@ impl ScheduledIo {
     }
 
     /// The handle becomes stale for the readiness calls too: everybody wakes. The closer calls it once.
+    ///
+    /// It does not go by the bits: a driver may have taken them and be on its way to the lock, which it might reach when
+    /// the entry lives its next life. Nobody of this life may be left in it then.
     pub(crate) fn end(&self, generation: u32) {
-        self.update(generation, WAITERS, |word| GENERATION.set(word | SHUTDOWN.one(), 0) & !WAITERS);
+        if self.update(generation, 0, |word| GENERATION.set(word | SHUTDOWN.one(), 0) & !WAITERS) {
+            self.wake();
+        }
     }
 
     /// Changes the word if the generation matches, then wakes whom the change satisfies, if one of the flags was set.

@@ -3,14 +3,14 @@
 use super::context::Current;
 use super::io::Errno;
 use super::runtimes::RuntimeRef;
-use super::shared::{NEVER, now, until};
-use crate::primitives::Wake;
+use super::shared::{NEVER, Shared, now, until};
+use crate::primitives::{Wake, sync};
 use crate::task::{JoinError, TaskName};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Wakes a thread.
 #[derive(Default)]
@@ -19,6 +19,8 @@ struct ThreadWaker {
     woken: AtomicBool,
     lock: Mutex<()>,
     bell: Condvar,
+    /// The runtime that the thread drives meanwhile, in whose driver it may sleep.
+    drives: Option<sync::Arc<Shared>>,
 }
 
 impl Wake for ThreadWaker {
@@ -27,6 +29,9 @@ impl Wake for ThreadWaker {
         this.woken.store(true, Release);
         drop(held);
         this.bell.notify_one();
+        if let Some(shared) = &this.drives {
+            shared.remote(0).nudge();
+        }
     }
 }
 
@@ -47,6 +52,14 @@ impl ThreadWaker {
     }
 }
 
+/// Waits until no worker touches a task any more that was given up.
+pub(crate) fn wait_until_returned(name: TaskName) {
+    // Rare, and nobody is there to tell us.
+    while name.is_running() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Waits for a task's end: drives the runtime if that is this thread's, else sleeps. `ETIME`: it still runs, and the join
 /// is still open. `EBADF`: there is nothing to join.
 pub(crate) fn join_thread<T: 'static>(
@@ -59,7 +72,7 @@ pub(crate) fn join_thread<T: 'static>(
         return Err(libc::EDEADLK);
     }
     let drives = runtime.drives_here();
-    let thread = Arc::new(ThreadWaker::default());
+    let thread = Arc::new(ThreadWaker { drives: drives.then(|| runtime.shared_arc()), ..ThreadWaker::default() });
     let waker = crate::primitives::waker(thread.clone());
     let key = Arc::as_ptr(&thread).addr();
     loop {

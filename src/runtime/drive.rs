@@ -42,7 +42,11 @@ impl RuntimeRef {
     fn with_worker<R>(&self, f: impl FnOnce(&Worker) -> R) -> Result<R, Errno> {
         let driving = Driving { runtime: self, worker: self.take_worker() };
         let worker = driving.worker.as_deref().ok_or(libc::EDEADLK)?;
-        Ok(Current::scope(worker, || f(worker)))
+        Ok(Current::scope(worker, || {
+            let result = f(worker);
+            worker.leave();
+            result
+        }))
     }
 
     /// Runs tasks on this thread until `done`, or until the deadline.
@@ -50,6 +54,18 @@ impl RuntimeRef {
         self.with_worker(|worker| {
             while !done() && now_unless_never(deadline) < deadline {
                 worker.turn_once(deadline, done);
+            }
+        })
+    }
+
+    /// Ends all tasks on this thread, where none can be stuck: past the deadline, too, as long as there is something to run.
+    pub(super) fn drive_to_end(&self, deadline: u64, done: &dyn Fn() -> bool) -> Result<(), Errno> {
+        self.with_worker(|worker| {
+            while !done() {
+                worker.turn_once(deadline, done);
+                if now_unless_never(deadline) >= deadline && !worker.has_work() {
+                    break;
+                }
             }
         })
     }
@@ -64,11 +80,7 @@ impl RuntimeRef {
             return Err(libc::ESHUTDOWN);
         }
         let deadline = if timeout == NEVER { NEVER } else { now().saturating_add(timeout) };
-        self.with_worker(|worker| {
-            let polls = worker.turn_once(deadline, &|| false);
-            worker.leave();
-            polls
-        })
+        self.with_worker(|worker| worker.turn_once(deadline, &|| false))
     }
 
     /// Runs until `stop`, or until no task is left. Returns how many tasks are left.
@@ -124,9 +136,8 @@ impl Worker {
     /// Looks around, sleeping if there is nothing to do, and runs what there is.
     fn turn_once(&self, deadline: u64, done: &dyn Fn() -> bool) -> u64 {
         self.goes_on();
-        self.take_inbox();
-        self.shared().retry_starved();
-        if self.has_work() {
+        // News may be a nudge: then the caller's condition must be looked at again before this thread sleeps.
+        if self.take_inbox() || self.has_work() {
             self.look();
         } else {
             self.park(super::shared::until(deadline));

@@ -1,7 +1,7 @@
 //! Registered descriptors: registering, asking for readiness, and the three ways to let go.
 
 use super::context::PollContext;
-use super::registration::is_fresh;
+use super::registration::{identity, is_fresh};
 use super::runtimes::RuntimeRef;
 use super::shared::Shared;
 use crate::primitives::guard::Left;
@@ -38,8 +38,12 @@ pub(super) mod traits {
     pub(in super::super) const SOCKET: u32 = 1 << 6;
     /// A TCP stream: a short transfer means that the kernel's buffer was drained, or filled.
     pub(in super::super) const TCP: u32 = 1 << 7;
-    /// In the driver's set. A socket that is not connected yet enters it late, for epoll calls such a socket hung up.
+    /// In the driver's set. A socket that is not connected yet enters it when somebody waits.
     pub(in super::super) const WATCHED: u32 = 1 << 8;
+    /// Was not connected when it was last looked at: epoll and poll(2) call such a socket hung up.
+    pub(in super::super) const LATE: u32 = 1 << 9;
+    /// Refuses writes with flags, so SIGPIPE must be kept off by other means.
+    pub(in super::super) const NO_WRITE_FLAGS: u32 = 1 << 10;
 }
 
 process_static! {
@@ -134,8 +138,9 @@ impl IoName {
     /// What is ready now. Does not wait.
     pub(crate) fn try_ready(self, interest: Interest) -> Result<Option<ReadyEvent>, Errno> {
         match self.io.look(self.generation, interest) {
-            Polled::Ready(event) => Ok(Some(event)),
-            Polled::Pending => Ok(None),
+            Polled::Ready(_) | Polled::Pending if !self.allows(interest) => Err(self.refusal()),
+            Polled::Ready(event) if self.is_believable(event) => Ok(Some(event)),
+            Polled::Ready(_) | Polled::Pending => Ok(None),
             Polled::Shutdown => Err(libc::ESHUTDOWN),
             Polled::Stale => Err(libc::EBADF),
         }
@@ -144,32 +149,74 @@ impl IoName {
     /// What is ready of an interest, or a wake later.
     #[inline]
     pub(crate) fn poll_ready(self, cx: &PollContext, interest: Interest) -> IoPoll<ReadyEvent> {
+        self.poll_ready_after(cx, interest, None)
+    }
+
+    /// The same, for a caller that tried something in vain.
+    #[inline]
+    pub(super) fn poll_ready_after(
+        self,
+        cx: &PollContext,
+        interest: Interest,
+        in_vain: Option<ReadyEvent>,
+    ) -> IoPoll<ReadyEvent> {
         if !cx.can_spend() {
             return Poll::Pending;
         }
         match self.io.look(self.generation, interest) {
-            Polled::Ready(event) => {
+            Polled::Ready(event) if in_vain.is_none() && !event.ready.is_closed() && self.allows(interest) => {
                 cx.spend();
                 Poll::Ready(Ok(event))
             }
-            _ => self.wait_ready(cx, interest),
+            _ => self.wait_ready(cx, interest, in_vain),
         }
     }
 
-    fn wait_ready(self, cx: &PollContext, interest: Interest) -> IoPoll<ReadyEvent> {
+    fn wait_ready(self, cx: &PollContext, interest: Interest, in_vain: Option<ReadyEvent>) -> IoPoll<ReadyEvent> {
         if let Err(errno) = self.watch(interest) {
             return Poll::Ready(Err(errno));
         }
         let waker = cx.waker();
-        match self.io.poll(self.generation, interest, &Waiting { key: cx.key(), waker: &waker, dead: is_dead }) {
-            Polled::Ready(event) => {
-                cx.spend();
-                Poll::Ready(Ok(event))
+        let waiting = Waiting { key: cx.key(), waker: &waker, dead: is_dead, in_vain };
+        loop {
+            match self.io.poll(self.generation, interest, &waiting) {
+                Polled::Ready(event) if !self.is_believable(event) => {}
+                Polled::Ready(event) => {
+                    cx.spend();
+                    return Poll::Ready(Ok(event));
+                }
+                Polled::Pending => return Poll::Pending,
+                Polled::Shutdown => return Poll::Ready(Err(libc::ESHUTDOWN)),
+                Polled::Stale => return Poll::Ready(Err(libc::EBADF)),
             }
-            Polled::Pending => Poll::Pending,
-            Polled::Shutdown => Poll::Ready(Err(libc::ESHUTDOWN)),
-            Polled::Stale => Poll::Ready(Err(libc::EBADF)),
         }
+    }
+
+    /// True if the interest was registered. Errors are reported to everybody who registered for anything.
+    fn allows(self, interest: Interest) -> bool {
+        let known = self.io.traits.load(Acquire);
+        let wanted = u32::from(interest.bits() & !Interest::ERROR.bits());
+        known & wanted == wanted && known & traits::INTEREST != 0
+    }
+
+    /// Why an interest that was not registered is refused.
+    fn refusal(self) -> Errno {
+        if self.io.guard.is_open(self.generation) { libc::EINVAL } else { libc::EBADF }
+    }
+
+    /// False for the end of a stream that has not begun: epoll calls a socket hung up before its connect. What it said is
+    /// taken back then.
+    fn is_believable(self, event: ReadyEvent) -> bool {
+        if !event.ready.is_closed() || !self.has(traits::LATE) {
+            return true;
+        }
+        let Ok(_in_use) = self.enter() else { return true };
+        if is_fresh(self.fd()) {
+            self.io.clear_exactly(self.generation, event.tick, Ready::ALL);
+            return false;
+        }
+        self.io.traits.fetch_and(!traits::LATE, AcqRel);
+        true
     }
 
     /// Takes readiness back that was seen.
@@ -178,12 +225,18 @@ impl IoName {
     }
 
     /// After a call said EAGAIN: what was seen is no longer so. If a final state was among it, the kernel is asked, for
-    /// a FIFO's next writer, or a connect, takes that state back, and believing it would spin.
-    pub(super) fn drained(self, seen: ReadyEvent) {
+    /// a FIFO's next writer, or a connect, takes that state back. If it holds, it is returned: the call was in vain all
+    /// the same (one direction is closed, and the other is full), and trying again before something else comes would spin.
+    pub(super) fn drained(self, seen: ReadyEvent) -> Option<ReadyEvent> {
         self.io.clear(self.generation, seen);
-        if seen.ready.is_closed() && self.ask_kernel(seen.ready).is_empty() {
-            self.io.clear_exactly(self.generation, seen.tick, seen.ready);
+        if !seen.ready.is_closed() {
+            return None;
         }
+        if self.ask_kernel(seen.ready).is_empty() {
+            self.io.clear_exactly(self.generation, seen.tick, seen.ready);
+            return None;
+        }
+        Some(seen)
     }
 
     /// What poll(2) says of the descriptor at this moment, of the given states.
@@ -213,9 +266,10 @@ impl IoName {
                 return Poll::Pending;
             }
             let ready = self.ask_kernel(interest.ready());
-            if !ready.is_empty() {
+            let event = ReadyEvent { ready, tick: seen.map_or(0, |seen| seen.tick) };
+            if !ready.is_empty() && self.is_believable(event) {
                 cx.spend();
-                return Poll::Ready(Ok(ReadyEvent { ready, tick: seen.map_or(0, |seen| seen.tick) }));
+                return Poll::Ready(Ok(event));
             }
             if let Some(seen) = seen {
                 // A delivery since then moved the tick, and the wait below sees it.
@@ -230,23 +284,16 @@ impl IoName {
 
     // The driver's set.
 
-    /// Enters a late socket into its driver's set.
+    /// Sees to it that the driver reports what is waited for.
     pub(super) fn watch(self, interest: Interest) -> Result<(), Errno> {
-        let known = self.io.traits.load(Acquire);
-        // Errors are reported to everybody who registered for anything.
-        let wanted = u32::from(interest.bits() & !Interest::ERROR.bits());
-        if known & wanted != wanted || known & traits::INTEREST == 0 {
-            return Err(if self.io.guard.is_open(self.generation) { libc::EINVAL } else { libc::EBADF });
+        match (self.allows(interest), self.has(traits::WATCHED)) {
+            (false, _) => Err(self.refusal()),
+            (true, true) => Ok(()),
+            (true, false) => self.watch_now(),
         }
-        if known & traits::WATCHED != 0 {
-            return Ok(());
-        }
-        let _in_use = self.enter()?;
-        // Whoever waits now is heard of when the connect begins.
-        if is_fresh(self.fd()) { Ok(()) } else { self.watch_now() }
     }
 
-    /// Enters a late socket into its driver's set, whatever epoll will say of it.
+    /// Enters a late socket into its driver's set.
     pub(super) fn watch_now(self) -> Result<(), Errno> {
         if self.has(traits::WATCHED) {
             return Ok(());
@@ -338,7 +385,7 @@ impl IoName {
         shared.fds.remove(self.fd(), self.raw);
         let _moving = shared.fds.moving(self.fd()).lock();
         if self.interest().is_none() || !self.has(traits::WATCHED) {
-            return true;
+            return self.io.identity.load(Relaxed) == identity(self.fd());
         }
         shared.remote(self.io.home.load(Relaxed)).driver.deregister(self.fd()).is_ok()
     }

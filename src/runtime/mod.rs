@@ -25,7 +25,7 @@ mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use blocking::join_thread;
+pub(crate) use blocking::{join_thread, wait_until_returned};
 pub use config::{Config, Engine, Flavour, Hook, Hooks};
 pub(crate) use context::{CxError, PollContext, UNLIMITED};
 pub(crate) use io::{IoFlags, IoName, IoPoll};

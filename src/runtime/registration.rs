@@ -12,7 +12,8 @@ impl Shared {
     /// Registers a descriptor. On failure it is the caller's, unchanged but for O_NONBLOCK.
     pub(crate) fn register(&self, fd: RawFd, flags: IoFlags) -> Result<IoName, Errno> {
         let known = inspect(fd, flags)?;
-        let identity = if known & traits::WATCHED == 0 { socket_cookie(fd) } else { 0 };
+        let in_set = known & traits::WATCHED != 0 && known & traits::INTEREST != 0;
+        let identity = if in_set { 0 } else { identity(fd) };
         self.register_known(fd, known, identity, Ready::EMPTY)
     }
 
@@ -63,7 +64,7 @@ impl Shared {
             Some(interest) if old.has(traits::WATCHED) => {
                 self.remote(old.io.home.load(Relaxed)).driver.rearm(fd, old.raw(), interest).is_ok()
             }
-            _ => old.io.identity.load(Relaxed) == socket_cookie(fd),
+            _ => old.io.identity.load(Relaxed) == identity(fd),
         };
         if same {
             return Err(libc::EEXIST);
@@ -135,15 +136,24 @@ fn inspect_socket(fd: RawFd) -> u32 {
     let stream = matches!(kind, libc::SOCK_STREAM | libc::SOCK_SEQPACKET);
     let late = stream && !connected && option(libc::SO_ACCEPTCONN) == 0;
     let tcp = option(libc::SO_PROTOCOL) == libc::IPPROTO_TCP;
-    traits::SOCKET | if tcp { traits::TCP } else { 0 } | if late { 0 } else { traits::WATCHED }
+    traits::SOCKET | if tcp { traits::TCP } else { 0 } | if late { traits::LATE } else { traits::WATCHED }
 }
 
-/// A number that no other socket has or had; 0 for what is no socket.
-fn socket_cookie(fd: RawFd) -> u64 {
+/// Tells the open file behind a number from a later one. For a socket a number that no other has or had; for others the
+/// inode, which eventfds and their kin all share.
+pub(super) fn identity(fd: RawFd) -> u64 {
     let (mut cookie, mut len) = (0u64, 8 as libc::socklen_t);
     // SAFETY: eight writable bytes, as `len` says.
-    unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &mut len) };
-    cookie
+    if unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &mut len) } == 0 {
+        return cookie;
+    }
+    // SAFETY: an all-zero structure is valid, and the call fills it in or fails.
+    let mut stat = unsafe { std::mem::zeroed::<libc::stat>() };
+    // SAFETY: as above.
+    match unsafe { libc::fstat(fd, &mut stat) } {
+        0 => stat.st_ino ^ stat.st_dev.rotate_left(32),
+        _ => u64::MAX,
+    }
 }
 
 /// True for a stream socket on which no connect was begun: epoll and poll(2) call it hung up, which it is not. A connect

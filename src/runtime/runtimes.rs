@@ -97,7 +97,7 @@ impl RuntimeRef {
         unsafe { &*self.slot.shared.load(Acquire) }
     }
 
-    fn shared_arc(&self) -> Arc<Shared> {
+    pub(super) fn shared_arc(&self) -> Arc<Shared> {
         let shared = std::mem::ManuallyDrop::new({
             // SAFETY: the slot's count stays where it is; the clone is ours.
             unsafe { Arc::from_raw(self.slot.shared.load(Acquire).cast_const()) }
@@ -247,15 +247,15 @@ pub(crate) fn create(config: Config) -> Result<u64, Error> {
         return Err(Error::new(libc::EPERM, "this process was forked from one that had used the library"));
     }
     let why = choose_engine(config.engine)?;
+    if config.flavour == Flavour::MultiThread && config.stack_size > 1 << 40 {
+        return Err(Error::new(libc::EINVAL, "the stack of a thread is too large"));
+    }
     plant_cookie().map_err(|error| Error::new(super::io::errno_of(error), "no page for the fork detector"))?;
     let workers = match (config.flavour, config.workers) {
         (Flavour::CurrentThread, _) => 1,
         (Flavour::MultiThread, 0) => allowed_cpus(),
         (Flavour::MultiThread, n) if n > u16::MAX as usize / 2 => {
             return Err(Error::new(libc::EINVAL, "too many workers"));
-        }
-        (Flavour::MultiThread, _) if config.stack_size > 1 << 40 => {
-            return Err(Error::new(libc::EINVAL, "the stack of a thread is too large"));
         }
         (Flavour::MultiThread, n) => n,
     };
@@ -313,6 +313,10 @@ fn start(raw: u64, shared: &Arc<Shared>, drivers: Vec<Driver>) -> Result<(), Err
             }
         }
     }
+    // Nobody must wait for threads that were not made.
+    for remote in &shared.remotes[threads.len()..] {
+        remote.retired.swap(true, AcqRel);
+    }
     runtime.slot.parts.lock().threads = Some(threads);
     outcome
 }
@@ -328,7 +332,7 @@ fn spawn_thread(shared: &Shared, worker: Worker) -> std::io::Result<std::thread:
     let moving = Moving(UnsafeCell::new(worker));
     let builder = std::thread::Builder::new().name(name).stack_size(shared.config.stack_size);
     // Signals are the program's: a worker's thread takes none, and inherits that from here.
-    let _masked = SignalMask::block_all();
+    let _masked = SignalMask::block_sent();
     builder.spawn(move || {
         let moving = moving;
         // SAFETY: the worker was moved here; nobody else has it.
@@ -336,15 +340,21 @@ fn spawn_thread(shared: &Shared, worker: Worker) -> std::io::Result<std::thread:
     })
 }
 
-/// All signals blocked on this thread, until dropped.
+/// Signals that are sent to the process blocked on this thread, until dropped.
 struct SignalMask(libc::sigset_t);
 
 impl SignalMask {
-    fn block_all() -> Self {
+    fn block_sent() -> Self {
         // SAFETY: the sets are plain data, written by the calls.
         unsafe {
             let (mut all, mut before) = std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>();
             libc::sigfillset(&mut all);
+            // But for those that a thread raises by what it does itself, and a profiler's.
+            for own in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS] {
+                libc::sigdelset(&mut all, own);
+            }
+            libc::sigdelset(&mut all, libc::SIGABRT);
+            libc::sigdelset(&mut all, libc::SIGPROF);
             libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
             Self(before)
         }
@@ -384,10 +394,11 @@ impl RuntimeRef {
         let parts = std::mem::take(&mut *self.slot.parts.lock());
         let shared = self.shared();
         // A worker that is stuck in a task which was given up can be waited for by nobody: it is left alone, with
-        // everything that it may still touch.
-        let stuck = shared.abandoned.load(Acquire) > 0;
-        for thread in parts.threads.into_iter().flat_map(|threads| threads.into_iter()) {
-            if !stuck || thread.is_finished() {
+        // everything that it may still touch. It will call no hook any more.
+        shared.wait_for_workers(NEVER);
+        let threads = parts.threads.into_iter().flat_map(|threads| threads.into_iter());
+        for (thread, remote) in threads.zip(&shared.remotes) {
+            if remote.is_retired() {
                 let _ = thread.join();
             }
         }
@@ -462,7 +473,7 @@ impl Runtime {
         let mut name = None;
         let home = Some(runtime.pick_home());
         runtime
-            .spawn(future, home, true, |made| name = Some(made))
+            .spawn(future, home, true, |made| name = Some(made.exclusively()))
             .map_err(|(error, _future)| Error::from(error.errno()))?;
         let name = name.expect("named before it returned");
         Ok(join_thread::<F::Output>(&runtime, name, NEVER)?)

@@ -10,8 +10,8 @@ use super::worker::Worker;
 use crate::driver;
 use crate::primitives::inbox::{Inbox, Pushed};
 use crate::primitives::pack::Field;
-use crate::primitives::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering::*};
-use crate::task::{Header, Notified, Schedule};
+use crate::primitives::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*};
+use crate::task::{Header, Notified, Schedule, TaskName};
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,10 @@ pub(super) struct Remote {
     pub(super) counters: Counters,
     /// How often the worker's eventfd was written. Written by anybody.
     pub(super) unparks: AtomicU64,
+    /// The name of the task that runs, or 0. Written by the worker alone.
+    pub(super) polling: AtomicU64,
+    /// The worker's thread has done its last work, or was never made.
+    pub(super) retired: AtomicBool,
 }
 
 impl Remote {
@@ -80,7 +84,18 @@ impl Remote {
             driver,
             counters: Counters::default(),
             unparks: AtomicU64::new(0),
+            polling: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Acquire)
+    }
+
+    /// True while the worker runs a task that was given up.
+    pub(super) fn is_stuck(&self) -> bool {
+        TaskName::parse(self.polling.load(Relaxed)).is_some_and(TaskName::is_abandoned)
     }
 
     /// Takes the task out of the LIFO slot. Any thread.
@@ -128,8 +143,6 @@ pub(crate) struct Shared {
     /// The lock and the bell of threads that wait for the runtime as a whole.
     gate: Mutex<()>,
     bell: Condvar,
-    /// How many workers' threads have done their last work.
-    retired: AtomicU32,
     /// How many tasks a shutdown gave up.
     pub(super) abandoned: AtomicU64,
     /// The thread that drives a current-thread runtime, as `thread_number`; 0: none yet.
@@ -157,7 +170,6 @@ impl Shared {
             embedded: AtomicBool::new(false),
             gate: Mutex::new(()),
             bell: Condvar::new(),
-            retired: AtomicU32::new(0),
             abandoned: AtomicU64::new(0),
             driven_by: AtomicU64::new(0),
             next_home: AtomicU64::new(0),
@@ -232,15 +244,10 @@ impl Shared {
 
     // Waiting for the runtime as a whole.
 
-    /// A worker's thread has done its last work.
-    pub(super) fn worker_retires(&self) {
-        self.retired.fetch_add(1, AcqRel);
-        self.ring();
-    }
-
-    /// Waits for that of all threads.
+    /// Waits until all workers' threads have done their last work, but for those that are stuck in a task which was given
+    /// up.
     pub(super) fn wait_for_workers(&self, deadline: u64) {
-        self.wait_until(deadline, || self.retired.load(Acquire) as usize == self.remotes.len());
+        self.wait_until(deadline, || self.remotes.iter().all(|remote| remote.is_retired() || remote.is_stuck()));
     }
 
     /// Wakes the threads that wait in `wait_until`.

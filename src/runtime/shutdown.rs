@@ -9,13 +9,17 @@ use super::shared::{NEVER, Phase, now};
 use crate::primitives::sync::Ordering::*;
 use crate::task::live_tasks;
 
+/// What workers that are not stuck need to drop their tasks: 10 ms.
+const LEAST_PATIENCE: u64 = 10_000_000;
+
 impl RuntimeRef {
     /// Refuses new tasks, ends all others, and waits for that. Returns how many tasks were given up; the same number when
     /// it is called again.
     pub(crate) fn shutdown(&self, timeout: u64) -> Result<u64, Errno> {
         self.may_block()?;
         let shared = self.shared();
-        let deadline = if timeout == NEVER { NEVER } else { now().saturating_add(timeout) };
+        let patience = if shared.is_current_thread() { timeout } else { timeout.max(LEAST_PATIENCE) };
+        let deadline = if timeout == NEVER { NEVER } else { now().saturating_add(patience) };
         shared.close();
         // A registration either sees the close, or is seen here.
         for io in owned_by(shared.handle) {
@@ -24,7 +28,7 @@ impl RuntimeRef {
         shared.set_phase(Phase::Stopping);
         let done = || shared.tasks() == 0 || shared.phase() == Phase::Stopped;
         let ended = if shared.is_current_thread() {
-            self.drive(deadline, &done)?;
+            self.drive_to_end(deadline, &done)?;
             done()
         } else {
             shared.wait_until(deadline, done)
@@ -40,7 +44,7 @@ impl RuntimeRef {
         let abandoned = shared.abandoned.load(Acquire);
         if abandoned == 0 && !shared.is_current_thread() {
             // A task counts as ended shortly before its joiners are told: with the workers gone, all were.
-            shared.wait_for_workers(deadline);
+            shared.wait_for_workers(NEVER);
         }
         Ok(abandoned)
     }

@@ -3,10 +3,10 @@
 use super::context::PollContext;
 use super::io::{Attempt, Errno, IoName, IoPoll, errno_of, traits};
 use super::shared::Shared;
-use crate::readiness::{Interest, Ready};
+use crate::primitives::sync::Ordering::*;
+use crate::readiness::{Interest, Polled, Ready};
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::task::{Poll, ready};
 
 /// What one system call did.
@@ -15,6 +15,9 @@ type Attempted = Result<usize, Errno>;
 fn attempted(returned: isize) -> Attempted {
     usize::try_from(returned).map_err(|_| errno_of(io::Error::last_os_error()))
 }
+
+/// How many broken connections one accept passes over.
+const MOST_PASSED_OVER: u32 = 128;
 
 /// Repeats a call that a signal interrupted.
 fn uninterrupted(mut call: impl FnMut() -> Attempted) -> Attempted {
@@ -37,8 +40,9 @@ impl IoName {
         whole: usize,
         mut call: impl FnMut(RawFd) -> Attempted,
     ) -> IoPoll<usize> {
+        let mut in_vain = None;
         loop {
-            let seen = match ready!(self.poll_ready(cx, interest)) {
+            let seen = match ready!(self.poll_ready_after(cx, interest, in_vain)) {
                 Ok(seen) => seen,
                 Err(errno) => return Poll::Ready(Err(errno)),
             };
@@ -50,7 +54,7 @@ impl IoName {
                 uninterrupted(|| call(self.fd()))
             };
             match result {
-                Err(libc::EAGAIN) => self.drained(seen),
+                Err(libc::EAGAIN) => in_vain = self.drained(seen),
                 Ok(moved) if moved > 0 && moved < whole && self.has(traits::TCP) => {
                     if !self.has_urgent() {
                         self.io.clear(self.generation, seen);
@@ -64,7 +68,8 @@ impl IoName {
 
     /// True if out-of-band data was seen and not taken back.
     fn has_urgent(self) -> bool {
-        matches!(self.try_ready(Interest::PRIORITY), Ok(Some(event)) if event.ready.intersects(Ready::PRIORITY))
+        let seen = self.io.look(self.generation, Interest::PRIORITY);
+        matches!(seen, Polled::Ready(event) if event.ready.intersects(Ready::PRIORITY))
     }
 
     /// Direct I/O needs a descriptor that does not block the worker.
@@ -100,7 +105,7 @@ impl IoName {
             }
             let part = libc::iovec { iov_base: buffer.cast_mut().cast(), iov_len: len };
             // SAFETY: as above.
-            unsafe { write_silently(fd, &part, 1) }
+            unsafe { self.write_silently(fd, &part, 1) }
         })
     }
 
@@ -128,7 +133,7 @@ impl IoName {
         self.transfer(cx, Interest::WRITABLE, whole, |fd| {
             if !socket {
                 // SAFETY: as above.
-                return unsafe { write_silently(fd, parts, count) };
+                return unsafe { self.write_silently(fd, parts, count) };
             }
             // SAFETY: an all-zero message is empty; the parts are the caller's.
             let mut message = unsafe { std::mem::zeroed::<libc::msghdr>() };
@@ -144,7 +149,12 @@ impl IoName {
         if let Err(errno) = self.check_direct() {
             return Poll::Ready(Err(errno));
         }
-        let interest = if flags & libc::MSG_OOB != 0 { Interest::PRIORITY } else { Interest::READABLE };
+        // Each of these queues has an event of its own, and an empty one says nothing of the others.
+        let interest = match flags {
+            _ if flags & libc::MSG_OOB != 0 => Interest::PRIORITY,
+            _ if flags & libc::MSG_ERRQUEUE != 0 => Interest::ERROR,
+            _ => Interest::READABLE,
+        };
         let flags = flags | libc::MSG_DONTWAIT;
         // SAFETY: the caller says so.
         self.transfer(cx, interest, 0, |fd| attempted(unsafe { libc::recvmsg(fd, message, flags) }))
@@ -176,7 +186,12 @@ impl IoName {
         let mut value = 0;
         let done = self.transfer(cx, interest, 0, |fd| {
             value = Attempt::on(self, || attempt(fd));
-            if value < 0 { Err(i32::try_from(-value).unwrap_or(libc::EINVAL)) } else { Ok(0) }
+            match i32::try_from(value.saturating_neg()) {
+                _ if value >= 0 => Ok(0),
+                Ok(errno @ 1..=4095) => Err(errno),
+                // No errno, and not to be taken for RT_PENDING.
+                _ => Err(libc::EINVAL),
+            }
         });
         done.map(|result| result.map(|_| value))
     }
@@ -186,15 +201,28 @@ impl IoName {
         if let Err(errno) = self.check_direct() {
             return Poll::Ready(Err(errno));
         }
+        let mut passed_over = 0;
         let accepted = self.transfer(cx, Interest::READABLE, 0, |fd| {
             let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
             // SAFETY: accept4 may be asked for no address.
             let result =
                 attempted(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) } as isize);
             match result {
-                // The peer gave up while it was queued, or its network did: the next one counts.
-                Err(libc::ECONNABORTED | libc::EPROTO | libc::ENETDOWN | libc::ENOPROTOOPT | libc::EHOSTDOWN)
-                | Err(libc::ENONET | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EPERM) => Err(libc::EINTR),
+                // The peer gave up while it was queued, or its network did: the next one counts. Not without end, for
+                // these may also be this system's own doing.
+                Err(
+                    libc::ECONNABORTED
+                    | libc::EPROTO
+                    | libc::ENETDOWN
+                    | libc::ENOPROTOOPT
+                    | libc::EHOSTDOWN
+                    | libc::ENONET
+                    | libc::EHOSTUNREACH
+                    | libc::ENETUNREACH,
+                ) if passed_over < MOST_PASSED_OVER => {
+                    passed_over += 1;
+                    Err(libc::EINTR)
+                }
                 result => result,
             }
         });
@@ -216,7 +244,10 @@ impl IoName {
         }
         shared.fds.starve(self.raw());
         // This worker may stay busy, and the others sleep without knowing of the time to try again.
-        shared.wake_one();
+        match shared.is_current_thread() {
+            true => shared.remote(0).nudge(),
+            false => shared.wake_one(),
+        }
     }
 
     /// Registers a connection that this listener gave. It is connected, so it is writable.
@@ -260,7 +291,7 @@ impl IoName {
                 return Poll::Ready(Err(errno));
             }
             match before {
-                Ok(Some(seen)) => self.drained(seen),
+                Ok(Some(seen)) => drop(self.drained(seen)),
                 Ok(None) => {}
                 Err(errno) => return Poll::Ready(Err(errno)),
             }
@@ -286,30 +317,31 @@ unsafe fn total(parts: *const libc::iovec, count: i32) -> usize {
 /// The flag of pwritev2 that keeps it from raising SIGPIPE (Linux 6.18).
 const RWF_NOSIGNAL: i64 = 0x100;
 
-/// Writes to what is no socket, without SIGPIPE.
-///
-/// # Safety
-/// `parts` has `count` entries, each of readable memory.
-unsafe fn write_silently(fd: RawFd, parts: *const libc::iovec, count: i32) -> Attempted {
-    static KERNEL_IS_OLD: AtomicBool = AtomicBool::new(false);
-    if !KERNEL_IS_OLD.load(Relaxed) {
-        // SAFETY: the caller says so. An offset of -1 writes at the descriptor's own position.
-        let wrote = unsafe {
-            libc::syscall(libc::SYS_pwritev2, i64::from(fd), parts, i64::from(count), -1i64, -1i64, RWF_NOSIGNAL)
-        };
-        match attempted(wrote as isize) {
-            Err(libc::EOPNOTSUPP | libc::ENOSYS) => KERNEL_IS_OLD.store(true, Relaxed),
-            result => return result,
+impl IoName {
+    /// Writes to what is no socket, without SIGPIPE.
+    ///
+    /// # Safety
+    /// `parts` has `count` entries, each of readable memory.
+    unsafe fn write_silently(self, fd: RawFd, parts: *const libc::iovec, count: i32) -> Attempted {
+        if !self.has(traits::NO_WRITE_FLAGS) {
+            let (number, n) = (i64::from(fd), i64::from(count));
+            // SAFETY: the caller says so. An offset of -1 writes at the descriptor's own position.
+            let wrote = unsafe { libc::syscall(libc::SYS_pwritev2, number, parts, n, -1i64, -1i64, RWF_NOSIGNAL) };
+            match attempted(wrote as isize) {
+                // An older kernel, or a kind of descriptor that takes no flags.
+                Err(libc::EOPNOTSUPP | libc::ENOSYS) => self.io.traits.fetch_or(traits::NO_WRITE_FLAGS, Relaxed),
+                result => return result,
+            };
         }
+        // SAFETY: as above.
+        unsafe { write_masked(fd, parts, count) }
     }
-    // SAFETY: as above.
-    unsafe { write_masked(fd, parts, count) }
 }
 
 /// Writes with SIGPIPE blocked on this thread, and takes back the one that the write raised.
 ///
 /// # Safety
-/// As for `write_silently`.
+/// As for `IoName::write_silently`.
 unsafe fn write_masked(fd: RawFd, parts: *const libc::iovec, count: i32) -> Attempted {
     // SAFETY: the sets are plain data, initialised by sigemptyset; the thread's own mask is put back in the end.
     unsafe {

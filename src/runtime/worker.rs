@@ -8,10 +8,13 @@ use super::queue::Full;
 use super::shared::{Counters, Phase, Shared};
 use crate::driver::Driver;
 use crate::primitives::sync::{Arc, Ordering::*};
-use crate::task::{Notified, Ran, live_tasks};
+use crate::task::{Notified, Ran, TaskName, live_tasks};
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::time::Duration;
+
+/// How long a worker whose driver fails waits before it looks again.
+const BACK_OFF: Duration = Duration::from_millis(1);
 
 /// A worker belongs to one thread at a time. Its fields are cells because tasks that run on it schedule others.
 pub(crate) struct Worker {
@@ -22,8 +25,10 @@ pub(crate) struct Worker {
     pinned: List,
     pub(super) driver: RefCell<Driver>,
     pub(super) spin: Spin,
-    /// Polls so far, wrapping.
-    tick: Cell<u32>,
+    /// Polls since the driver and the inject queue were looked at.
+    unlooked: Cell<u32>,
+    /// Whose turn it is when the LIFO slot has had its share: the pinned tasks', or the stealable ones'.
+    pinned_turn: Cell<bool>,
     /// Polls in a row that came from the LIFO slot.
     lifo_polls: Cell<u32>,
     /// A task runs: what it wakes may go to the LIFO slot.
@@ -32,6 +37,8 @@ pub(crate) struct Worker {
     pub(super) searching: Cell<bool>,
     /// It has seen that the runtime is stopping, and has aborted all tasks.
     stopping: Cell<bool>,
+    /// It came back from a task that a shutdown gave up: nobody waits for it, and the program's hooks may be gone.
+    outcast: Cell<bool>,
     /// The state of a small random generator, to choose whom to steal from.
     seed: Cell<u64>,
 }
@@ -61,11 +68,13 @@ impl Worker {
             pinned: List::new(),
             driver: RefCell::new(driver),
             spin,
-            tick: Cell::new(0),
+            unlooked: Cell::new(0),
+            pinned_turn: Cell::new(true),
             lifo_polls: Cell::new(0),
             running: Cell::new(false),
             searching: Cell::new(false),
             stopping: Cell::new(false),
+            outcast: Cell::new(false),
             seed: Cell::new(0x9e37_79b9_7f4a_7c15 ^ u64::from(index + 1)),
         }
     }
@@ -161,18 +170,24 @@ impl Worker {
             self.push_back(task);
         }
         self.lifo_polls.set(0);
-        match self.tick.get() % 2 {
-            0 => self.pinned.pop().or_else(|| self.remote().queue.pop()),
-            _ => self.remote().queue.pop().or_else(|| self.pinned.pop()),
+        match self.pinned_turn.replace(!self.pinned_turn.get()) {
+            true => self.pinned.pop().or_else(|| self.remote().queue.pop()),
+            false => self.remote().queue.pop().or_else(|| self.pinned.pop()),
         }
+    }
+
+    /// True when so many tasks were polled that the driver must be looked at, whatever else there is to do.
+    fn is_look_due(&self) -> bool {
+        self.unlooked.get() >= self.shared.config.event_interval
     }
 
     /// Runs tasks until none is left, `done` says so, or it is time to look around. Returns how many were polled.
     pub(super) fn run_batch(&self, done: &dyn Fn() -> bool) -> u64 {
         let mut polls = 0;
-        while polls < u64::from(self.shared.config.event_interval) {
+        while !self.is_look_due() {
             let Some(task) = self.next() else { break };
             self.run(task);
+            self.unlooked.set(self.unlooked.get() + 1);
             polls += 1;
             if done() {
                 break;
@@ -189,11 +204,16 @@ impl Worker {
         if self.stopping.get() {
             task.cancel();
         }
-        self.tick.set(self.tick.get().wrapping_add(1));
         self.context.refill(self.shared.config.poll_budget);
+        let name = TaskName::of(task.header());
+        self.remote().polling.store(name.raw(), Relaxed);
         self.running.set(true);
         let ran = timed(task);
         self.running.set(false);
+        self.remote().polling.store(0, Relaxed);
+        if self.shared.phase() != Phase::Running && name.is_abandoned() {
+            self.outcast.set(true);
+        }
         if let Ran::Again(task) = ran {
             self.push_back(task);
         }
@@ -211,6 +231,7 @@ impl Worker {
 
     /// Everything that may have come from elsewhere, without sleeping.
     pub(super) fn look(&self) -> bool {
+        self.unlooked.set(0);
         let inbox = self.take_inbox();
         self.shared.retry_starved();
         let events = self.turn(Some(Duration::ZERO));
@@ -220,9 +241,15 @@ impl Worker {
 
     /// Waits in the driver. True if there were events.
     pub(super) fn turn(&self, timeout: Option<Duration>) -> bool {
-        // A failure here (the set's descriptor was closed behind us) must not become a spin at full speed or an abort: it
-        // is treated as no event, and the tasks that have other sources of wakes go on.
-        let events = self.driver.borrow_mut().turn(timeout).unwrap_or(0) as u64;
+        let events = match self.driver.borrow_mut().turn(timeout) {
+            Ok(events) => events as u64,
+            // The set's descriptor was closed behind us, or the system refuses the call. Neither an abort nor a spin at
+            // full speed: tasks that have other sources of wakes go on, looked at a thousand times a second.
+            Err(_) => {
+                std::thread::sleep(timeout.map_or(BACK_OFF, |timeout| timeout.min(BACK_OFF)));
+                0
+            }
+        };
         Counters::add(&self.remote().counters.events, events);
         events > 0
     }
@@ -282,16 +309,19 @@ impl Worker {
             self.hooks().call(self.hooks().thread_start);
             while self.goes_on() {
                 self.run_batch(&|| false);
-                if self.has_work() {
+                if self.has_work() || self.is_look_due() {
                     self.look();
                 } else if !self.take_inbox() && !self.pull_injected() {
                     self.park(None);
                 }
             }
             self.retire();
-            self.hooks().call(self.hooks().thread_stop);
+            if !self.outcast.get() {
+                self.hooks().call(self.hooks().thread_stop);
+            }
         });
-        self.shared.worker_retires();
+        self.remote().retired.swap(true, AcqRel);
+        self.shared.ring();
     }
 
     /// False when the runtime has ended. On the first look at a stopping runtime every task is aborted.

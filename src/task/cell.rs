@@ -260,7 +260,11 @@ unsafe fn end<F: Future>(cell: &Header, output: Output<F::Output>) -> Polled {
     let dropped = unsafe { cell.clear::<F>() };
     let output = match dropped {
         Ok(()) => output,
-        Err(panic) => Err(JoinError::Panicked(panic)),
+        Err(panic) => {
+            // The output may panic on its way out as well; the first panic is the result.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+            Err(JoinError::Panicked(panic))
+        }
     };
     // SAFETY: the stage is empty now.
     unsafe { cell.put::<Output<F::Output>>(output) };

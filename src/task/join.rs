@@ -10,6 +10,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -87,7 +88,7 @@ impl Joiners {
     }
 }
 
-/// Wakes everybody who waits for the task.
+/// Wakes everybody who waits for the task. A waker's panic is nothing to the runner, and keeps nobody from being woken.
 pub(super) fn wake_joiners(cell: &Header) {
     let mut woken = WakeList::new();
     loop {
@@ -98,13 +99,17 @@ pub(super) fn wake_joiners(cell: &Header) {
                 None => {
                     joiners.more = None;
                     drop(joiners);
-                    return woken.wake_all();
+                    return wake(&mut woken);
                 }
             }
         }
         drop(joiners);
-        woken.wake_all();
+        wake(&mut woken);
     }
+}
+
+fn wake(woken: &mut WakeList) {
+    let _ = catch_unwind(AssertUnwindSafe(|| woken.wake_all()));
 }
 
 /// Looks whether the task ended, else leaves the waker with it. On `Taken` the output is in the stage and the caller's.

@@ -15,6 +15,8 @@ use std::task::{Poll, Waker};
 pub(crate) struct TaskName {
     cell: &'static Header,
     generation: u32,
+    /// The one name that may join a task whose join is somebody's alone.
+    owner: bool,
 }
 
 impl PartialEq for Header {
@@ -39,12 +41,12 @@ impl TaskName {
     /// The task that a handle names, alive or not.
     pub(crate) fn parse(raw: u64) -> Option<Self> {
         let handle = Handle::parse(raw, Kind::Task)?;
-        Some(Self { cell: CELLS.get(handle.index)?, generation: handle.generation })
+        Some(Self { cell: CELLS.get(handle.index)?, generation: handle.generation, owner: false })
     }
 
     /// The name of a task to which the caller holds a reference.
     pub(crate) fn of(cell: &'static Header) -> Self {
-        Self { cell, generation: cell.state.generation() }
+        Self { cell, generation: cell.state.generation(), owner: false }
     }
 
     pub(crate) fn raw(self) -> u64 {
@@ -74,6 +76,26 @@ impl TaskName {
         }
     }
 
+    /// Makes this the only name that may join a task, which cannot run yet.
+    pub(crate) fn exclusively(self) -> Self {
+        self.cell.state.set_exclusive();
+        Self { owner: true, ..self }
+    }
+
+    fn may_join(self) -> bool {
+        self.owner || !self.cell.state.is_exclusive()
+    }
+
+    /// True while a worker polls the task or ends it. Also for tasks that were given up.
+    pub(crate) fn is_running(self) -> bool {
+        self.cell.state.is_running(self.generation)
+    }
+
+    /// True if a shutdown gave the task up.
+    pub(crate) fn is_abandoned(self) -> bool {
+        self.cell.state.is_abandoned(self.generation)
+    }
+
     /// Labels a task that cannot run yet.
     pub(crate) fn set_label(self, label: CString) {
         self.cell.set_label(label);
@@ -88,15 +110,14 @@ impl TaskName {
         if !self.cell.state.try_ref_named(self.generation) {
             return Err(Stale);
         }
-        let result = f(self.cell);
-        release(self.cell);
-        Ok(result)
+        let _held = Held(self.cell);
+        Ok(f(self.cell))
     }
 
     /// `None`: the name is stale, the join was given up, or the task's output is no `T`. The waiter is told apart by `key`.
     pub(crate) fn poll_join<T: 'static>(self, key: usize, waker: &Waker) -> Option<Poll<Result<T, JoinError>>> {
         let joined = self.with(|cell| {
-            if (cell.vtable().output)() != TypeId::of::<T>() {
+            if (cell.vtable().output)() != TypeId::of::<T>() || !self.may_join() {
                 return None;
             }
             match join::poll_join(cell, self.generation, key, waker) {
@@ -120,7 +141,7 @@ impl TaskName {
 
     /// Gives up the join. False: the name is stale, or it was given up before.
     pub(crate) fn detach(self) -> bool {
-        self.with(|cell| join::detach(cell, self.generation)).unwrap_or(false)
+        self.with(|cell| self.may_join() && join::detach(cell, self.generation)).unwrap_or(false)
     }
 
     /// A shutdown gives the task up; its joiners are told.
@@ -133,6 +154,15 @@ impl TaskName {
             first
         })
         .unwrap_or(false)
+    }
+}
+
+/// A reference that is given up even where a waker's clone or drop panics.
+struct Held(&'static Header);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        release(self.0);
     }
 }
 

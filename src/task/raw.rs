@@ -123,7 +123,8 @@ impl Notified {
         };
         let polled = match polled {
             Polled::Pending => match cell.state.park() {
-                Park::Parked | Park::Abandoned => return Ran::Done,
+                Park::Parked => return Ran::Done,
+                Park::Abandoned => Polled::Abandoned,
                 // SAFETY: the runner's reference became the queue's.
                 Park::Requeue => return Ran::Again(unsafe { Self::new(cell) }),
                 // SAFETY: as above.
@@ -131,8 +132,9 @@ impl Notified {
             },
             ended => ended,
         };
-        if matches!(polled, Polled::Done) {
-            finish(cell);
+        match polled {
+            Polled::Abandoned => cell.state.let_go(),
+            _ => finish(cell),
         }
         Ran::Done
     }

@@ -39,6 +39,9 @@ const PINNED: u64 = 1 << 7;
 /// A shutdown gave it up: its drop function must not start any more. Final.
 const ABANDONED: u64 = 1 << 8;
 
+/// Only its owner may join it. Set before the task can run.
+const EXCLUSIVE: u64 = 1 << 9;
+
 /// See the module.
 #[derive(Debug, Default)]
 #[repr(transparent)]
@@ -327,6 +330,33 @@ impl State {
             false => (None, false),
             true => (Some(add_refs(word, 1)), true),
         })
+    }
+
+    /// For whoever made the task, before it can run.
+    pub(super) fn set_exclusive(&self) {
+        self.edge(|word| (Some(word | EXCLUSIVE), ()));
+    }
+
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.0.load(Acquire) & EXCLUSIVE != 0
+    }
+
+    /// Taken by the runner of a task that was given up, when the poll has returned.
+    pub(super) fn let_go(&self) {
+        self.edge(|word| (Some(word & !RUNNING), ()));
+    }
+
+    pub(super) fn is_running(&self, generation: u32) -> bool {
+        self.is_in(generation, RUNNING)
+    }
+
+    pub(super) fn is_abandoned(&self, generation: u32) -> bool {
+        self.is_in(generation, ABANDONED)
+    }
+
+    fn is_in(&self, generation: u32, flag: u64) -> bool {
+        let word = self.0.load(Acquire);
+        GENERATION.get(word) == generation.into() && word & flag != 0
     }
 
     pub(super) fn is_pinned(&self) -> bool {

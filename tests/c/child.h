@@ -1,0 +1,58 @@
+/* Cases in a process of their own, for limits and filters that cannot be taken back. The parent must
+ * not have used the library before, or the child could not.
+ */
+#ifndef ASYNCIO_TESTS_CHILD_H
+#define ASYNCIO_TESTS_CHILD_H
+
+#include "soon.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* A failure, a skip and a hang of the child are the program's. */
+static inline void in_child(void (*run)(void)) {
+    fflush(NULL);
+    pid_t pid = (pid_t)CHECK_SYS(fork());
+    if (pid == 0) {
+        must_end_soon();
+        run();
+        _exit(0);
+    }
+    int status;
+    pid_t waited;
+    do waited = waitpid(pid, &status, 0);
+    while (waited == -1 && errno == EINTR);
+    CHECK_EQ(waited, pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == TEST_SKIPPED) _exit(TEST_SKIPPED);
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), 0);
+}
+
+/* From now on this system call fails with EPERM, as in a container with a strict filter. */
+static inline void refuse_call(uint32_t number) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {.len = sizeof code / sizeof code[0], .filter = code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+        SKIP("seccomp filters cannot be had here");
+}
+
+/* Valgrind and the sanitizers take memory, signals and calls of their own. */
+static inline bool instrumented(void) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#else
+    return getenv("CHECK_VALGRIND") != NULL;
+#endif
+}
+
+#endif
