@@ -1,10 +1,8 @@
 //! Runtimes by their handles: making, using, and freeing them.
 
-use super::blocking::join_thread;
 use super::config::{Config, Engine, Flavour, allowed_cpus};
 use super::context::{Current, PollContext};
-use super::io::{Errno, IoFlags, owned_by};
-use super::owned_io::Io;
+use super::io::{Errno, owned_by};
 use super::process::plant_cookie;
 use super::shared::{NEVER, Shared};
 use super::worker::Worker;
@@ -13,12 +11,9 @@ use crate::primitives::guard::{Guard, Left};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::slab::{Entry, Slab};
 use crate::primitives::sync::{Arc, AtomicPtr, AtomicU32, Condvar, Mutex, Ordering::*, UnsafeCell, process_static};
-use crate::readiness::Interest;
-use crate::task::{self, JoinError, JoinHandle, Notified, Schedule, TaskName, live_tasks};
+use crate::task::{self, Notified, Schedule, TaskName, live_tasks};
 use std::fmt;
 use std::future::Future;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
-use std::time::Duration;
 
 process_static! {
     static RUNTIMES: Slab<Slot> = Slab::new();
@@ -434,70 +429,3 @@ fn trace_spawn(task: &Notified) {
 #[cfg(not(feature = "tracing"))]
 #[inline(always)]
 fn trace_spawn(_task: &Notified) {}
-
-/// A runtime, for use in Rust. Dropping it shuts it down and waits for its tasks to be dropped.
-#[derive(Debug)]
-pub struct Runtime(u64);
-
-impl Runtime {
-    /// Makes a runtime.
-    pub fn new(config: Config) -> Result<Self, Error> {
-        create(config).map(Self)
-    }
-
-    fn enter(&self) -> Result<RuntimeRef, Error> {
-        RuntimeRef::enter(self.0).map_err(Error::from)
-    }
-
-    /// Spawns a future as a task.
-    pub fn spawn<F>(&self, future: F) -> Result<JoinHandle<F::Output>, Error>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let mut handle = None;
-        self.enter()?
-            .spawn(future, None, true, |name| handle = Some(JoinHandle::new(name)))
-            .map_err(|(error, _future)| Error::from(error.errno()))?;
-        Ok(handle.expect("named before it returned"))
-    }
-
-    /// Runs a future to its end, as a task, while this thread waits or drives.
-    pub fn block_on<F>(&self, future: F) -> Result<Result<F::Output, JoinError>, Error>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let runtime = self.enter()?;
-        runtime.may_block()?;
-        let mut name = None;
-        let home = Some(runtime.pick_home());
-        runtime
-            .spawn(future, home, true, |made| name = Some(made.exclusively()))
-            .map_err(|(error, _future)| Error::from(error.errno()))?;
-        let name = name.expect("named before it returned");
-        Ok(join_thread::<F::Output>(&runtime, name, NEVER)?)
-    }
-
-    /// Registers a descriptor, which is closed with the result.
-    pub fn register(&self, fd: OwnedFd, interest: Interest) -> Result<Io, Error> {
-        let runtime = self.enter()?;
-        let flags = IoFlags { interest: Some(interest), set_nonblock: true, borrowed: false };
-        let name = runtime.shared().register(fd.as_raw_fd(), flags)?;
-        let _ = fd.into_raw_fd();
-        Ok(Io::new(name))
-    }
-
-    /// Aborts every task and waits for them to be dropped. Returns how many were given up at the deadline.
-    pub fn shutdown(&self, timeout: Option<Duration>) -> Result<u64, Error> {
-        let timeout = timeout.map_or(NEVER, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(NEVER));
-        Ok(self.enter()?.shutdown(timeout)?)
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        // Inside of one of its own tasks it cannot be freed; it then lives on, which is better than a deadlock.
-        let _ = free(self.0);
-    }
-}
