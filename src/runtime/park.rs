@@ -66,29 +66,35 @@ impl Worker {
 
     /// Searches, and spins as long as that pays. True if there is something to do.
     fn look_before_sleep(&self, deadline: u64) -> bool {
+        // A busy worker finds its next events here, and need neither read the clock nor tell anybody.
+        if self.look() || self.has_work() {
+            return true;
+        }
         let multi = !self.shared().is_current_thread();
         if multi && !self.searching.get() {
             self.searching.set(self.shared().idle.search());
         }
+        if self.searching.get() && self.steal() {
+            return true;
+        }
         let budget = self.spin.budget();
-        let begun = if budget > 0 { now() } else { 0 };
+        budget > 0 && self.spin_until(deadline, now(), budget)
+    }
+
+    /// Looks around for as long as the budget allows. True if there is something to do.
+    fn spin_until(&self, deadline: u64, begun: u64, budget: u64) -> bool {
         loop {
+            std::hint::spin_loop();
             if self.look() || self.has_work() || (self.searching.get() && self.steal()) {
-                if budget > 0 {
-                    self.spin.paid();
-                    Counters::add(&self.remote().counters.spins_paid, 1);
-                }
+                self.spin.paid();
+                Counters::add(&self.remote().counters.spins_paid, 1);
                 return true;
-            }
-            if budget == 0 {
-                return false;
             }
             let time = now();
             if time >= deadline || time - begun >= budget {
                 self.spin.wasted();
                 return false;
             }
-            std::hint::spin_loop();
         }
     }
 
