@@ -481,7 +481,8 @@ int64_t rt_new(const rt_config *config,
  *
  * The call's own errors share the channel: `-EBADF`; `-EINVAL` without a poll function; `-EDEADLK` inside of the runtime;
  * `-EPERM` on a thread that does not drive this current-thread runtime; `-ESHUTDOWN`; `-ECANCELED` if a shutdown ended the
- * task.
+ * task. It does not return while the poll function is inside of a call, whatever a shutdown decided. The task cannot be
+ * joined or detached by others.
  *
  * Any thread. Blocks.
  *
@@ -515,7 +516,7 @@ int64_t rt_turn(rt_runtime rt,
                 uint64_t timeout_ns);
 
 /**
- * Makes the `rt_run` that is going on return, or else the next one.
+ * Makes the `rt_run` that is going on return, or else the next one. Of several, one returns.
  *
  * Returns 0, or `-EBADF`. Any thread, also inside of the runtime. Does not block.
  */
@@ -551,9 +552,12 @@ uint64_t rt_now(void);
  * Ends a runtime's work: refuses new tasks (`-ESHUTDOWN`), wakes everybody who waits for a descriptor (their polls give
  * `-ESHUTDOWN`), aborts every task, and waits until their drop functions have run, for at most `timeout_ns`.
  *
+ * The workers of the multi-thread flavour are given 10 ms at least.
+ *
  * Returns how many tasks were given up: those that were inside of their poll or drop function when the time was over, and
- * those that waited behind them. Their drop functions will not start, what they own is never freed, and they are
- * counted in `rt_metrics`. A second call returns the same number.
+ * pinned ones whose worker is stuck in such a task. Their drop functions will not start, what they own is never freed,
+ * and they are counted in `rt_metrics`. All others have ended, and can be joined at once. A second call returns the same
+ * number.
  *
  * Errors: `-EBADF`, `-EDEADLK` inside of the runtime, `-EPERM` on a thread that does not drive this current-thread
  * runtime. Any thread. Blocks for the timeout at most.
@@ -883,14 +887,16 @@ int64_t rt_poll_ready(rt_cx *cx,
                       rt_ready *out);
 
 /**
- * What is ready now, without waiting: `out->bits` is 0 if nothing is.
+ * What is ready now, without waiting: `out->bits` is 0 if nothing is. What was not registered for is never ready.
  *
- * Returns 0; `-EBADF`, `-ESHUTDOWN`, `-EINVAL`. Any thread. Does not block.
+ * Returns 0; `-EBADF`, `-ESHUTDOWN`; `-EINVAL` for NULL and unknown bits. Any thread. Does not block.
  *
  * # Safety
  * `out` is writable.
  */
-int64_t rt_try_ready(rt_io io, uint32_t interest, rt_ready *out);
+int64_t rt_try_ready(rt_io io,
+                     uint32_t interest,
+                     rt_ready *out);
 
 /**
  * Takes readiness back after a call said `-EAGAIN`: `seen` is what the poll returned, or a part of its bits. If there was an
@@ -981,7 +987,8 @@ int64_t rt_io_rehome(rt_cx *cx,
  * be repeated. Errors: the system's, such as `-ECONNRESET`; `-EBADF`, `-ESHUTDOWN`; `-EINVAL` for NULL, for a descriptor that
  * blocks, or that is not registered for `RT_READABLE`; `-EPERM` for the context. `-EAGAIN` and `-EINTR` are never returned.
  *
- * A short read on a TCP stream counts as having read everything. Does not block.
+ * A short read on a TCP stream counts as having read everything. (With kernel TLS on it, use `rt_poll_try` instead, for
+ * there a read ends with its record.) Does not block.
  *
  * # Safety
  * `cx` is the context of this poll; `buf` has `n` writable bytes.

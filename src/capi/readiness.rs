@@ -143,9 +143,9 @@ pub unsafe extern "C" fn rt_poll_ready(cx: *mut rt_cx, io: rt_io, interest: u32,
     })
 }
 
-/// What is ready now, without waiting: `out->bits` is 0 if nothing is.
+/// What is ready now, without waiting: `out->bits` is 0 if nothing is. What was not registered for is never ready.
 ///
-/// Returns 0; `-EBADF`, `-ESHUTDOWN`, `-EINVAL`. Any thread. Does not block.
+/// Returns 0; `-EBADF`, `-ESHUTDOWN`; `-EINVAL` for NULL and unknown bits. Any thread. Does not block.
 ///
 /// # Safety
 /// `out` is writable.

@@ -137,8 +137,12 @@ impl IoName {
 
     /// What is ready now. Does not wait.
     pub(crate) fn try_ready(self, interest: Interest) -> Result<Option<ReadyEvent>, Errno> {
+        // What was not registered for is never ready, whatever the driver hears of by the way.
+        let registered = self.io.traits.load(Acquire) as u8 | Interest::ERROR.bits();
+        let Some(interest) = Interest::from_bits(interest.bits() & registered) else {
+            return if self.io.guard.is_open(self.generation) { Ok(None) } else { Err(libc::EBADF) };
+        };
         match self.io.look(self.generation, interest) {
-            Polled::Ready(_) | Polled::Pending if !self.allows(interest) => Err(self.refusal()),
             Polled::Ready(event) if self.is_believable(event) => Ok(Some(event)),
             Polled::Ready(_) | Polled::Pending => Ok(None),
             Polled::Shutdown => Err(libc::ESHUTDOWN),
