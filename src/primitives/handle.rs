@@ -31,9 +31,10 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// `None` where the bits name another kind, or none.
+    /// `None` where the bits name another kind, or none. No entry's first life is 0, so a handle with that generation is
+    /// forged; it must not meet an entry that never lived, or that marks its end by a 0.
     pub(crate) fn parse(raw: u64, kind: Kind) -> Option<Self> {
-        (KIND.get(raw) == kind as u64)
+        (KIND.get(raw) == kind as u64 && GENERATION.get(raw) != 0)
             .then(|| Self { generation: GENERATION.get(raw) as u32, index: INDEX.get(raw) as u32 })
     }
 
@@ -54,5 +55,6 @@ mod tests {
         assert_eq!(Handle::parse(raw, Kind::Io), Some(handle));
         assert_eq!(Handle::parse(raw, Kind::Task), None);
         assert_eq!(Handle::parse(0, Kind::Runtime), None);
+        assert_eq!(Handle::parse(Handle { generation: 0, index: 1 }.pack(Kind::Io), Kind::Io), None);
     }
 }

@@ -127,10 +127,12 @@ impl ScheduledIo {
         let waker = waiting.waker.clone();
         let mut gone = Vec::new();
         let mut waiters = self.waiters.lock();
-        waiters.put(waiting.key, interest, waker, waiting.dead, &mut gone);
+        let again = waiters.put(waiting.key, interest, waker, waiting.dead, &mut gone);
         let judge = |answer| waiting.judge(answer);
         let answer = self.arm(generation, interest, flags_of(waiters.kinds()), judge);
-        if answer != Polled::Pending {
+        // An earlier question of this waiter was answered by the promise of a wake, so its place stays: one wake too many
+        // is allowed, one too few is not.
+        if answer != Polled::Pending && !again {
             gone.extend(waiters.take(waiting.key, interest));
         }
         drop(waiters);
@@ -274,6 +276,43 @@ impl ScheduledIo {
                 Err(now) => word = now,
             }
         }
+    }
+}
+
+/// The word taken apart, for tests.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fields {
+    pub(super) generation: u32,
+    pub(super) tick: u32,
+    pub(super) shutdown: bool,
+    pub(super) waiters: Kinds,
+    pub(super) ready: Ready,
+}
+
+#[cfg(test)]
+impl ScheduledIo {
+    pub(super) fn fields(&self) -> Fields {
+        let word = self.word.load(Acquire);
+        Fields {
+            generation: GENERATION.get(word) as u32,
+            tick: TICK.get(word) as u32,
+            shutdown: SHUTDOWN.get(word) != 0,
+            waiters: Kinds { reader: READER.get(word) != 0, writer: WRITER.get(word) != 0, list: LIST.get(word) != 0 },
+            ready: Ready::from_bits(READY.get(word) as u8),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+impl ScheduledIo {
+    /// For tests that begin near the wrap of the tick.
+    pub(super) fn set_tick(&self, tick: u32) {
+        self.word.store(TICK.set(self.word.load(Acquire), tick.into()), Release);
+    }
+
+    pub(super) fn is_locked(&self) -> bool {
+        self.waiters.try_lock().is_none()
     }
 }
 

@@ -50,7 +50,8 @@ impl Waiters {
         }
     }
 
-    /// Adds a keyed waiter, or replaces its waker. Wakers that went are pushed to `gone`, to be dropped after the lock.
+    /// Adds a keyed waiter, or replaces its waker: then it is true. Wakers that went are pushed to `gone`, to be dropped
+    /// after the lock.
     ///
     /// `dead` tells wakers whose task is over: they give up their place, so that tasks which waited on a quiet descriptor
     /// and were aborted do not pile up.
@@ -61,23 +62,24 @@ impl Waiters {
         waker: Waker,
         dead: fn(&Waker) -> bool,
         gone: &mut Vec<Waker>,
-    ) {
+    ) -> bool {
+        // Taken out wherever it is, for its place may change: the slot may have become free.
+        let old = self.take(key, interest);
+        let again = old.is_some();
+        gone.extend(old);
         let entry = Keyed { key, waker };
         if let Some(slot) = self.slot(interest)
-            && slot.as_ref().is_none_or(|old| old.key == key || dead(&old.waker))
+            && slot.as_ref().is_none_or(|old| dead(&old.waker))
         {
             gone.extend(slot.replace(entry).map(|old| old.waker));
-            return;
+            return again;
         }
         let more = self.more.get_or_insert_default();
-        if let Some((_, old)) = more.iter_mut().find(|(wants, old)| old.key == key && *wants == interest) {
-            gone.push(std::mem::replace(old, entry).waker);
-            return;
-        }
         if more.len() >= SWEEP_FIRST_AT && more.len() == more.capacity() {
             gone.extend(more.extract_if(.., |(_, old)| dead(&old.waker)).map(|(_, old)| old.waker));
         }
         more.push((interest, entry));
+        again
     }
 
     /// Takes a keyed waiter out.

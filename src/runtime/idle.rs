@@ -66,14 +66,17 @@ impl Idle {
         SEARCHING.get(self.word.fetch_sub(SEARCHING.one(), AcqRel)) == 1
     }
 
-    /// A worker goes to sleep; it scanned nothing since. True: it was the last searcher, and must scan once more.
+    /// A worker goes to sleep; it scanned nothing since. True: nobody searches any more, and it must scan once more.
+    ///
+    /// That holds for one who was no searcher, too: the searcher it relied on may have found work since, which keeps it,
+    /// and whoever injected a task after that saw nobody asleep.
     #[must_use]
     pub(super) fn sleep(&self, worker: u32, searching: bool) -> bool {
         let mut sleepers = self.sleepers.lock();
         let change = SLEEPING.one().wrapping_sub(if searching { SEARCHING.one() } else { 0 });
         let before = self.word.fetch_add(change, AcqRel);
         sleepers.push(worker);
-        searching && SEARCHING.get(before) == 1
+        SEARCHING.get(before) == u64::from(searching)
     }
 
     /// A worker woke. True: `wake_one` chose it, so it counts as searching.

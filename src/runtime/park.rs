@@ -28,20 +28,20 @@ impl Spin {
     }
 
     /// How long the next spin may take; 0: sleep at once.
-    fn budget(&self) -> u64 {
+    pub(super) fn budget(&self) -> u64 {
         if self.limit.get() < SHORTEST { 0 } else { self.limit.get() }
     }
 
-    fn paid(&self) {
+    pub(super) fn paid(&self) {
         self.limit.set((self.limit.get() * 2).clamp(SHORTEST.min(self.longest), self.longest));
     }
 
-    fn wasted(&self) {
+    pub(super) fn wasted(&self) {
         self.limit.set(self.limit.get() / 2);
     }
 
     /// After a sleep of this many nanoseconds.
-    fn slept(&self, nanoseconds: u64) {
+    pub(super) fn slept(&self, nanoseconds: u64) {
         if nanoseconds < self.longest {
             self.paid();
         }
