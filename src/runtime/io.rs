@@ -261,6 +261,9 @@ impl IoName {
 
     /// Asks the kernel again, for callers that did not read until EAGAIN.
     pub(crate) fn poll_level(self, cx: &PollContext, interest: Interest) -> IoPoll<ReadyEvent> {
+        if let Err(errno) = self.watch(interest) {
+            return Poll::Ready(Err(errno));
+        }
         loop {
             let seen = match self.try_ready(interest) {
                 Ok(seen) => seen,
