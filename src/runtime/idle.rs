@@ -1,9 +1,9 @@
 //! Which workers sleep, and which look for work.
 //!
-//! The word: `| sleeping 16 | searching 16 |`. The race it decides: a foreign thread injects a task while the last searching
-//! worker gives up. The injector pushes, then does a read-modify-write here; the last searcher does one here, then scans
-//! everything once more. Whichever comes second sees the other: the injector sees that nobody searches and wakes a
-//! sleeper, or the searcher sees the task.
+//! The word: `| sleeping 16 | searching 16 |`. The race it decides: a foreign thread injects a task while the last worker
+//! that searched gives up. The injector pushes, then does a read-modify-write here; who goes to sleep does one here, then
+//! scans everything once more if nobody searches. Whichever comes second sees the other: the injector sees that nobody
+//! searches and wakes a sleeper, or the sleeper sees the task.
 //!
 //! At most one worker is woken for a burst: while somebody searches, nobody else is woken. A searcher that finds work
 //! wakes the next one if there is more.

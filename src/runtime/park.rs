@@ -101,8 +101,8 @@ impl Worker {
     fn sleep(&self, deadline: u64) {
         let multi = !self.shared().is_current_thread();
         if multi {
-            let last = self.shared().idle.sleep(self.index(), self.searching.replace(false));
-            if last && self.scan() {
+            let alone = self.shared().idle.sleep(self.index(), self.searching.replace(false));
+            if alone && self.scan() {
                 self.searching.set(self.shared().idle.woke(self.index()));
                 return;
             }
@@ -121,7 +121,7 @@ impl Worker {
         }
     }
 
-    /// The last searcher's second look at everything that others may have filled. True if there is something.
+    /// The second look at everything that others may have filled, where nobody searches. True if there is something.
     fn scan(&self) -> bool {
         let shared = self.shared();
         self.has_work()

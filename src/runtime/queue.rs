@@ -3,7 +3,9 @@
 //! Two cursors make up `head`: `real`, the next task to be popped, and `steal`, which lags behind while a stealer copies
 //! what it claimed between the two. `tail` is only written by the owner. All cursors wrap; their differences count.
 //!
-//!     steal <= real <= tail <= steal + SLOTS
+//! ```text
+//! steal <= real <= tail <= steal + SLOTS
+//! ```
 //!
 //! Pushing is a store. Popping and claiming are a CAS on `head`. There is one stealer at a time.
 //! It is our own because a published deque cannot be run under loom with its cursors near their wrap.

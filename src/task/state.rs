@@ -4,8 +4,10 @@
 //!
 //! A task's life:
 //!
-//!     spawned: NOTIFIED --start--> RUNNING --park--> (parked) --wake--> NOTIFIED ..
-//!                                     |--end--> DRAINING --finish--> COMPLETE
+//! ```text
+//! spawned: NOTIFIED --start--> RUNNING --park--> (parked) --wake--> NOTIFIED ..
+//!                                 |--end--> DRAINING --finish--> COMPLETE
+//! ```
 //!
 //! References: one for the life (until COMPLETE), one for the queue or the runner (while NOTIFIED or RUNNING), one for the
 //! right to join (while JOIN_INTEREST), one for every waker. A count that reaches its maximum stays there and the cell is
