@@ -274,8 +274,8 @@ fn loom_a_slab_grows_under_two_threads() {
             let registry = registry.clone();
             thread::spawn(move || take(&registry.slab))
         });
-        let forged = (0..4).filter_map(|index| registry.slab.get(index));
-        assert!(!forged.map(|item| item.guard.enter(1)).any(|entered| entered), "entered what nobody opened");
+        let mut forged = (0..4).filter_map(|index| registry.slab.get(index));
+        assert!(!forged.any(|item| item.guard.enter(1)), "entered what nobody opened");
         let mine = take(&registry.slab);
         let [one, other] = all(others);
         let mut indices = [mine, one, other];

@@ -78,24 +78,26 @@ where
 
 /// How often something happened, counted so that two counts without an order between them fail the model.
 #[derive(Clone)]
-struct Tally(Shared<UnsafeCell<u32>>);
+struct Tally(Shared<Counted>);
+
+struct Counted(UnsafeCell<u32>);
 
 // SAFETY: loom sees to it that accesses are ordered, which is what the models are for.
-unsafe impl Send for Tally {}
+unsafe impl Sync for Counted {}
 
 impl Tally {
     fn new() -> Self {
-        Self(Shared::new(UnsafeCell::new(0)))
+        Self(Shared::new(Counted(UnsafeCell::new(0))))
     }
 
     fn add(&self) {
         // SAFETY: loom fails the model if another access is not ordered with this one.
-        self.0.with_mut(|count| unsafe { *count += 1 });
+        self.0.0.with_mut(|count| unsafe { *count += 1 });
     }
 
     fn get(&self) -> u32 {
         // SAFETY: as above.
-        self.0.with(|count| unsafe { *count })
+        self.0.0.with(|count| unsafe { *count })
     }
 }
 

@@ -219,17 +219,20 @@ impl Home {
     }
 
     /// Runs and sleeps until `done`.
-    fn run(&self, done: &Flag) {
-        while !done.load(Relaxed) {
-            for task in self.inbox.take() {
-                assert!(self.queued.swap(false, Relaxed));
-                // SAFETY: `schedule` took it apart, and the inbox gives it out once.
-                let mut ran = unsafe { Notified::from_raw(task) }.run();
-                while let Ran::Again(task) = ran {
-                    ran = task.run();
-                }
+    fn run(&self, mut task: Option<Notified>, done: &Flag) {
+        loop {
+            while let Some(Ran::Again(again)) = task.take().map(Notified::run) {
+                task = Some(again);
             }
-            if !done.load(Relaxed) && self.inbox.park() {
+            if done.load(Relaxed) {
+                return;
+            }
+            for woken in self.inbox.take() {
+                assert!(self.queued.swap(false, Relaxed) && task.is_none());
+                // SAFETY: `schedule` took it apart, and the inbox gives it out once.
+                task = Some(unsafe { Notified::from_raw(woken) });
+            }
+            if task.is_none() && self.inbox.park() {
                 self.parks.fetch_add(1, Relaxed);
                 thread::park();
             }
@@ -273,8 +276,7 @@ fn loom_a_pinned_task_hears_foreign_wakes() {
                 waker
             })
         });
-        home.schedule(task);
-        home.run(&done);
+        home.run(Some(task), &done);
         drop(all(wakers));
         assert!(home.unparks.load(Relaxed) <= home.parks.load(Relaxed), "woken without need");
         assert!(!home.queued.load(Relaxed), "queued after its end");
