@@ -69,6 +69,26 @@ static void a_reader_may_wait_from_the_beginning(void) {
     test_runtime_free(rt);
 }
 
+/* The connect need not be the library's. */
+static void a_reader_hears_of_a_connect_by_hand(void) {
+    rt_runtime rt = test_runtime();
+    int listener = net_listen(8), fd = net_socket(SOCK_STREAM);
+    struct sockaddr_in name = net_name(listener);
+    rt_io io = io_of(rt, fd, RW);
+    struct waiter reader;
+    waiter_start(&reader, rt, io, RT_READABLE);
+    deliver(rt);
+    CHECK(atomic_load(&reader.pending));
+    CHECK(connect(fd, (struct sockaddr *)&name, sizeof name) == 0 || errno == EINPROGRESS);
+    int accepted = net_take(listener);
+    net_put(accepted, "x", 1);
+    CHECK_EQ(join_task(reader.task), 0);
+    close(accepted);
+    close(listener);
+    CHECK_EQ(rt_close(io), 0);
+    test_runtime_free(rt);
+}
+
 /* ---- connected ---- */
 
 static void connected_it_is_like_any_other(void) {
@@ -304,5 +324,6 @@ int main(int argc, char **argv) {
     CASE(a_unix_path_without_a_listener);
     CASE(a_udp_socket);
     CASE(a_reader_may_wait_from_the_beginning);
+    CASE(a_reader_hears_of_a_connect_by_hand);
     return test_end();
 }
