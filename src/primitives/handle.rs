@@ -21,6 +21,12 @@ pub(crate) enum Kind {
     Runtime = 1,
     Io = 2,
     Task = 3,
+    Op = 4,
+    Lease = 5,
+    Blob = 6,
+    Set = 7,
+    /// Names an operation's cancel on a ring. No handle of a program's has it.
+    Cancel = 15,
 }
 
 /// A handle that was taken apart.

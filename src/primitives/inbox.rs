@@ -51,9 +51,15 @@ fn is_node<T>(pointer: *mut T) -> bool {
     pointer.addr() > CLOSED
 }
 
+impl<T> Default for Inbox<T> {
+    fn default() -> Self {
+        Self { word: AtomicPtr::new(word(EMPTY)) }
+    }
+}
+
 impl<T: Node> Inbox<T> {
     pub(crate) fn new() -> Self {
-        Self { word: AtomicPtr::new(word(EMPTY)) }
+        Self::default()
     }
 
     /// Any thread. The node belongs to the inbox until the owner takes it.
@@ -100,6 +106,18 @@ impl<T: Node> Inbox<T> {
     #[must_use]
     pub(crate) fn park(&self) -> bool {
         self.word.compare_exchange(word(EMPTY), word(PARKED), AcqRel, Relaxed).is_ok()
+    }
+
+    /// Any thread: becomes the owner of an inbox whose owner parked. For inboxes whose ownership goes round: `park` gives it
+    /// up, and who pushes into a parked one has it, too.
+    #[must_use]
+    pub(crate) fn acquire(&self) -> bool {
+        self.word.compare_exchange(word(PARKED), word(EMPTY), AcqRel, Relaxed).is_ok()
+    }
+
+    /// True if nobody owns it at this moment, for inboxes whose ownership goes round.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.word.load(Acquire).addr() == PARKED
     }
 
     /// The owner, for good: later pushes are refused. Returns what was still there.

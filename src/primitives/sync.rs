@@ -7,7 +7,8 @@
 mod imp {
     pub(crate) use parking_lot::{Condvar, Mutex};
     pub(crate) use std::sync::Arc;
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+    pub(crate) use std::thread;
 
     /// `std::cell::UnsafeCell` with loom's way of access, so that both builds run the same text.
     #[derive(Debug, Default)]
@@ -71,7 +72,8 @@ mod imp {
 mod imp {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+    pub(crate) use loom::thread;
     use std::ops::{Deref, DerefMut};
 
     pub(crate) const FIRST_PAGE_BITS: u32 = 1;
@@ -106,26 +108,30 @@ mod imp {
         }
     }
 
-    /// loom's condition variable behind parking_lot's face. Models do not time out.
+    /// loom's condition variable behind parking_lot's face. Nobody times out before the model says that time passes.
     #[derive(Debug, Default)]
-    pub(crate) struct Condvar(loom::sync::Condvar);
+    pub(crate) struct Condvar {
+        bell: loom::sync::Condvar,
+        /// Written and read with the waiters' lock held. It is std's, so that loom does not explore it.
+        late: std::sync::atomic::AtomicBool,
+    }
 
-    pub(crate) struct WaitTimeout;
+    pub(crate) struct WaitTimeout(bool);
 
     impl WaitTimeout {
         pub(crate) fn timed_out(&self) -> bool {
-            false
+            self.0
         }
     }
 
     impl Condvar {
         pub(crate) fn new() -> Self {
-            Self(loom::sync::Condvar::new())
+            Self { bell: loom::sync::Condvar::new(), late: std::sync::atomic::AtomicBool::new(false) }
         }
 
         pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
             let held = guard.0.take().expect("held");
-            guard.0 = Some(self.0.wait(held).expect("no model panics with a lock held"));
+            guard.0 = Some(self.bell.wait(held).expect("no model panics with a lock held"));
         }
 
         pub(crate) fn wait_until<T>(
@@ -133,12 +139,30 @@ mod imp {
             guard: &mut MutexGuard<'_, T>,
             _deadline: std::time::Instant,
         ) -> WaitTimeout {
-            self.wait(guard);
-            WaitTimeout
+            if !self.is_late() {
+                self.wait(guard);
+            }
+            WaitTimeout(self.is_late())
+        }
+
+        fn is_late(&self) -> bool {
+            self.late.load(std::sync::atomic::Ordering::Relaxed)
+        }
+
+        /// From now on all deadlines of this bell have passed. Who waits here holds the lock again before it returns, as
+        /// does everybody who comes later.
+        pub(crate) fn let_time_pass<T>(&self, guard: MutexGuard<'_, T>) {
+            self.late.store(true, std::sync::atomic::Ordering::Relaxed);
+            drop(guard);
+            self.bell.notify_all();
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.bell.notify_one();
         }
 
         pub(crate) fn notify_all(&self) {
-            self.0.notify_all();
+            self.bell.notify_all();
         }
     }
 

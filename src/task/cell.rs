@@ -6,7 +6,7 @@ use super::state::{End, State};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::inbox::Node;
 use crate::primitives::slab::{Entry, Slab};
-use crate::primitives::sync::{Arc, AtomicPtr, AtomicU32, Mutex, Ordering::*, UnsafeCell, process_static};
+use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU32, Mutex, Ordering::*, UnsafeCell, process_static};
 use std::ffi::CString;
 use std::future::Future;
 use std::mem::{MaybeUninit, align_of, size_of};
@@ -31,6 +31,22 @@ impl Default for Stage {
     }
 }
 
+/// See `Header::extra`.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// What the program calls the task.
+    label: Option<CString>,
+    /// The first of the task's operations: its index and 1. For whoever runs tasks to define, and used only where the task
+    /// runs, as all that follows.
+    pub(crate) first_op: AtomicU32,
+    /// How many of them go on.
+    pub(crate) live_ops: AtomicU32,
+    /// The task waits for all of them to end.
+    pub(crate) quiesces: AtomicBool,
+    /// The output of a task that ended before its operations did. The runner's.
+    aside: AtomicPtr<()>,
+}
+
 /// See the module of tasks for who may touch which field.
 #[derive(Default)]
 #[repr(C, align(128))]
@@ -39,8 +55,8 @@ pub(crate) struct Header {
     link: AtomicPtr<Header>,
     vtable: UnsafeCell<Option<&'static Vtable>>,
     scheduler: AtomicPtr<()>,
-    /// What the program calls the task; null for most.
-    label: AtomicPtr<CString>,
+    /// What most tasks do without; null then. Made before the task can run, or by its runner, and freed with its life.
+    extra: AtomicPtr<Extra>,
     /// Where a pinned task runs.
     home: AtomicU32,
     /// The cell's own index, once it was handed out.
@@ -86,20 +102,43 @@ impl Header {
         self.home.load(Relaxed)
     }
 
-    /// True if the task must run on `home`.
+    /// True if the task must run on `home`: for good, or as long as it has operations.
     pub(crate) fn is_pinned(&self) -> bool {
         self.state.is_pinned()
     }
 
+    /// True if the task has operations, be they over. Asked where it runs.
+    pub(crate) fn has_ops(&self) -> bool {
+        self.extra().is_some_and(|extra| extra.first_op.load(Relaxed) != 0)
+    }
+
+    /// The extra part of a task to which the caller holds a reference.
+    pub(crate) fn extra(&self) -> Option<&Extra> {
+        // SAFETY: it lives as long as the cell's life, which the caller's reference prolongs.
+        unsafe { self.extra.load(Acquire).as_ref() }
+    }
+
+    /// The same, made if there is none. For the runner.
+    pub(crate) fn extra_or_new(&self) -> &Extra {
+        if self.extra.load(Relaxed).is_null() {
+            self.extra.store(Box::into_raw(Box::default()), Release);
+        }
+        self.extra().expect("made above")
+    }
+
+    /// The task that runs on this worker gets an operation: it stays there as long as it has one.
+    pub(crate) fn stay(&self, worker: u32) {
+        self.home.store(worker, Relaxed);
+    }
+
     /// Labels a task that cannot run yet.
     pub(crate) fn set_label(&self, label: CString) {
-        self.label.store(Box::into_raw(Box::new(label)), Release);
+        self.extra.store(Box::into_raw(Box::new(Extra { label: Some(label), ..Extra::default() })), Release);
     }
 
     /// The label of a task to which the caller holds a reference.
     pub(crate) fn label(&self) -> Option<CString> {
-        // SAFETY: the label lives as long as the cell's life, which the caller's reference prolongs.
-        unsafe { self.label.load(Acquire).as_ref() }.cloned()
+        self.extra()?.label.clone()
     }
 
     /// The handle of a live task.
@@ -197,10 +236,10 @@ where
 /// Ends a cell's life. The caller dropped the last reference.
 pub(super) fn dealloc(cell: &'static Header) {
     let index = cell.index.load(Relaxed);
-    let label = cell.label.swap(std::ptr::null_mut(), AcqRel);
-    if !label.is_null() {
-        // SAFETY: `set_label` made it, and the last reference is gone.
-        drop(unsafe { Box::from_raw(label) });
+    let extra = cell.extra.swap(std::ptr::null_mut(), AcqRel);
+    if !extra.is_null() {
+        // SAFETY: the cell made it for this life, and the last reference is gone.
+        drop(unsafe { Box::from_raw(extra) });
     }
     // SAFETY: the cell's count on its scheduler is given up with its last reference.
     unsafe { (cell.vtable().release)(cell.scheduler()) };
@@ -213,6 +252,8 @@ pub(super) fn dealloc(cell: &'static Header) {
 #[must_use]
 pub(super) enum Polled {
     Pending,
+    /// The output is aside: the task's operations must end before its state is dropped.
+    Draining,
     /// The output is in the stage.
     Done,
     /// A shutdown gave the task up during the poll: nothing was dropped.
@@ -235,7 +276,7 @@ pub(super) unsafe fn poll<F: Future>(cell: &Header, context: &mut Context<'_>) -
         Err(panic) => Err(JoinError::Panicked(panic)),
     };
     // SAFETY: as above.
-    unsafe { end::<F>(cell, output) }
+    unsafe { conclude::<F>(cell, output) }
 }
 
 /// The vtable's `cancel`.
@@ -244,7 +285,30 @@ pub(super) unsafe fn poll<F: Future>(cell: &Header, context: &mut Context<'_>) -
 /// The caller set RUNNING, and the stage holds an `F`.
 pub(super) unsafe fn cancel<F: Future>(cell: &Header) -> Polled {
     // SAFETY: the same.
-    unsafe { end::<F>(cell, Err(JoinError::Cancelled)) }
+    unsafe { conclude::<F>(cell, Err(JoinError::Cancelled)) }
+}
+
+/// The task has its output. Ends it, unless it has operations: then the output is put aside.
+///
+/// # Safety
+/// As for `poll`.
+unsafe fn conclude<F: Future>(cell: &Header, output: Output<F::Output>) -> Polled {
+    if cell.has_ops() {
+        cell.extra_or_new().aside.store(Box::into_raw(Box::new(output)).cast(), Relaxed);
+        return Polled::Draining;
+    }
+    // SAFETY: the caller says so.
+    unsafe { end::<F>(cell, output) }
+}
+
+/// The vtable's `end_drained`.
+///
+/// # Safety
+/// As for `poll`, and `conclude` put the output aside.
+pub(super) unsafe fn end_drained<F: Future>(cell: &Header) -> Polled {
+    let aside = cell.extra_or_new().aside.swap(std::ptr::null_mut(), Relaxed);
+    // SAFETY: `conclude` made the box, with this type; the swap takes it once.
+    unsafe { end::<F>(cell, *Box::from_raw(aside.cast::<Output<F::Output>>())) }
 }
 
 /// Drops the future and stores the output, unless the task was given up.

@@ -118,20 +118,25 @@ fn wake(woken: &mut WakeList) {
 pub(super) fn poll_join(cell: &Header, generation: u32, key: usize, waker: &Waker) -> Join {
     loop {
         let seen = cell.state.take_join(generation);
-        if seen != Join::Running {
+        if seen != Join::Running || await_join(cell, generation, key, waker.clone()).is_ok() {
             return seen;
         }
-        let waker = waker.clone();
-        let mut joiners = cell.joiners.lock();
-        let old = joiners.put(key, waker);
-        let waits = cell.state.set_join_waker(generation);
-        let mine = if waits { None } else { joiners.take(key) };
-        drop(joiners);
-        drop((old, mine));
-        if waits {
-            return Join::Running;
-        }
     }
+}
+
+/// Leaves the waker with the task until the join is decided: the task ended, or was given up, or the join was. Gives the
+/// waker back if that is so already.
+///
+/// The caller holds a reference.
+pub(super) fn await_join(cell: &Header, generation: u32, key: usize, waker: Waker) -> Result<(), Waker> {
+    let mut joiners = cell.joiners.lock();
+    if !cell.state.set_join_waker(generation) {
+        return Err(waker);
+    }
+    let old = joiners.put(key, waker);
+    drop(joiners);
+    drop(old);
+    Ok(())
 }
 
 /// Takes a waiter out again.

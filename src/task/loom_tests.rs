@@ -4,6 +4,7 @@
 //! the model. The data that a waker leaves for the poll is Relaxed, so that only the task's own word can order it.
 //! A scheduler's count that a cell does not give back is a leak, which loom reports by itself.
 
+mod drain;
 mod end;
 mod wake;
 

@@ -6,6 +6,7 @@ use super::raw::submit;
 use super::state::{Join, Named};
 use super::waker::release;
 use crate::primitives::handle::{Handle, Kind};
+use crate::primitives::sync::Ordering::Acquire;
 use std::any::TypeId;
 use std::ffi::CString;
 use std::task::{Poll, Waker};
@@ -91,6 +92,12 @@ impl TaskName {
         self.cell.state.is_running(self.generation)
     }
 
+    /// True while operations go on of a task that was given up. Any thread.
+    pub(crate) fn has_live_ops(self) -> bool {
+        // The cell of a task that was given up never lives again, so what is read is this task's.
+        self.is_abandoned() && self.cell.extra().is_some_and(|extra| extra.live_ops.load(Acquire) > 0)
+    }
+
     /// True if a shutdown gave the task up.
     pub(crate) fn is_abandoned(self) -> bool {
         self.cell.state.is_abandoned(self.generation)
@@ -132,6 +139,22 @@ impl TaskName {
             }
         });
         joined.ok().flatten()
+    }
+
+    /// Calls the waker when the task can be joined, or not any more: now, if that is so. Stale also where `poll_join` says
+    /// `None`. The waiter is told apart by the waker's data.
+    pub(crate) fn watch<T: 'static>(self, waker: impl FnOnce() -> Waker) -> Result<(), Stale> {
+        self.with(|cell| {
+            let is_joinable = cell.state.is_joinable(self.generation) && self.may_join();
+            if !is_joinable || (cell.vtable().output)() != TypeId::of::<T>() {
+                return Err(Stale);
+            }
+            let waker = waker();
+            if let Err(waker) = join::await_join(cell, self.generation, waker.data().addr(), waker) {
+                waker.wake();
+            }
+            Ok(())
+        })?
     }
 
     /// Takes a waiter out that gave up.

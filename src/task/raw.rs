@@ -1,7 +1,7 @@
 //! The type-erased side of a task, and what runs it.
 
 use super::cell::{self, Header, Polled, dealloc};
-use super::state::{Finish, Park, Start};
+use super::state::{End, Finish, Park, Start, Wake};
 use super::waker::waker_ref;
 use crate::primitives::sync::Arc;
 use std::any::TypeId;
@@ -21,12 +21,17 @@ pub(crate) trait Schedule: Send + Sync + Sized + 'static {
 
     /// A task ended; its state was dropped, its joiners are not woken yet.
     fn ended(&self, task: &Header);
+
+    /// A task is about to end and has operations: cancels those that go on, and lets go of the others. Called where the
+    /// task ran. A scheduler without operations is never called.
+    fn drain(&self, _task: &'static Header) {}
 }
 
 /// What differs from task to task.
 pub(super) struct Vtable {
     pub(super) poll: unsafe fn(&Header, &mut Context<'_>) -> Polled,
     pub(super) cancel: unsafe fn(&Header) -> Polled,
+    pub(super) end_drained: unsafe fn(&Header) -> Polled,
     pub(super) take_output: unsafe fn(&Header, *mut ()),
     pub(super) drop_output: unsafe fn(&Header),
     /// The type of the output, for names that do not know it.
@@ -34,6 +39,7 @@ pub(super) struct Vtable {
     pub(super) schedule: unsafe fn(*const (), Notified),
     pub(super) is_local: unsafe fn(*const ()) -> bool,
     pub(super) ended: unsafe fn(*const (), &Header),
+    pub(super) drain: unsafe fn(*const (), &'static Header),
     pub(super) release: unsafe fn(*const ()),
 }
 
@@ -44,15 +50,18 @@ impl Vtable {
             const TABLE: Vtable = Vtable {
                 poll: cell::poll::<F>,
                 cancel: cell::cancel::<F>,
+                end_drained: cell::end_drained::<F>,
                 take_output: cell::take_output::<F>,
                 drop_output: cell::drop_output::<F>,
                 output: TypeId::of::<F::Output>,
-                // SAFETY: in these four, the pointer is the `Arc<S>` whose count the cell holds while it is alive.
+                // SAFETY: in these five, the pointer is the `Arc<S>` whose count the cell holds while it is alive.
                 schedule: |scheduler, task| unsafe { (*scheduler.cast::<S>()).schedule(task) },
                 // SAFETY: as above.
                 is_local: |scheduler| unsafe { (*scheduler.cast::<S>()).is_local() },
                 // SAFETY: as above.
                 ended: |scheduler, task| unsafe { (*scheduler.cast::<S>()).ended(task) },
+                // SAFETY: as above.
+                drain: |scheduler, task| unsafe { (*scheduler.cast::<S>()).drain(task) },
                 // SAFETY: as above; this gives the count up.
                 release: |scheduler| unsafe { drop(Arc::from_raw(scheduler.cast::<S>())) },
             };
@@ -115,6 +124,8 @@ impl Notified {
             Start::Abandoned => return Ran::Done,
             // SAFETY: here and below, `start` set RUNNING, and the stage holds the future until the task is complete.
             Start::Cancel => unsafe { (vtable.cancel)(cell) },
+            // SAFETY: as above, and the output was put aside when the task began to drain.
+            Start::End => unsafe { (vtable.end_drained)(cell) },
             Start::Poll => {
                 let waker = waker_ref(cell);
                 // SAFETY: as above.
@@ -122,7 +133,7 @@ impl Notified {
             }
         };
         let polled = match polled {
-            Polled::Pending => match cell.state.park() {
+            Polled::Pending => match cell.state.park(cell.has_ops()) {
                 Park::Parked => return Ran::Done,
                 Park::Abandoned => Polled::Abandoned,
                 // SAFETY: the runner's reference became the queue's.
@@ -132,11 +143,50 @@ impl Notified {
             },
             ended => ended,
         };
+        let polled = match polled {
+            Polled::Draining => drain(cell),
+            ended => ended,
+        };
         match polled {
+            Polled::Draining | Polled::Pending => {}
             Polled::Abandoned => cell.state.let_go(),
-            _ => finish(cell),
+            Polled::Done => finish(cell),
         }
         Ran::Done
+    }
+}
+
+/// The task's output was put aside, for it has operations. Ends it at once if they can all be ended at once; else the last
+/// of them queues it.
+fn drain(cell: &'static Header) -> Polled {
+    let vtable = cell.vtable();
+    // SAFETY: the runner's reference keeps the cell and so its count on the scheduler.
+    unsafe { (vtable.drain)(cell.scheduler(), cell) };
+    if !cell.has_ops() {
+        // SAFETY: RUNNING is still set, the stage holds the future, and the output is aside.
+        return unsafe { (vtable.end_drained)(cell) };
+    }
+    match cell.state.drain() {
+        End::Drop => Polled::Draining,
+        End::Abandoned => Polled::Abandoned,
+    }
+}
+
+impl Header {
+    /// The last operation of the task ended, where the task runs. Queues it if it only waited for that.
+    pub(crate) fn drained(&'static self) {
+        if self.state.drained() == Wake::Submit {
+            // SAFETY: the edge made the queue's reference, and this thread is inside of the scheduler.
+            unsafe { submit(self) };
+        }
+    }
+
+    /// Wakes the task from the thread that its operations are on, which is inside of the scheduler.
+    pub(crate) fn wake_here(&'static self) {
+        if self.state.wake_by_ref() == Wake::Submit {
+            // SAFETY: as above.
+            unsafe { submit(self) };
+        }
     }
 }
 

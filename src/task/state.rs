@@ -1,25 +1,28 @@
 //! The task's state word, and its edges.
 //!
-//! | generation 32 | references 22 | flags 10 |
+//! | generation 32 | references 21 | flags 11 |
 //!
 //! A task's life:
 //!
 //! ```text
 //! spawned: NOTIFIED --start--> RUNNING --park--> (parked) --wake--> NOTIFIED ..
 //!                                 |--end--> DRAINING --finish--> COMPLETE
+//!                                 '--drain--> DRAINING (parked) --drained--> NOTIFIED --start--> end ..
 //! ```
+//!
+//! The lower way is that of a task which ended while operations of its own were still going on.
 //!
 //! References: one for the life (until COMPLETE), one for the queue or the runner (while NOTIFIED or RUNNING), one for the
 //! right to join (while JOIN_INTEREST), one for every waker. A count that reaches its maximum stays there and the cell is
-//! never used again, which is the harmless end of four million wakers.
+//! never used again, which is the harmless end of two million wakers.
 //!
 //! A name is good while the generation matches and the task has not ended or been given up, or its join is still open.
 
 use crate::primitives::pack::Field;
 use crate::primitives::sync::{AtomicU64, Ordering::*};
 
-const FLAGS: Field = Field::low(10);
-const REFS: Field = FLAGS.above(22);
+const FLAGS: Field = Field::low(11);
+const REFS: Field = FLAGS.above(21);
 const GENERATION: Field = REFS.above(32);
 
 /// A worker polls it, or ends it. Never set together with a queue's reference.
@@ -30,7 +33,7 @@ const NOTIFIED: u64 = 1 << 1;
 const COMPLETE: u64 = 1 << 2;
 /// Somebody asked it to end. Final.
 const CANCELLED: u64 = 1 << 3;
-/// It ended, but its drop function has not returned yet. Only with RUNNING.
+/// It ended, but its drop function has not returned yet, or must wait for operations. No wake matters any more.
 const DRAINING: u64 = 1 << 4;
 /// Somebody may still take the output.
 const JOIN_INTEREST: u64 = 1 << 5;
@@ -43,6 +46,8 @@ const ABANDONED: u64 = 1 << 8;
 
 /// Only its owner may join it. Set before the task can run.
 const EXCLUSIVE: u64 = 1 << 9;
+/// It has operations, so it stays with the worker that it ran on last. Changed by the runner alone, when it parks the task.
+const HELD: u64 = 1 << 10;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -55,6 +60,8 @@ pub(super) struct State(AtomicU64);
 pub(super) enum Start {
     Poll,
     Cancel,
+    /// It ended before, and its last operation is over: drop its state.
+    End,
     /// A shutdown gave it up: let go of it, running nothing.
     Abandoned,
 }
@@ -176,20 +183,44 @@ impl State {
             let running = (word | RUNNING) & !NOTIFIED;
             match word {
                 _ if word & ABANDONED != 0 => (None, Start::Abandoned),
+                _ if word & DRAINING != 0 => (Some(running), Start::End),
                 _ if word & CANCELLED != 0 => (Some(running), Start::Cancel),
                 _ => (Some(running), Start::Poll),
             }
         })
     }
 
-    /// Taken by the runner when the poll returned pending.
-    pub(super) fn park(&self) -> Park {
+    /// Taken by the runner when the poll returned pending. `held`: the task has operations.
+    pub(super) fn park(&self, held: bool) -> Park {
+        let hold = |word: u64| if held { word | HELD } else { word & !HELD };
         self.edge(|word| match word {
             _ if word & ABANDONED != 0 => (None, Park::Abandoned),
             _ if word & CANCELLED != 0 => (None, Park::Cancel),
-            _ if word & NOTIFIED != 0 => (Some(word & !RUNNING), Park::Requeue),
+            _ if word & NOTIFIED != 0 => (Some(hold(word) & !RUNNING), Park::Requeue),
             // Never the last reference: the life's stays.
-            _ => (Some(drop_refs(word & !RUNNING, 1)), Park::Parked),
+            _ => (Some(drop_refs(hold(word) & !RUNNING, 1)), Park::Parked),
+        })
+    }
+
+    /// Taken by the runner of a task that ended with operations going on: it waits for the last of them.
+    pub(super) fn drain(&self) -> End {
+        self.edge(|word| match word & ABANDONED {
+            0 => {
+                let waits = (word | DRAINING | HELD) & !(RUNNING | NOTIFIED);
+                (Some(drop_refs(waits, 1)), End::Drop)
+            }
+            _ => (None, End::Abandoned),
+        })
+    }
+
+    /// Taken by the worker of a task whose last operation ended. A task that has not ended itself, or was given up, is left
+    /// alone.
+    pub(super) fn drained(&self) -> Wake {
+        self.edge(|word| match word {
+            _ if word & DRAINING == 0 || word & (RUNNING | NOTIFIED | COMPLETE | ABANDONED) != 0 => {
+                (None, Wake::Nothing)
+            }
+            _ => (Some(add_refs(word | NOTIFIED, 1)), Wake::Submit),
         })
     }
 
@@ -272,13 +303,19 @@ impl State {
         })
     }
 
-    /// A joiner linked itself and holds the lock. False: do not wait, look again.
+    /// A joiner holds the lock, and links itself. False: do not wait, look again.
     #[must_use]
     pub(super) fn set_join_waker(&self, generation: u32) -> bool {
         self.edge(|word| {
             let waits = is_named(word, generation) && word & JOIN_INTEREST != 0 && word & (COMPLETE | ABANDONED) == 0;
             (waits.then_some(word | JOIN_WAKER), waits)
         })
+    }
+
+    /// True if somebody may still join the task, ended or not.
+    pub(super) fn is_joinable(&self, generation: u32) -> bool {
+        let word = self.0.load(Acquire);
+        is_named(word, generation) && word & JOIN_INTEREST != 0
     }
 
     /// Takes the output, if it is there.
@@ -361,8 +398,9 @@ impl State {
         GENERATION.get(word) == generation.into() && word & flag != 0
     }
 
+    /// True if the task must run on its home worker: for good, or as long as it has operations.
     pub(super) fn is_pinned(&self) -> bool {
-        self.0.load(Relaxed) & PINNED != 0
+        self.0.load(Relaxed) & (PINNED | HELD) != 0
     }
 
     /// True when no wake can matter to the task any more.
@@ -418,11 +456,40 @@ mod tests {
         assert_eq!(state.start(), Start::Poll);
         assert_eq!(state.wake_by_ref(), Wake::Nothing);
         assert_eq!(state.wake_by_ref(), Wake::Nothing);
-        assert_eq!(state.park(), Park::Requeue);
+        assert_eq!(state.park(false), Park::Requeue);
         assert_eq!(state.wake_by_ref(), Wake::Nothing, "queued at most once");
         assert_eq!(state.start(), Start::Poll);
-        assert_eq!(state.park(), Park::Parked);
+        assert_eq!(state.park(false), Park::Parked);
         assert_eq!(state.refs(), 2);
+    }
+
+    #[test]
+    fn a_task_that_ended_with_operations_waits_for_the_last() {
+        let state = open();
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.drained(), Wake::Nothing, "it still runs");
+        assert_eq!(state.drain(), End::Drop);
+        assert!(state.is_pinned(), "its operations are its worker's");
+        assert_eq!(state.wake_by_ref(), Wake::Nothing);
+        assert_eq!(state.abort_named(1), Named::Nothing);
+        assert_eq!(state.drained(), Wake::Submit);
+        assert_eq!(state.drained(), Wake::Nothing, "queued once");
+        assert_eq!(state.start(), Start::End);
+        assert_eq!(state.end(), End::Drop);
+        assert_eq!(state.finish(), Finish::Quiet { last: false });
+        assert_eq!(state.take_join(1), Join::Taken);
+    }
+
+    #[test]
+    fn a_task_is_held_as_long_as_it_has_operations() {
+        let state = open();
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(true), Park::Parked);
+        assert!(state.is_pinned());
+        assert_eq!(state.wake_by_ref(), Wake::Submit);
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(false), Park::Parked);
+        assert!(!state.is_pinned());
     }
 
     #[test]
@@ -458,7 +525,7 @@ mod tests {
         assert!(state.abandon());
         assert!(!state.abandon());
         assert_eq!(state.end(), End::Abandoned);
-        assert_eq!(state.park(), Park::Abandoned);
+        assert_eq!(state.park(false), Park::Abandoned);
         assert_eq!(state.take_join(1), Join::Abandoned);
     }
 

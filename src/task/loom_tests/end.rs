@@ -3,12 +3,13 @@
 use super::super::cell::dealloc;
 use super::super::{JoinError, live_tasks};
 use super::*;
+use crate::primitives::sync::AtomicBool;
 use crate::primitives::{Wake, waker};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// Counts its drop.
-struct Dropped(Tally);
+pub(super) struct Dropped(Tally);
 
 impl Drop for Dropped {
     fn drop(&mut self) {
@@ -18,21 +19,21 @@ impl Drop for Dropped {
 
 /// The tallies of a `Victim`.
 #[derive(Clone)]
-struct Traces {
-    polls: Tally,
-    state: Tally,
-    output: Tally,
+pub(super) struct Traces {
+    pub(super) polls: Tally,
+    pub(super) state: Tally,
+    pub(super) output: Tally,
 }
 
 /// A task's state: ready at the first poll, or never.
-struct Victim {
+pub(super) struct Victim {
     ready: bool,
     traces: Traces,
     _state: Dropped,
 }
 
 impl Victim {
-    fn new(ready: bool) -> (Self, Traces) {
+    pub(super) fn new(ready: bool) -> (Self, Traces) {
         let traces = Traces { polls: Tally::new(), state: Tally::new(), output: Tally::new() };
         (Self { ready, traces: traces.clone(), _state: Dropped(traces.state.clone()) }, traces)
     }
@@ -57,7 +58,7 @@ impl Wake for Sleeper {
 }
 
 /// Sleeps until the task ended. `None`: somebody else took the result, or gave it up.
-fn join(name: TaskName) -> Option<Result<Dropped, JoinError>> {
+pub(super) fn join(name: TaskName) -> Option<Result<Dropped, JoinError>> {
     let waker = waker(Shared::new(Sleeper(thread::current())));
     loop {
         match name.poll_join(waker.data().addr(), &waker)? {
@@ -276,6 +277,64 @@ fn loom_an_abandoned_task_is_dropped_once_or_never() {
         if refs > 0 && cell.state.ref_dec(refs) {
             dealloc(cell);
         }
+        assert_freed_once(&[]);
+    });
+}
+
+/// Notes that it was called, once, and wakes a thread.
+struct Watcher {
+    called: AtomicBool,
+    thread: Thread,
+}
+
+impl Wake for Watcher {
+    fn wake_by_ref(this: &Shared<Self>) {
+        assert!(!this.called.swap(true, AcqRel), "called twice");
+        this.thread.unpark();
+    }
+}
+
+/// Watches a task, beside a thread that runs `other`, until the watcher was called. False: it is stale already.
+fn watch_beside(name: TaskName, other: impl FnOnce() + Send + 'static) -> bool {
+    let watcher = Shared::new(Watcher { called: AtomicBool::new(false), thread: thread::current() });
+    let other = thread::spawn(other);
+    let watched = name.watch::<Dropped>(|| waker(watcher.clone())).is_ok();
+    while watched && !watcher.called.load(Acquire) {
+        thread::park();
+    }
+    if watched {
+        let polled = name.poll_join::<Dropped>(0, std::task::Waker::noop());
+        assert!(!matches!(polled, Some(Poll::Pending)), "called too early");
+    }
+    other.join().expect("no panic");
+    assert_eq!(Shared::strong_count(&watcher), 1, "the watcher was left behind");
+    watched
+}
+
+/// A watcher that comes beside the end is called, once, when the join is not pending any more.
+#[test]
+fn loom_an_end_races_a_watch() {
+    loom::model(|| {
+        let pool = Pool::new();
+        let (victim, traces) = Victim::new(true);
+        let name = launch(&pool, victim, true);
+        assert!(watch_beside(name, move || pool.run()));
+        assert_eq!(traces.output.get(), 1);
+        assert_freed_once(&[]);
+    });
+}
+
+/// The same beside a detach: then it may come too late.
+#[test]
+fn loom_a_detach_races_a_watch() {
+    loom::model(|| {
+        let pool = Pool::new();
+        let (victim, traces) = Victim::new(true);
+        let name = launch(&pool, victim, true);
+        watch_beside(name, move || assert!(name.detach()));
+        pool.run();
+        assert_eq!(traces.output.get(), 1);
+        drop(pool);
         assert_freed_once(&[]);
     });
 }
