@@ -1,5 +1,5 @@
 /*
- * libasyncio: a Linux server runtime for C. Tasks, wakers and readiness.
+ * libasyncio: a Linux server runtime for C. Tasks, wakers, readiness and operations.
  *
  * Results are int64_t: zero or more is success, -errno is failure, and RT_PENDING means that the
  * calling task will be woken. rt_failed() is true for failures only; errno is never used.
@@ -21,11 +21,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #if !defined(__linux__) || !defined(__LP64__)
 #error "libasyncio runs on 64-bit Linux only"
 #endif
+
+/* Of <sys/stat.h>, with _GNU_SOURCE. */
+struct statx;
 
 /**
  * What an `rt_poll_*` call returns when it is not ready: the task that called it will be woken. No other call returns it,
@@ -59,7 +63,7 @@
 #define RT_ENGINE_EPOLL UINT32_C(1)
 
 /**
- * An engine: io_uring, or an error that says why it cannot be had. Not part of this version: `-ENOSYS`.
+ * An engine: io_uring, or an error that says why it cannot be had.
  */
 #define RT_ENGINE_URING UINT32_C(2)
 
@@ -128,6 +132,11 @@
  * For `rt_register_fd`: the library never closes the descriptor.
  */
 #define RT_IO_BORROWED (UINT32_C(1) << UINT32_C(9))
+
+/**
+ * An offset: the file's own position, which the operation moves. The only one for what has no positions.
+ */
+#define RT_OFFSET_CURRENT UINT64_MAX
 
 /**
  * What a poll knows of its surroundings. A task's context is good during the poll that it was given to, on that thread;
@@ -211,6 +220,26 @@ typedef struct rt_config {
      * The argument of these functions.
      */
     void *hook_arg;
+    /**
+     * How many operations a worker's ring takes in one round. 0: 256.
+     */
+    uint32_t ring_entries;
+    /**
+     * Bytes of a receive buffer. 0: 4096.
+     */
+    uint32_t buffer_size;
+    /**
+     * Receive buffers of a worker, at most 32768. Memory is taken as they are used. 0: 1024.
+     */
+    uint32_t buffer_count;
+    /**
+     * How many threads there may be for calls that block. They end when they are not used. 0: 64.
+     */
+    uint32_t blocking_threads;
+    /**
+     * How many bytes may be queued to be sent on one stream before `rt_send` and its kin refuse more. 0: 1 MiB.
+     */
+    uint64_t send_limit;
 } rt_config;
 
 /**
@@ -285,6 +314,22 @@ typedef struct rt_metrics_data {
      * Descriptors that are registered.
      */
     uint64_t ios_live;
+    /**
+     * Operations of tasks that have not ended.
+     */
+    uint64_t ops_live;
+    /**
+     * Operations that would not end when the runtime did: their memory was left to the kernel.
+     */
+    uint64_t ops_abandoned;
+    /**
+     * Receive buffers that the program holds: of all runtimes, for they may outlive theirs.
+     */
+    uint64_t leases_live;
+    /**
+     * Threads for calls that block.
+     */
+    uint64_t blocking_threads;
 } rt_metrics_data;
 
 /**
@@ -419,6 +464,73 @@ typedef struct rt_ready {
  */
 typedef int64_t (*rt_attempt_fn)(int fd, void *arg);
 
+/**
+ * An operation: work that a task submits and whose outcome it takes later. On io_uring the kernel does it; on epoll it is
+ * tried, waits for readiness, or blocks a thread of the library's. Results, cancellation and the end of streams are the
+ * same.
+ *
+ * An operation belongs to the task in whose poll it was submitted. The memory that it was given (buffers, messages and all
+ * that they point to) is the library's until the outcome was taken, or until the task's drop function runs. Paths, socket
+ * addresses and arrays of `struct iovec` are copied.
+ *
+ * A task that ends with operations going on, however it ends, has them cancelled; its drop function runs after the last of
+ * them, and its join is resolved after that. What they produced, a connection or an open file, is closed. A task with
+ * operations stays on its worker.
+ *
+ * Closing a descriptor cancels the operations on it; they keep it open until they have ended. `rt_deregister` gives
+ * `-EBUSY` while there are any. Beside an operation that reads, `rt_poll_read` and its kin give `-EBUSY`; beside sends that
+ * are queued, `rt_poll_write` and its kin do.
+ *
+ * 0 is never an operation. The handle is good until the outcome was taken.
+ *
+ * Methods: `rt_poll_op`, `rt_cancel`, `rt_op_deadline`, `rt_op_forget`. Of the task's operations as a whole: `rt_poll_quiesce`.
+ */
+typedef uint64_t rt_op;
+
+/**
+ * Takes the outcome of an operation that its task let go of.
+ */
+typedef void (*rt_done_fn)(void *arg, int64_t outcome);
+
+/**
+ * Received bytes in a buffer of the library's, leased until `rt_buf_release` or `rt_send_buf`. The memory is the program's to
+ * read and write meanwhile. A lease may outlive its operation, its connection, its task and its runtime.
+ */
+typedef struct rt_buf {
+    /**
+     * The lease's handle.
+     */
+    uint64_t lease;
+    /**
+     * The bytes.
+     */
+    void *ptr;
+    /**
+     * How many there are.
+     */
+    size_t len;
+} rt_buf;
+
+/**
+ * Constant bytes that are counted by reference, to be sent to many. 0 is never one.
+ *
+ * Methods: `rt_blob_new`, `rt_blob_free`, `rt_send_blob`.
+ */
+typedef uint64_t rt_blob;
+
+/**
+ * A set: waits for many operations and tasks at once. A member says by its key that it is ready, and leaves the set; one
+ * that yields more, an operation with many results, is added again. What a member yields is taken by its own poll: the
+ * set neither owns nor keeps alive what it waits for. The cost of a member does not depend on how many there are.
+ *
+ * 0 is never a set. The handle is good until `rt_set_free`, which may come after the runtime was freed.
+ *
+ * Methods: `rt_set_add`, `rt_poll_set`, `rt_set_free`. Made by `rt_set_new`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_set;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -460,7 +572,8 @@ int64_t rt_config_init(rt_config *config, size_t size);
  *
  * Returns 0 and the handle in `*out`, which the caller must give to `rt_free` once. On failure `*out` is 0, nothing was
  * made, and `why` (which may be NULL) holds a sentence that says what is missing: `-EINVAL` for a bad configuration,
- * `-ENOSYS` for an engine that cannot be had, `-EMFILE`, `-ENOMEM`, `-EAGAIN` for threads that cannot be made, `-EPERM` in a
+ * for an engine that cannot be had what the system said, such as `-ENOSYS`, `-EPERM` or `-EINVAL` (a kernel that is too old);
+ * `-EMFILE`, `-ENOMEM`, `-EAGAIN` for threads that cannot be made, `-EPERM` in a
  * forked child.
  *
  * Any thread. Does not block. Make runtimes after privileges were dropped.
@@ -1102,6 +1215,521 @@ int64_t rt_poll_connect(rt_cx *cx,
                         rt_io io,
                         const struct sockaddr *addr,
                         socklen_t len);
+
+/**
+ * Submits: accept one connection. Outcome: the connection, an `rt_io` (which is never negative as an `int64_t`): non-blocking,
+ * close-on-exec, for `RT_READABLE | RT_WRITABLE`, owned. Errors as for `rt_poll_accept`, but that each `-EMFILE` is one.
+ *
+ * Returns 0, and the operation in `*out`. On failure nothing was submitted, and `*out` is 0: `-EBADF`; `-EINVAL` for NULL, or
+ * for a descriptor that blocks; `-EPERM` outside of a task's poll, or for another runtime's descriptor; `-ESHUTDOWN`;
+ * `-ENOMEM`. In a poll. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_submit_accept(rt_cx *cx,
+                         rt_io listener,
+                         rt_op *out);
+
+/**
+ * Submits: connect. Outcome: 0, or the system's error. Otherwise as `rt_submit_accept`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `addr` has `len` readable bytes; `out` is writable.
+ */
+int64_t rt_submit_connect(rt_cx *cx,
+                          rt_io io,
+                          const struct sockaddr *addr,
+                          socklen_t len,
+                          rt_op *out);
+
+/**
+ * Submits: receive into `buf`, with the `flags` of recv(2). Outcome: how many bytes came, 0 at the end of the stream, or the
+ * system's error. Otherwise as `rt_submit_accept`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` writable bytes until the operation is over; `out` is writable.
+ */
+int64_t rt_submit_recv(rt_cx *cx,
+                       rt_io io,
+                       void *buf,
+                       size_t n,
+                       int flags,
+                       rt_op *out);
+
+/**
+ * Submits: send all of `buf`, with the `flags` of send(2). Outcome: `n`, or an error. Otherwise as `rt_submit_accept`.
+ *
+ * On a stream it goes after everything that was submitted or given to `rt_send` before, by whomever. One that is cancelled
+ * before any of it went leaves no trace; one that was cut short makes later sends fail with `-EPIPE`. No SIGPIPE is raised.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` readable bytes until the operation is over; `out` is writable.
+ */
+int64_t rt_submit_send(rt_cx *cx,
+                       rt_io io,
+                       const void *buf,
+                       size_t n,
+                       int flags,
+                       rt_op *out);
+
+/**
+ * Submits: recvmsg(2) with its `flags`. Outcome: how many bytes came, with `msg` filled in. Otherwise as `rt_submit_recv`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `msg` is a message to receive into until the operation is over; `out` is writable.
+ */
+int64_t rt_submit_recvmsg(rt_cx *cx,
+                          rt_io io,
+                          struct msghdr *msg,
+                          int flags,
+                          rt_op *out);
+
+/**
+ * Submits: sendmsg(2) with its `flags`. Outcome: all bytes of the message, or an error. On a stream it is ordered as
+ * `rt_submit_send` is; control data goes with the first byte.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `msg` is a message to send until the operation is over; `out` is writable.
+ */
+int64_t rt_submit_sendmsg(rt_cx *cx,
+                          rt_io io,
+                          const struct msghdr *msg,
+                          int flags,
+                          rt_op *out);
+
+/**
+ * Submits: read into `buf` at `offset` (`RT_OFFSET_CURRENT`: where the file stands). Outcome: how many bytes were read, 0 at
+ * the end, or the system's error. Otherwise as `rt_submit_accept`; also `-EINVAL` for an offset that no file has, and `-ESPIPE`
+ * for any but `RT_OFFSET_CURRENT` on what has no positions.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` writable bytes until the operation is over; `out` is writable.
+ */
+int64_t rt_submit_read(rt_cx *cx,
+                       rt_io io,
+                       void *buf,
+                       size_t n,
+                       uint64_t offset,
+                       rt_op *out);
+
+/**
+ * Submits: write from `buf` at `offset`. Outcome: how many bytes were written, which may be fewer, or the system's error. On a
+ * socket it is `rt_submit_send`. Otherwise as `rt_submit_read`. No SIGPIPE is raised.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` readable bytes until the operation is over; `out` is writable.
+ */
+int64_t rt_submit_write(rt_cx *cx,
+                        rt_io io,
+                        const void *buf,
+                        size_t n,
+                        uint64_t offset,
+                        rt_op *out);
+
+/**
+ * As `rt_submit_read`, into several buffers.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `iov` has `iovcnt` entries, of memory that is writable until the operation is over; `out` is
+ * writable.
+ */
+int64_t rt_submit_readv(rt_cx *cx,
+                        rt_io io,
+                        const struct iovec *iov,
+                        int iovcnt,
+                        uint64_t offset,
+                        rt_op *out);
+
+/**
+ * As `rt_submit_write`, from several buffers.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `iov` has `iovcnt` entries, of memory that is readable until the operation is over; `out` is
+ * writable.
+ */
+int64_t rt_submit_writev(rt_cx *cx,
+                         rt_io io,
+                         const struct iovec *iov,
+                         int iovcnt,
+                         uint64_t offset,
+                         rt_op *out);
+
+/**
+ * Submits: splice(2), `n` bytes from one descriptor to another, one of which is a pipe. Outcome: how many bytes moved, 0 at the
+ * end, or the system's error. It waits until something can be moved. Offsets as for `rt_submit_read`. Otherwise as
+ * `rt_submit_accept`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_submit_splice(rt_cx *cx,
+                         rt_io from,
+                         uint64_t from_offset,
+                         rt_io to,
+                         uint64_t to_offset,
+                         size_t n,
+                         uint32_t flags,
+                         rt_op *out);
+
+/**
+ * Submits: shutdown(2) with its `how`, after what was queued to be sent before. Outcome: 0, or the system's error. Otherwise as
+ * `rt_submit_accept`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_submit_shutdown(rt_cx *cx,
+                           rt_io io,
+                           int how,
+                           rt_op *out);
+
+/**
+ * Submits: close, as `rt_close` does. The handle is stale at once. Outcome: what close(2) said, after the descriptor's last user
+ * had gone; `-ECANCELED` if the operation was cancelled: then that user closes it. 0 for a borrowed descriptor, which is not
+ * closed. Otherwise as `rt_submit_accept`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_submit_close(rt_cx *cx,
+                        rt_io io,
+                        rt_op *out);
+
+/**
+ * Takes the outcome of an operation: a number, a new `rt_io`, or an error of the operation. It is given once; then the handle is
+ * stale.
+ *
+ * `RT_PENDING`: the task will be woken. Also: `-EBADF` for a stale handle; `-EPERM` for another task's operation, and outside of
+ * tasks; `-EINVAL` for one with many results. `-ECANCELED`: it was cancelled, or its descriptor was closed. `-ETIME`: its
+ * deadline came first. In a poll. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_op(rt_cx *cx,
+                   rt_op op);
+
+/**
+ * Asks an operation to end. Its outcome is still to be taken: `-ECANCELED`, or what came first.
+ *
+ * Returns 0, also if it is over; `-EBADF`. Any thread. Does not block, and does not wait.
+ */
+int64_t rt_cancel(rt_op op);
+
+/**
+ * Sets the time, on the clock of `rt_now`, at which an operation is ended with the outcome `-ETIME`. `RT_NEVER` takes it back.
+ *
+ * Returns 0, also if the operation is over; `-EBADF`; `-EPERM` for another task's, and outside of tasks. In a poll of the task that
+ * owns the operation. Does not block.
+ */
+int64_t rt_op_deadline(rt_op op,
+                       uint64_t at);
+
+/**
+ * Lets go of an operation, whose handle is stale from now on. When it is over `done` (which may be NULL) is called with its
+ * outcome, once, on the task's worker, outside of polls and before the task's drop function; what it names is the program's
+ * then. Without `done` a connection or file that it yields is closed.
+ *
+ * Returns 0; `-EBADF`; `-EPERM` for another task's, and outside of tasks; `-EINVAL` for one with many results. On failure
+ * `done` is not called. In a poll of the task that owns the operation. Does not block.
+ *
+ * # Safety
+ * `done` may be called with `arg`.
+ */
+int64_t rt_op_forget(rt_op op,
+                     rt_done_fn done,
+                     void *arg);
+
+/**
+ * Waits until none of the task's operations goes on any more, forgotten ones included: then the library holds none of the
+ * task's memory. Outcomes that were not taken stay.
+ *
+ * Returns 0; `RT_PENDING`; `-EPERM` outside of tasks. In a poll. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_quiesce(rt_cx *cx);
+
+/**
+ * Submits: fsync(2). Outcome: 0, or the system's error. Otherwise as `rt_submit_accept`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_submit_fsync(rt_cx *cx, rt_io io, rt_op *out);
+
+/**
+ * Submits: fdatasync(2). Outcome: 0, or the system's error. Otherwise as `rt_submit_accept`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_submit_fdatasync(rt_cx *cx, rt_io io, rt_op *out);
+
+/**
+ * Submits: fallocate(2). Outcome: 0, or the system's error. Otherwise as `rt_submit_accept`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_submit_fallocate(rt_cx *cx,
+                            rt_io io,
+                            int mode,
+                            uint64_t offset,
+                            uint64_t len,
+                            rt_op *out);
+
+/**
+ * Submits: ftruncate(2). Outcome: 0, or the system's error. Otherwise as `rt_submit_accept`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_submit_ftruncate(rt_cx *cx, rt_io io, uint64_t len, rt_op *out);
+
+/**
+ * Submits: openat(2), with O_CLOEXEC. `dir` is a registered directory, or 0 for the current one. Outcome: the file, an `rt_io`
+ * without readiness, owned; or the system's error. Otherwise as `rt_submit_accept`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `path` is a C string; `out` is writable.
+ */
+int64_t rt_submit_openat(rt_cx *cx,
+                         rt_io dir,
+                         const char *path,
+                         int flags,
+                         mode_t mode,
+                         rt_op *out);
+
+/**
+ * Submits: statx(2) into `*into`. Outcome: 0, or the system's error. Otherwise as `rt_submit_openat`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `path` is a C string; `into` is writable until the operation is over; `out` is writable.
+ */
+int64_t rt_submit_statx(rt_cx *cx,
+                        rt_io dir,
+                        const char *path,
+                        int flags,
+                        unsigned int mask,
+                        struct statx *into,
+                        rt_op *out);
+
+/**
+ * Submits: unlinkat(2). Outcome: 0, or the system's error. Otherwise as `rt_submit_openat`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `path` is a C string; `out` is writable.
+ */
+int64_t rt_submit_unlinkat(rt_cx *cx, rt_io dir, const char *path, int flags, rt_op *out);
+
+/**
+ * Submits: renameat2(2). Outcome: 0, or the system's error. Otherwise as `rt_submit_openat`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; the paths are C strings; `out` is writable.
+ */
+int64_t rt_submit_renameat(rt_cx *cx,
+                           rt_io from_dir,
+                           const char *from,
+                           rt_io to_dir,
+                           const char *to,
+                           unsigned int flags,
+                           rt_op *out);
+
+/**
+ * Submits: mkdirat(2). Outcome: 0, or the system's error. Otherwise as `rt_submit_openat`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `path` is a C string; `out` is writable.
+ */
+int64_t rt_submit_mkdirat(rt_cx *cx, rt_io dir, const char *path, mode_t mode, rt_op *out);
+
+/**
+ * Submits: accept connections, one after the other, until an error or `rt_cancel` ends it. They are taken by
+ * `rt_poll_accept_next`; those that nobody took are closed. Otherwise as `rt_submit_accept`.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_submit_accept_multi(rt_cx *cx,
+                               rt_io listener,
+                               rt_op *out);
+
+/**
+ * Takes the next connection of `rt_submit_accept_multi`.
+ *
+ * Returns 0 and the connection in `*conn`, as `rt_poll_accept` gives it; `RT_PENDING`. `-EMFILE`, `-ENFILE`, `-ENOBUFS` and `-ENOMEM` are
+ * told once each time; the operation goes on when the library closed a descriptor, or after 100 ms. Every other error is
+ * the end, and the handle is stale: `-ECANCELED` after a cancel or a close, and the system's. Also: `-EBADF`, `-EPERM`, `-EINVAL` as
+ * for `rt_poll_op`, after which nothing has changed. In a poll. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `conn` is writable.
+ */
+int64_t rt_poll_accept_next(rt_cx *cx,
+                            rt_op op,
+                            rt_io *conn);
+
+/**
+ * Submits: receive into buffers of the library's, until the stream ends, an error comes, or `rt_cancel`. No buffer is held
+ * while nothing comes. What came is taken by `rt_poll_recv_next`. Otherwise as `rt_submit_recv`.
+ *
+ * A receiver has at most about 16 buffers that wait for its task or are leased from it; then it pauses until half of them
+ * came back, or until some did and the task waits for more. When the worker has no buffer left its receivers wait for one, in
+ * turn. Nothing is lost by either; but a task that waits for one connection, and leaves what came on many others, may wait for
+ * the buffers that these hold. On sockets with message boundaries an empty message ends the operation as the end of a stream
+ * does.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_submit_recv_multi(rt_cx *cx,
+                             rt_io io,
+                             rt_op *out);
+
+/**
+ * Takes what was received next.
+ *
+ * Returns how many bytes there are, more than 0, and a lease on them in `*out`; `RT_PENDING`. 0 at the end of the stream, or an
+ * error, is the end, and the handle is stale: `-ECANCELED` after a cancel or a close, and the system's. Also: `-EBADF`, `-EPERM`,
+ * `-EINVAL` as for `rt_poll_op`, after which nothing has changed. In a poll. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_poll_recv_next(rt_cx *cx,
+                          rt_op op,
+                          rt_buf *out);
+
+/**
+ * Gives a leased buffer back, whose memory is the library's from now on.
+ *
+ * Returns 0, also for the handle 0; `-EBADF` if it was given back before, or never leased. Any thread, at any time. Does not block.
+ */
+int64_t rt_buf_release(uint64_t lease);
+
+/**
+ * Sends `n` bytes after everything that was submitted or given to be sent on this stream before. What does not go at once is
+ * copied and sent when there is room; what has queued up leaves together. On sockets with message boundaries each call is one
+ * message.
+ *
+ * Returns `n`. On failure nothing was taken: `-EAGAIN` when more is queued than the limit of `rt_config`: `rt_poll_flush` waits for
+ * that; `-EPIPE` after an earlier send failed or was cut short, and without SIGPIPE; the system's errors; `-EBADF`; `-ENOTSOCK`;
+ * `-EINVAL` for NULL with a length, and for a socket that blocks; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `buf` has `n` readable bytes.
+ */
+int64_t rt_send(rt_io io,
+                const void *buf,
+                size_t n);
+
+/**
+ * Makes a blob of a copy of `n` bytes.
+ *
+ * Returns 0 and the blob in `*out`, which the caller must give to `rt_blob_free` once; `-EINVAL`, `-ENOMEM`. Any thread.
+ *
+ * # Safety
+ * `buf` has `n` readable bytes; `out` is writable.
+ */
+int64_t rt_blob_new(const void *buf,
+                    size_t n,
+                    rt_blob *out);
+
+/**
+ * Gives up the caller's reference to a blob. Sends that are queued keep theirs.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_blob_free(rt_blob blob);
+
+/**
+ * As `rt_send`, without a copy. The caller keeps its reference. `-EBADF` also for a stale blob.
+ */
+int64_t rt_send_blob(rt_io io, rt_blob blob);
+
+/**
+ * As `rt_send`, without a copy: the bytes from `buf->ptr` on, `buf->len` of them, all of which must lie within the buffer that was
+ * leased. On success the lease is the library's; on failure it stays the caller's. `-EBADF` also for a stale lease, `-EINVAL` for
+ * bytes outside of it.
+ *
+ * # Safety
+ * `buf` is readable.
+ */
+int64_t rt_send_buf(rt_io io,
+                    const rt_buf *buf);
+
+/**
+ * Waits until at most `low_water` bytes are queued to be sent on a stream.
+ *
+ * Returns 0; `RT_PENDING`; the error that ended the stream's sends; `-EBADF`; `-EINVAL`, `-EPERM` for the context. In a poll. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_flush(rt_cx *cx,
+                      rt_io io,
+                      size_t low_water);
+
+/**
+ * Makes a set, without members, for tasks and contexts of a runtime.
+ *
+ * Returns 0, and the set in `*out`. On failure `*out` is 0: `-EINVAL` for NULL; `-EBADF` for the runtime; `-ENOMEM`. Any thread.
+ * Does not block.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_set_new(rt_runtime rt,
+                   rt_set *out);
+
+/**
+ * Frees a set. Its members go on; they are not watched any more, and can be added to other sets. Who waits in `rt_poll_set` is
+ * woken, to see `-EBADF`.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_set_free(rt_set set);
+
+/**
+ * Adds an operation of the calling task, or a task that may be joined. `key` is the program's, and need not be unique. What
+ * is ready already, or can be joined, is so in the set at once.
+ *
+ * A member whose outcome is taken elsewhere, that is forgotten, detached, or whose task ends, is ready too: its poll says
+ * `-EBADF` then. A task can be in several sets; each of them reports it, and one join gets the result.
+ *
+ * Returns 0. On failure the set is as it was: `-EBADF` for a stale set or handle, and for a task that was detached; `-EINVAL`
+ * for a handle of another kind; `-EPERM` for another task's operation, for any operation outside of tasks, and for a set of
+ * another runtime; `-EEXIST` for an operation that is in a set and not ready yet; `-EDEADLK` for the calling task itself. In
+ * a poll, or with a context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_set_add(rt_cx *cx,
+                   rt_set set,
+                   uint64_t handle,
+                   uint64_t key);
+
+/**
+ * Waits for any member to be ready.
+ *
+ * Returns 0, and in `*key` the member's key: it has left the set, and its `rt_poll_op`, `rt_poll_accept_next`, `rt_poll_recv_next` or
+ * `rt_poll_join`, called next, will not be pending. Members come in the order in which they became ready, each once.
+ * `RT_PENDING`: none is ready yet. Several tasks may wait; all are woken, one gets the member.
+ *
+ * `-ENOENT`: the set has no members. Also: `-EBADF` for a stale handle; `-EINVAL` for NULL; `-EPERM` for a set of another runtime.
+ * In a poll, or with a context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `key` is writable.
+ */
+int64_t rt_poll_set(rt_cx *cx,
+                    rt_set set,
+                    uint64_t *key);
 
 #ifdef __cplusplus
 }  // extern "C"

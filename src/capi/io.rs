@@ -22,11 +22,11 @@ fn count(moved: IoPoll<usize>) -> IoPoll<i64> {
 }
 
 /// Buffers: a null one must be empty, and none may be longer than a result can say.
-fn buffer_is_valid(buffer: *const c_void, n: usize) -> Result<(), Errno> {
+pub(super) fn buffer_is_valid(buffer: *const c_void, n: usize) -> Result<(), Errno> {
     if (buffer.is_null() && n > 0) || n > isize::MAX as usize { Err(libc::EINVAL) } else { Ok(()) }
 }
 
-fn parts_are_valid(parts: *const iovec, n: c_int) -> Result<(), Errno> {
+pub(super) fn parts_are_valid(parts: *const iovec, n: c_int) -> Result<(), Errno> {
     if (parts.is_null() && n != 0) || !(0..=libc::UIO_MAXIOV).contains(&n) { Err(libc::EINVAL) } else { Ok(()) }
 }
 
@@ -211,6 +211,6 @@ pub unsafe extern "C" fn rt_poll_connect(cx: *mut rt_cx, io: rt_io, addr: *const
         // SAFETY: the caller says so, and so below.
         let (cx, name) = check!(unsafe { begin(cx, io) });
         // SAFETY: as above.
-        unsafe { name.poll_connect(cx, addr, len) }.map(|done| done.map(|()| 0))
+        unsafe { name.poll_connect(cx, addr, len, false) }.map(|done| done.map(|()| 0))
     })
 }

@@ -14,6 +14,16 @@ mod readiness;
 
 mod io;
 
+mod operation;
+
+mod file;
+
+mod multishot;
+
+mod stream;
+
+mod set;
+
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;

@@ -30,7 +30,7 @@ pub const RT_CURRENT_THREAD: u32 = 1;
 pub const RT_ENGINE_AUTO: u32 = 0;
 /// An engine: epoll.
 pub const RT_ENGINE_EPOLL: u32 = 1;
-/// An engine: io_uring, or an error that says why it cannot be had. Not part of this version: `-ENOSYS`.
+/// An engine: io_uring, or an error that says why it cannot be had.
 pub const RT_ENGINE_URING: u32 = 2;
 
 /// For `rt_config::spin_ns`: never spin.
@@ -82,6 +82,16 @@ pub struct rt_config {
     pub on_unpark: Option<unsafe extern "C" fn(arg: *mut c_void)>,
     /// The argument of these functions.
     pub hook_arg: *mut c_void,
+    /// How many operations a worker's ring takes in one round. 0: 256.
+    pub ring_entries: u32,
+    /// Bytes of a receive buffer. 0: 4096.
+    pub buffer_size: u32,
+    /// Receive buffers of a worker, at most 32768. Memory is taken as they are used. 0: 1024.
+    pub buffer_count: u32,
+    /// How many threads there may be for calls that block. They end when they are not used. 0: 64.
+    pub blocking_threads: u32,
+    /// How many bytes may be queued to be sent on one stream before `rt_send` and its kin refuse more. 0: 1 MiB.
+    pub send_limit: u64,
 }
 
 /// Counters of a runtime, from its beginning. Set `size`, then call `rt_metrics`.
@@ -111,6 +121,14 @@ pub struct rt_metrics_data {
     pub spins_paid: u64,
     /// Descriptors that are registered.
     pub ios_live: u64,
+    /// Operations of tasks that have not ended.
+    pub ops_live: u64,
+    /// Operations that would not end when the runtime did: their memory was left to the kernel.
+    pub ops_abandoned: u64,
+    /// Receive buffers that the program holds: of all runtimes, for they may outlive theirs.
+    pub leases_live: u64,
+    /// Threads for calls that block.
+    pub blocking_threads: u64,
 }
 
 /// Sets every field to its default. Call it as `rt_config_init(&config, sizeof config)`.
@@ -181,6 +199,11 @@ unsafe fn to_config(config: *const rt_config) -> Result<Config, i32> {
         // SAFETY: the caller says so.
         thread_name: unsafe { thread_name(given.thread_name, default.thread_name) },
         stack_size: or_default(given.stack_size as usize, default.stack_size),
+        ring_entries: or_default(given.ring_entries, default.ring_entries),
+        buffer_size: or_default(given.buffer_size, default.buffer_size),
+        buffer_count: or_default(given.buffer_count, default.buffer_count),
+        blocking_threads: or_default(given.blocking_threads as usize, default.blocking_threads),
+        send_limit: or_default(given.send_limit, default.send_limit),
         hooks: Hooks {
             thread_start: given.on_thread_start as Hook,
             thread_stop: given.on_thread_stop as Hook,
@@ -195,7 +218,8 @@ unsafe fn to_config(config: *const rt_config) -> Result<Config, i32> {
 ///
 /// Returns 0 and the handle in `*out`, which the caller must give to `rt_free` once. On failure `*out` is 0, nothing was
 /// made, and `why` (which may be NULL) holds a sentence that says what is missing: `-EINVAL` for a bad configuration,
-/// `-ENOSYS` for an engine that cannot be had, `-EMFILE`, `-ENOMEM`, `-EAGAIN` for threads that cannot be made, `-EPERM` in a
+/// for an engine that cannot be had what the system said, such as `-ENOSYS`, `-EPERM` or `-EINVAL` (a kernel that is too old);
+/// `-EMFILE`, `-ENOMEM`, `-EAGAIN` for threads that cannot be made, `-EPERM` in a
 /// forked child.
 ///
 /// Any thread. Does not block. Make runtimes after privileges were dropped.
@@ -406,6 +430,10 @@ pub unsafe extern "C" fn rt_metrics(rt: rt_runtime, out: *mut rt_metrics_data) -
             events: metrics.events,
             spins_paid: metrics.spins_paid,
             ios_live: metrics.ios_live,
+            ops_live: metrics.ops_live,
+            ops_abandoned: metrics.ops_abandoned,
+            leases_live: metrics.leases_live,
+            blocking_threads: metrics.blocking_threads,
         };
         let known = (size as usize).min(size_of::<rt_metrics_data>());
         // SAFETY: as above.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The shared half: membership of the set, and waking its owner.
 #[derive(Debug)]
-pub(crate) struct Handle {
+pub(super) struct Handle {
     poll: mio::Poll,
     eventfd: OwnedFd,
     /// Makes the set readable at a time, for an owner that sleeps in somebody else's loop.
@@ -30,11 +30,10 @@ unsafe impl Send for Epoll {}
 /// A set with an eventfd in it.
 pub(super) fn new(max_events: usize) -> io::Result<(Epoll, Handle)> {
     let poll = mio::Poll::new()?;
-    // SAFETY: eventfd and timerfd_create take no pointers; a descriptor that they return is ours.
-    let (eventfd, timerfd) = unsafe {
-        let eventfd = owned(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?;
-        (eventfd, owned(libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK))?)
-    };
+    let eventfd = eventfd()?;
+    // SAFETY: the call takes no pointers; a descriptor that it returns is ours.
+    let timerfd =
+        unsafe { owned(libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK))? };
     for fd in [&eventfd, &timerfd] {
         let token = mio::Token(UNPARK as usize);
         poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, mio::Interest::READABLE)?;
@@ -42,6 +41,31 @@ pub(super) fn new(max_events: usize) -> io::Result<(Epoll, Handle)> {
     let raw = Vec::with_capacity(max_events);
     let epoll = Epoll { epfd: poll.as_raw_fd(), raw, nanosecond_waits: true };
     Ok((epoll, Handle { poll, eventfd, timerfd }))
+}
+
+/// A new eventfd.
+pub(super) fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes no pointers; a descriptor that it returns is ours.
+    unsafe { owned(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) }
+}
+
+/// Writes an eventfd, which is never read: every write is an event.
+pub(super) fn ring(eventfd: RawFd) {
+    let one = 1u64;
+    // SAFETY: the buffer is eight readable bytes.
+    while unsafe { libc::write(eventfd, (&raw const one).cast(), 8) } < 0 {
+        match io::Error::last_os_error().raw_os_error() {
+            Some(libc::EINTR) => {}
+            // The counter is full after 2^64 - 2 wakes: empty it.
+            Some(libc::EAGAIN) => {
+                let mut count = 0u64;
+                // SAFETY: eight writable bytes.
+                unsafe { libc::read(eventfd, (&raw mut count).cast(), 8) };
+            }
+            // It was closed behind us. There is nobody to tell.
+            _ => return,
+        }
+    }
 }
 
 /// # Safety
@@ -56,48 +80,37 @@ unsafe fn owned(fd: RawFd) -> io::Result<OwnedFd> {
 
 impl Handle {
     /// Watches a descriptor, edge-triggered. The token is its handle.
-    pub(crate) fn register(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+    pub(super) fn register(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
         self.poll.registry().register(&mut SourceFd(&fd), mio::Token(token as usize), to_mio(interest))
     }
 
     /// Arms a member anew: its present state is reported once more. Fails with ENOENT if the descriptor at this number
     /// is not the one that was registered.
-    pub(crate) fn rearm(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+    pub(super) fn rearm(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
         self.poll.registry().reregister(&mut SourceFd(&fd), mio::Token(token as usize), to_mio(interest))
     }
 
     /// Stops watching. Fails as `rearm` does.
-    pub(crate) fn deregister(&self, fd: RawFd) -> io::Result<()> {
+    pub(super) fn deregister(&self, fd: RawFd) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&fd))
     }
 
-    /// Makes the owner's wait return. The counter is never read: it is edge-triggered, so every write is an event.
-    pub(crate) fn unpark(&self) {
-        let one = 1u64;
-        let fd = self.eventfd.as_raw_fd();
-        // SAFETY: the buffer is eight readable bytes, and the descriptor is ours while `self` lives.
-        while unsafe { libc::write(fd, (&raw const one).cast(), 8) } < 0 {
-            match io::Error::last_os_error().raw_os_error() {
-                Some(libc::EINTR) => {}
-                // The counter is full after 2^64 - 2 wakes: empty it.
-                Some(libc::EAGAIN) => {
-                    let mut count = 0u64;
-                    // SAFETY: eight writable bytes.
-                    unsafe { libc::read(fd, (&raw mut count).cast(), 8) };
-                }
-                // It was closed behind us. There is nobody to tell.
-                _ => return,
-            }
-        }
+    /// Makes the owner's wait return.
+    pub(super) fn unpark(&self) {
+        ring(self.eventfd.as_raw_fd());
+    }
+
+    pub(super) fn eventfd(&self) -> RawFd {
+        self.eventfd.as_raw_fd()
     }
 
     /// The set's descriptor, for sleeping in somebody else's loop: poll(2) sees it readable when there are events.
-    pub(crate) fn event_fd(&self) -> RawFd {
+    pub(super) fn event_fd(&self) -> RawFd {
         self.poll.as_raw_fd()
     }
 
     /// Makes the set readable at an absolute monotonic time; `None` takes that back.
-    pub(crate) fn alarm(&self, at: Option<u64>) {
+    pub(super) fn alarm(&self, at: Option<u64>) {
         // A time of 0 would disarm the timer, so the past is 1 ns.
         let at = at.map_or(0, |at| at.clamp(1, i64::MAX as u64));
         let it_value = libc::timespec {

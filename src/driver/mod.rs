@@ -10,13 +10,26 @@
 //! - `unpark` makes the current wait, or the next one, return.
 //! - A descriptor that was closed elsewhere costs an error at most, never a panic.
 
-mod epoll;
+//!
+//! Beside its backend for readiness a driver may have a ring (`uring/`), which takes operations and gives completions.
+//! Both share one sleep: with nothing on the ring the worker sleeps in epoll; else it sleeps in the ring, where a
+//! one-shot poll of the epoll set is armed (a multishot one would lose what a partial drain leaves behind), and a multishot
+//! poll of an eventfd that is never read. As long as the one-shot poll is armed and has not fired, the set has no news, so
+//! that looking at it costs no system call.
 
-pub(crate) use epoll::Handle;
+mod epoll;
+mod uring;
+
+#[cfg(all(test, not(loom)))]
+pub(crate) use uring::fake;
+pub(crate) use uring::{Completion, Entry, Ring, Ticket, make, prove};
 
 use crate::primitives::handle::{Handle as RawHandle, Kind};
-use crate::readiness::{IOS, Ready};
+use crate::primitives::sync::{Arc, AtomicBool, Ordering::*};
+use crate::readiness::{IOS, Interest, Ready};
+use io_uring::{opcode, types};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// An event as a backend reports it.
@@ -30,27 +43,235 @@ pub(crate) struct Event {
 /// The token of the backend's own wake-ups. No handle is 0.
 pub(crate) const UNPARK: u64 = 0;
 
+/// What the driver's own entries on the ring are called. No handle has the kind 0.
+const POLL_SET: u64 = 1;
+const POLL_BELL: u64 = 2;
+
 /// The owner's half of a backend. See the module for its contract.
 pub(crate) trait Poller: Send {
     /// Waits, and appends at most as many events as it was made for. `None` waits without end.
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
 }
 
+/// What wakes the owner of a ring.
+#[derive(Debug)]
+struct Bell {
+    eventfd: OwnedFd,
+    /// The owner sleeps in the ring, or is about to. Written before the owner parks its inbox and read by who finds it
+    /// parked, which orders the two. Who reads it late writes for nothing, since its message was taken before.
+    in_ring: AtomicBool,
+}
+
+/// The shared half of a driver.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    epoll: epoll::Handle,
+    bell: Option<Arc<Bell>>,
+}
+
+impl Handle {
+    /// Watches a descriptor, edge-triggered. The token is its handle.
+    pub(crate) fn register(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+        self.epoll.register(fd, token, interest)
+    }
+
+    /// Arms a member anew: its present state is reported once more. Fails with ENOENT if the descriptor at this number
+    /// is not the one that was registered.
+    pub(crate) fn rearm(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+        self.epoll.rearm(fd, token, interest)
+    }
+
+    /// Stops watching. Fails as `rearm` does.
+    pub(crate) fn deregister(&self, fd: RawFd) -> io::Result<()> {
+        self.epoll.deregister(fd)
+    }
+
+    /// Makes the owner's wait return.
+    pub(crate) fn unpark(&self) {
+        match &self.bell {
+            Some(bell) if bell.in_ring.load(Relaxed) => epoll::ring(bell.eventfd.as_raw_fd()),
+            _ => self.epoll.unpark(),
+        }
+    }
+
+    /// The descriptor for sleeping in somebody else's loop: poll(2) sees it readable when there are events.
+    pub(crate) fn event_fd(&self) -> RawFd {
+        self.epoll.event_fd()
+    }
+
+    /// Makes that descriptor readable at an absolute monotonic time; `None` takes that back.
+    pub(crate) fn alarm(&self, at: Option<u64>) {
+        self.epoll.alarm(at);
+    }
+}
+
+/// A ring, and what the driver itself has on it.
+struct Side {
+    ring: Box<dyn Ring>,
+    bell: Arc<Bell>,
+    /// Entries that were handed over, or are about to be, and have not ended. Without our own, and without those that are
+    /// only there to end others.
+    in_flight: usize,
+    /// A one-shot poll of the epoll set is armed.
+    set_armed: bool,
+    bell_armed: bool,
+    started: bool,
+    /// Somebody else's loop waits on the epoll set, which hears of the ring through the set's eventfd.
+    signals: bool,
+}
+
 /// A worker's driver.
 pub(crate) struct Driver {
     poller: Box<dyn Poller>,
     events: Vec<Event>,
+    epfd: RawFd,
+    side: Option<Side>,
 }
 
 impl Driver {
-    /// A driver on epoll, and its shared half.
-    pub(crate) fn epoll(max_events: usize) -> io::Result<(Self, Handle)> {
-        let (poller, handle) = epoll::new(max_events)?;
-        Ok((Self { poller: Box::new(poller), events: Vec::with_capacity(max_events) }, handle))
+    /// A driver on epoll, with a ring if one is given, and its shared half.
+    pub(crate) fn new(max_events: usize, ring: Option<Box<dyn Ring>>) -> io::Result<(Self, Handle)> {
+        let (poller, epoll) = epoll::new(max_events)?;
+        let epfd = epoll.event_fd();
+        let mut side = None;
+        if let Some(ring) = ring {
+            let bell = Arc::new(Bell { eventfd: epoll::eventfd()?, in_ring: AtomicBool::new(false) });
+            side = Some(Side {
+                ring,
+                bell,
+                in_flight: 0,
+                set_armed: false,
+                bell_armed: false,
+                started: false,
+                signals: false,
+            });
+        }
+        let handle = Handle { epoll, bell: side.as_ref().map(|side| side.bell.clone()) };
+        Ok((Self { poller: Box::new(poller), events: Vec::with_capacity(max_events), epfd, side }, handle))
     }
 
-    /// Waits for events and delivers them. Returns how many there were, wake-ups not counted.
-    pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+    /// On the owner's thread, before the first turn. A ring that cannot be enabled is given up: operations then run as
+    /// they do without one.
+    pub(crate) fn start(&mut self) {
+        if let Some(side) = self.side.as_mut().filter(|side| !side.started) {
+            side.started = true;
+            if side.ring.start().is_err() {
+                self.side = None;
+            }
+        }
+    }
+
+    /// The ring, if there is one.
+    pub(crate) fn has_ring(&self) -> bool {
+        self.side.is_some()
+    }
+
+    pub(crate) fn supports(&self, opcode: u8) -> bool {
+        self.side.as_ref().is_some_and(|side| side.ring.supports(opcode))
+    }
+
+    /// Queues an entry for the next turn. Only with a ring.
+    ///
+    /// # Safety
+    /// As for `Ring::push`.
+    pub(crate) unsafe fn push(&mut self, entry: Entry) -> Ticket {
+        let side = self.side.as_mut().expect("the caller asked for a ring");
+        side.in_flight += 1;
+        // SAFETY: the caller says so.
+        unsafe { side.ring.push(entry) }
+    }
+
+    /// The same for an entry that ends another: as long as that one is there, it is waited for.
+    ///
+    /// # Safety
+    /// As for `Ring::push`.
+    pub(crate) unsafe fn push_cancel(&mut self, entry: Entry) {
+        let side = self.side.as_mut().expect("the caller asked for a ring");
+        // SAFETY: the caller says so.
+        unsafe { side.ring.push(entry) };
+    }
+
+    /// Takes an entry back that the kernel has not got. No completion will come of it then.
+    pub(crate) fn revoke(&mut self, ticket: Ticket) -> bool {
+        let Some(side) = self.side.as_mut() else { return false };
+        let revoked = side.ring.revoke(ticket);
+        side.in_flight = side.in_flight.saturating_sub(usize::from(revoked));
+        revoked
+    }
+
+    /// An entry had its last completion. The owner says so, who knows a completion that is one too many.
+    pub(crate) fn ended(&mut self) {
+        if let Some(side) = &mut self.side {
+            side.in_flight = side.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// # Safety
+    /// As for `Ring::register_buffers`.
+    pub(crate) unsafe fn register_buffers(&mut self, memory: *mut u8, entries: u16, group: u16) -> io::Result<()> {
+        let side = self.side.as_mut().ok_or(io::ErrorKind::Unsupported)?;
+        // SAFETY: the caller says so.
+        unsafe { side.ring.register_buffers(memory, entries, group) }
+    }
+
+    /// From now on somebody else's loop waits on the epoll set.
+    pub(crate) fn embed(&mut self, handle: &Handle) {
+        if let Some(side) = self.side.as_mut().filter(|side| side.started && !side.signals) {
+            side.signals = side.ring.signal_through(handle.epoll.eventfd()).is_ok();
+        }
+    }
+
+    /// Hands queued entries to the kernel, for an owner who leaves without a sleep.
+    pub(crate) fn flush(&mut self, completions: &mut Vec<Completion>) {
+        if let Some(side) = self.side.as_mut().filter(|side| side.started) {
+            // What could not be handed over stays queued, for the next turn.
+            let _ = side.enter(false, None, completions);
+        }
+    }
+
+    /// True if a turn would find something at once.
+    pub(crate) fn has_news(&self) -> bool {
+        self.side.as_ref().is_some_and(|side| side.started && side.ring.needs_enter())
+    }
+
+    /// Says where the next wait will sleep. Called before the owner parks its inbox.
+    pub(crate) fn prepare_sleep(&mut self) {
+        if let Some(side) = &self.side {
+            side.bell.in_ring.store(side.started && side.is_busy(), Relaxed);
+        }
+    }
+
+    /// The owner does not sleep after all, or sleeps in somebody else's loop: it hears of its inbox through the epoll set.
+    pub(crate) fn stay_awake(&self) {
+        if let Some(side) = &self.side {
+            side.bell.in_ring.store(false, Relaxed);
+        }
+    }
+
+    /// Waits for events and delivers them; appends what the ring completed. Returns how many events there were, wake-ups
+    /// not counted.
+    pub(crate) fn turn(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<usize> {
+        let Some(side) = self.side.as_mut().filter(|side| side.started) else {
+            return self.wait(timeout);
+        };
+        if timeout == Some(Duration::ZERO) || !side.is_busy() {
+            side.enter(false, None, completions)?;
+            return match timeout {
+                Some(Duration::ZERO) if side.set_armed => Ok(0),
+                // Something came by the way.
+                _ if !completions.is_empty() => self.wait(Some(Duration::ZERO)),
+                timeout => self.wait(timeout),
+            };
+        }
+        side.arm(self.epfd);
+        let result = side.enter(true, timeout, completions);
+        side.bell.in_ring.store(false, Relaxed);
+        result?;
+        if side.set_armed { Ok(0) } else { self.wait(Some(Duration::ZERO)) }
+    }
+
+    /// Waits in the epoll set.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         self.events.clear();
         self.poller.wait(timeout, &mut self.events)?;
         let mut delivered = 0;
@@ -58,6 +279,64 @@ impl Driver {
             delivered += usize::from(event.token != UNPARK && deliver(event));
         }
         Ok(delivered)
+    }
+
+    /// Ends whatever is on the ring, for so long at most. What would not end is counted, and the ring leaked with it, for
+    /// the kernel goes on writing into memory that is leaked as well.
+    pub(crate) fn end(&mut self, patience: Duration, completions: &mut Vec<Completion>) -> Result<(), usize> {
+        let Some(mut side) = self.side.take() else { return Ok(()) };
+        if !side.started || side.ring.drain(Some(patience), completions) {
+            return Ok(());
+        }
+        let left = side.ring.in_kernel();
+        side.ring.forget();
+        Err(left)
+    }
+}
+
+impl Side {
+    /// True if there is something on the ring, or for it, that a sleep in epoll would not hear of.
+    fn is_busy(&self) -> bool {
+        self.in_flight > 0 || self.ring.needs_enter()
+    }
+
+    /// Arms the driver's own polls, before a sleep in the ring.
+    fn arm(&mut self, epfd: RawFd) {
+        if !self.set_armed {
+            let poll = opcode::PollAdd::new(types::Fd(epfd), libc::POLLIN as u32).build();
+            // SAFETY: the entry names no memory. The set outlives the ring: the worker, whose driver this is, ends first.
+            unsafe { self.ring.push(poll.user_data(POLL_SET)) };
+            self.set_armed = true;
+        }
+        if !self.bell_armed {
+            let poll = opcode::PollAdd::new(types::Fd(self.bell.eventfd.as_raw_fd()), libc::POLLIN as u32).multi(true);
+            // SAFETY: as above; the bell is ours.
+            unsafe { self.ring.push(poll.build().user_data(POLL_BELL)) };
+            self.bell_armed = true;
+        }
+    }
+
+    /// Enters the ring if there is a reason to, and keeps the driver's own completions back.
+    fn enter(&mut self, wait: bool, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
+        if !wait && !self.ring.needs_enter() {
+            return Ok(());
+        }
+        let before = completions.len();
+        let result = self.ring.enter(wait, timeout, completions);
+        let mut at = before;
+        for read in before..completions.len() {
+            let completion = completions[read];
+            match completion.user_data {
+                POLL_SET => self.set_armed = false,
+                POLL_BELL => self.bell_armed &= completion.has_more(),
+                _ => {
+                    completions[at] = completion;
+                    at += 1;
+                }
+            }
+        }
+        completions.truncate(at);
+        result
     }
 }
 

@@ -20,7 +20,7 @@ use super::waiters::{Kinds, Node, Waiters};
 use crate::primitives::guard::Guard;
 use crate::primitives::pack::Field;
 use crate::primitives::slab::{Entry, Slab};
-use crate::primitives::sync::{AtomicU32, AtomicU64, Mutex, Ordering::*, process_static};
+use crate::primitives::sync::{AtomicU16, AtomicU32, AtomicU64, Mutex, Ordering::*, process_static};
 use crate::primitives::wake_list::WakeList;
 use std::ptr::NonNull;
 use std::task::Waker;
@@ -55,10 +55,12 @@ pub(crate) struct ScheduledIo {
     /// The descriptor.
     pub(crate) fd: AtomicU32,
     /// The worker whose driver watches it.
-    pub(crate) home: AtomicU32,
+    pub(crate) home: AtomicU16,
     /// What was found out about the descriptor when it was registered; the runtime's to define.
-    pub(crate) traits: AtomicU32,
+    pub(crate) traits: AtomicU16,
     next_free: AtomicU32,
+    /// Where the descriptor's operations are; 0: it has none. The runtime's to define.
+    pub(crate) traffic: AtomicU32,
     /// Tells the descriptor from a later one with the same number, where the driver cannot. The runtime's to define.
     pub(crate) identity: AtomicU64,
     waiters: Mutex<Waiters>,
@@ -154,6 +156,16 @@ impl ScheduledIo {
             unsafe { waiters.unlink(node) };
         }
         answer
+    }
+
+    /// Takes a waiter out that waits no more, whatever it waited for.
+    pub(crate) fn forget(&self, key: usize) {
+        let mut gone = Vec::new();
+        let mut waiters = self.waiters.lock();
+        for interest in [Interest::READABLE, Interest::WRITABLE, Interest::PRIORITY, Interest::ERROR] {
+            gone.extend(waiters.take(key, interest));
+        }
+        drop(waiters);
     }
 
     /// Runs `f` on the waiters under the lock, for the future's own node.

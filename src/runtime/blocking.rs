@@ -52,10 +52,10 @@ impl ThreadWaker {
     }
 }
 
-/// Waits until no worker touches a task any more that was given up.
+/// Waits until nothing touches the state of a task any more that was given up: no worker, and no operation.
 pub(crate) fn wait_until_returned(name: TaskName) {
     // Rare, and nobody is there to tell us.
-    while name.is_running() {
+    while name.is_running() || name.has_live_ops() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -80,6 +80,16 @@ pub struct Config {
     pub thread_name: CString,
     /// Bytes of a thread's stack.
     pub stack_size: usize,
+    /// How many entries a worker's ring takes at once. More are handed over in rounds.
+    pub ring_entries: u32,
+    /// Bytes of a receive buffer.
+    pub buffer_size: u32,
+    /// Receive buffers of a worker. Memory is used as they are.
+    pub buffer_count: u32,
+    /// How many threads there may be for calls that block.
+    pub blocking_threads: usize,
+    /// How many bytes may be queued on one stream before more are refused.
+    pub send_limit: u64,
     /// Called at points of a worker's life.
     pub hooks: Hooks,
 }
@@ -97,6 +107,11 @@ impl Default for Config {
             max_events: 256,
             thread_name: c"asyncio".into(),
             stack_size: 2 << 20,
+            ring_entries: 256,
+            buffer_size: 4096,
+            buffer_count: 1024,
+            blocking_threads: 64,
+            send_limit: 1 << 20,
             hooks: Hooks { thread_start: None, thread_stop: None, park: None, unpark: None, arg: std::ptr::null_mut() },
         }
     }

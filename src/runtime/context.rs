@@ -107,7 +107,12 @@ impl PollContext {
 
     /// Marks the poll of a task on this thread. The mark ends with the result.
     pub(crate) fn enter(&self, task: &Header) -> Polling<'_> {
-        self.set_waker(ptr::from_ref(task).cast(), &WAKER_VTABLE);
+        self.enter_as(ptr::from_ref(task).cast(), &WAKER_VTABLE)
+    }
+
+    /// Marks the try of an operation on this thread, which is woken as this waker says.
+    pub(super) fn enter_as(&self, data: *const (), vtable: &'static RawWakerVTable) -> Polling<'_> {
+        self.set_waker(data, vtable);
         self.thread.store(thread_mark(), Relaxed);
         self.phase.store(POLLING, Relaxed);
         Polling(self)
@@ -145,9 +150,20 @@ impl PollContext {
         }
     }
 
+    /// True if an operation is tried with it.
+    #[inline]
+    pub(super) fn is_operation(&self) -> bool {
+        self.waker[1].load(Relaxed) as usize == ptr::from_ref(&super::operation::WAKER).addr()
+    }
+
     /// The task that is polled.
     pub(crate) fn task(&self) -> Option<TaskName> {
-        crate::task::header_of(&self.waker()).map(TaskName::of).filter(|_| self.phase.load(Relaxed) == POLLING)
+        self.header().map(TaskName::of)
+    }
+
+    /// The same, as whoever runs it knows it.
+    pub(super) fn header(&self) -> Option<&'static Header> {
+        crate::task::header_of(&self.waker()).filter(|_| self.phase.load(Relaxed) == POLLING)
     }
 
     pub(crate) fn runtime(&self) -> u64 {

@@ -42,6 +42,7 @@ impl RuntimeRef {
     fn with_worker<R>(&self, f: impl FnOnce(&Worker) -> R) -> Result<R, Errno> {
         let driving = Driving { runtime: self, worker: self.take_worker() };
         let worker = driving.worker.as_deref().ok_or(libc::EDEADLK)?;
+        worker.driver.borrow_mut().start();
         Ok(Current::scope(worker, || {
             let result = f(worker);
             worker.leave();
@@ -123,7 +124,8 @@ impl RuntimeRef {
 
     /// When the runtime wants to be turned next, if no event comes before.
     pub(crate) fn next_deadline(&self) -> u64 {
-        self.shared().fds.retry_at()
+        let shared = self.shared();
+        shared.remotes.iter().map(|remote| remote.next_deadline.load(Relaxed)).fold(shared.fds.retry_at(), u64::min)
     }
 }
 
@@ -152,9 +154,10 @@ impl Worker {
         if !shared.embedded.load(Acquire) {
             return;
         }
-        let retry_at = shared.fds.retry_at();
-        self.remote().driver.alarm((retry_at != NEVER).then_some(retry_at));
-        if self.has_work() || !self.remote().inbox.park() {
+        let wake_at = shared.fds.retry_at().min(self.ops().next_deadline());
+        self.driver.borrow().stay_awake();
+        self.remote().driver.alarm((wake_at != NEVER).then_some(wake_at));
+        if self.hand_over() || self.has_work() || !self.remote().inbox.park() {
             self.remote().unpark();
         }
     }

@@ -1,6 +1,7 @@
 //! Registered descriptors: registering, asking for readiness, and the three ways to let go.
 
 use super::context::PollContext;
+use super::operation::{OpName, leave_traffic};
 use super::registration::{identity, is_fresh};
 use super::runtimes::RuntimeRef;
 use super::shared::Shared;
@@ -31,19 +32,23 @@ pub(crate) struct IoFlags {
 
 /// What is known of a descriptor, in `ScheduledIo::traits`. The low four bits are the interest.
 pub(super) mod traits {
-    pub(in super::super) const INTEREST: u32 = 0xf;
+    pub(in super::super) const INTEREST: u16 = 0xf;
     /// Never closed by us.
-    pub(in super::super) const BORROWED: u32 = 1 << 4;
-    pub(in super::super) const NONBLOCK: u32 = 1 << 5;
-    pub(in super::super) const SOCKET: u32 = 1 << 6;
+    pub(in super::super) const BORROWED: u16 = 1 << 4;
+    pub(in super::super) const NONBLOCK: u16 = 1 << 5;
+    pub(in super::super) const SOCKET: u16 = 1 << 6;
     /// A TCP stream: a short transfer means that the kernel's buffer was drained, or filled.
-    pub(in super::super) const TCP: u32 = 1 << 7;
+    pub(in super::super) const TCP: u16 = 1 << 7;
     /// In the driver's set. A socket that is not connected yet enters it when somebody waits.
-    pub(in super::super) const WATCHED: u32 = 1 << 8;
+    pub(in super::super) const WATCHED: u16 = 1 << 8;
     /// Was not connected when it was last looked at: epoll and poll(2) call such a socket hung up.
-    pub(in super::super) const LATE: u32 = 1 << 9;
+    pub(in super::super) const LATE: u16 = 1 << 9;
     /// Refuses writes with flags, so SIGPIPE must be kept off by other means.
-    pub(in super::super) const NO_WRITE_FLAGS: u32 = 1 << 10;
+    pub(in super::super) const NO_WRITE_FLAGS: u16 = 1 << 10;
+    /// A file, a directory or a disk: always ready, and a call may wait for the disk.
+    pub(in super::super) const FILE: u16 = 1 << 11;
+    /// A socket without message boundaries.
+    pub(in super::super) const STREAM: u16 = 1 << 12;
 }
 
 process_static! {
@@ -52,6 +57,15 @@ process_static! {
 }
 process_static! {
     static LEFT: Condvar = Condvar::new();
+}
+
+/// When an operation that closes a descriptor may do so.
+pub(super) enum Handed {
+    Now,
+    /// It will be told.
+    Later,
+    /// Never: the descriptor is only borrowed.
+    Borrowed,
 }
 
 /// A descriptor by its handle. Keeps nothing alive and never dangles.
@@ -90,7 +104,30 @@ impl IoName {
         self.io.fd.load(Relaxed) as RawFd
     }
 
-    pub(super) fn has(self, bit: u32) -> bool {
+    /// The worker whose driver watches it.
+    pub(super) fn home(self) -> u32 {
+        self.io.home.load(Relaxed).into()
+    }
+
+    pub(super) fn add_trait(self, bit: u16) {
+        self.io.traits.fetch_or(bit, AcqRel);
+    }
+
+    /// What connections that it accepts are as well.
+    pub(super) fn family(self) -> u16 {
+        self.io.traits.load(Relaxed) & (traits::SOCKET | traits::TCP | traits::STREAM)
+    }
+
+    pub(super) fn is_open(self) -> bool {
+        self.io.guard.is_open(self.generation)
+    }
+
+    /// Takes a waiter out that waits no more.
+    pub(super) fn forget_waiter(self, key: usize) {
+        self.io.forget(key);
+    }
+
+    pub(super) fn has(self, bit: u16) -> bool {
         self.io.traits.load(Relaxed) & bit != 0
     }
 
@@ -110,6 +147,7 @@ impl IoName {
             Left::WakeCloser => {
                 drop(LEAVING.lock());
                 LEFT.notify_all();
+                self.closer().into_iter().for_each(OpName::retry);
             }
             Left::Last => self.finish(),
         }
@@ -119,6 +157,7 @@ impl IoName {
     fn finish(self) {
         let (fd, owner) = (self.fd(), self.io.owner.load(Relaxed));
         let close = !self.has(traits::BORROWED);
+        leave_traffic(&self.io.traffic);
         if self.io.guard.recycle(crate::readiness::LAST_GENERATION)
             && let Some(handle) = Handle::parse(self.raw, Kind::Io)
         {
@@ -176,8 +215,16 @@ impl IoName {
         }
     }
 
+    /// What is ready, whatever was registered: for operations.
+    pub(super) fn try_ready_for_op(self, interest: Interest) -> Option<ReadyEvent> {
+        match self.io.look(self.generation, interest) {
+            Polled::Ready(event) => Some(event),
+            _ => None,
+        }
+    }
+
     fn wait_ready(self, cx: &PollContext, interest: Interest, in_vain: Option<ReadyEvent>) -> IoPoll<ReadyEvent> {
-        if let Err(errno) = self.watch(interest) {
+        if let Err(errno) = if cx.is_operation() { self.watch_now() } else { self.watch(interest) } {
             return Poll::Ready(Err(errno));
         }
         let waker = cx.waker();
@@ -199,7 +246,7 @@ impl IoName {
     /// True if the interest was registered. Errors are reported to everybody who registered for anything.
     fn allows(self, interest: Interest) -> bool {
         let known = self.io.traits.load(Acquire);
-        let wanted = u32::from(interest.bits() & !Interest::ERROR.bits());
+        let wanted = u16::from(interest.bits() & !Interest::ERROR.bits());
         known & wanted == wanted && known & traits::INTEREST != 0
     }
 
@@ -315,20 +362,19 @@ impl IoName {
         if self.has(traits::WATCHED) {
             return Ok(());
         }
-        self.add_to_set(shared, self.io.home.load(Relaxed))?;
+        self.add_to_set(shared, self.home())?;
         self.io.traits.fetch_or(traits::WATCHED, AcqRel);
         Ok(())
     }
 
     pub(super) fn add_to_set(self, shared: &Shared, home: u32) -> Result<(), Errno> {
-        let Some(interest) = self.interest() else {
-            return Ok(());
-        };
-        shared.remote(home).driver.register(self.fd(), self.raw, interest).map_err(errno_of)
+        shared.remote(home).driver.register(self.fd(), self.raw, self.interest()).map_err(errno_of)
     }
 
-    pub(super) fn interest(self) -> Option<Interest> {
-        Interest::from_bits((self.io.traits.load(Relaxed) & traits::INTEREST) as u8)
+    /// What the driver watches for. Without an interest of the program's, what operations may wait for.
+    pub(super) fn interest(self) -> Interest {
+        let registered = Interest::from_bits((self.io.traits.load(Relaxed) & traits::INTEREST) as u8);
+        registered.unwrap_or(Interest::READABLE | Interest::WRITABLE)
     }
 
     /// The runtime that it is registered with.
@@ -349,11 +395,11 @@ impl IoName {
         if !self.io.guard.is_open(self.generation) {
             return Err(libc::EBADF);
         }
-        if !self.has(traits::WATCHED) || self.interest().is_none() {
-            self.io.home.store(worker, Relaxed);
+        if !self.has(traits::WATCHED) {
+            self.io.home.store(worker as u16, Relaxed);
             return Ok(());
         }
-        let old = self.io.home.load(Relaxed);
+        let old = self.home();
         if old == worker {
             return Ok(());
         }
@@ -363,7 +409,7 @@ impl IoName {
             self.add_to_set(shared, old)?;
             return Err(errno);
         }
-        self.io.home.store(worker, Relaxed);
+        self.io.home.store(worker as u16, Relaxed);
         Ok(())
     }
 
@@ -376,6 +422,7 @@ impl IoName {
         }
         let in_use = InUse(self);
         self.io.end(self.generation);
+        self.cancel_traffic();
         Ok(in_use)
     }
 
@@ -391,10 +438,10 @@ impl IoName {
     fn unwatch_in(self, shared: &Shared) -> bool {
         shared.fds.remove(self.fd(), self.raw);
         let _moving = shared.fds.moving(self.fd()).lock();
-        if self.interest().is_none() || !self.has(traits::WATCHED) {
+        if !self.has(traits::WATCHED) {
             return self.io.identity.load(Relaxed) == identity(self.fd());
         }
-        shared.remote(self.io.home.load(Relaxed)).driver.deregister(self.fd()).is_ok()
+        shared.remote(self.home()).driver.deregister(self.fd()).is_ok()
     }
 
     /// Leaves the number alone from now on.
@@ -423,6 +470,32 @@ impl IoName {
         Err(libc::EBADF)
     }
 
+    /// Makes the handle stale for an operation that closes the descriptor itself, when it is the last user.
+    pub(super) fn hand_over(self, op: u64) -> Result<Handed, Errno> {
+        if self.has(traits::BORROWED) {
+            return self.close().map(|()| Handed::Borrowed);
+        }
+        // The mark is there before the handle is stale, and tells the operation from those that are cancelled.
+        if !self.set_closer(op) {
+            return Err(libc::EBADF);
+        }
+        let in_use = self.retire()?;
+        self.closed(self.unwatch())?;
+        self.disown();
+        drop(in_use);
+        Ok(if self.is_sole_user() { Handed::Now } else { Handed::Later })
+    }
+
+    /// True for the last user of a descriptor that was closed. Otherwise whoever leaves before it sees that it waits.
+    pub(super) fn is_sole_user(self) -> bool {
+        !self.is_open() && self.io.guard.await_others()
+    }
+
+    /// The operation will not close it: its last user does.
+    pub(super) fn take_back(self) {
+        self.io.traits.fetch_and(!traits::BORROWED, AcqRel);
+    }
+
     /// The descriptor was closed behind us: it is not touched.
     pub(crate) fn forget(self) -> Result<(), Errno> {
         let _in_use = self.retire()?;
@@ -436,7 +509,10 @@ impl IoName {
     /// The descriptor is the caller's again. Waits for the direct calls of other threads.
     pub(crate) fn deregister(self) -> Result<(), Errno> {
         if Attempt::is_within(self.raw) {
-            return Err(if self.io.guard.is_open(self.generation) { libc::EDEADLK } else { libc::EBADF });
+            return Err(if self.is_open() { libc::EDEADLK } else { libc::EBADF });
+        }
+        if self.is_open() && self.has_traffic() {
+            return Err(libc::EBUSY);
         }
         let _in_use = self.retire()?;
         self.disown();

@@ -1,7 +1,9 @@
-//! Models of how work reaches a worker: the inbox that it sleeps on, the idle word, and the run queue.
+//! Models of how work reaches a worker: the inbox that it sleeps on, the idle word, the run queue, and the pool
+//! of threads that block.
 
 mod idle;
 mod inbox;
+mod pool;
 mod queue;
 
 use crate::primitives::inbox::Node;

@@ -107,15 +107,18 @@ impl Worker {
                 return;
             }
         }
+        self.driver.borrow_mut().prepare_sleep();
         if self.remote().inbox.park() {
             Counters::add(&self.remote().counters.parks, 1);
             let begun = now();
-            let wake_at = deadline.min(self.shared().fds.retry_at());
+            let wake_at = deadline.min(self.shared().fds.retry_at()).min(self.ops().next_deadline());
             self.turn(until(wake_at));
             self.spin.slept(now() - begun);
         }
+        self.driver.borrow().stay_awake();
         self.take_inbox();
         self.shared().retry_starved();
+        self.progress();
         if multi {
             self.searching.set(self.shared().idle.woke(self.index()));
         }

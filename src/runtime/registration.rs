@@ -2,23 +2,24 @@
 
 use super::context::Current;
 use super::io::{Errno, IoFlags, IoName, errno_of, traits};
+use super::operation::OpName;
 use super::shared::Shared;
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::sync::Ordering::*;
-use crate::readiness::{IOS, Ready};
+use crate::readiness::{IOS, Interest, Ready};
 use std::os::fd::RawFd;
 
 impl Shared {
     /// Registers a descriptor. On failure it is the caller's, unchanged but for O_NONBLOCK.
     pub(crate) fn register(&self, fd: RawFd, flags: IoFlags) -> Result<IoName, Errno> {
         let known = inspect(fd, flags)?;
-        let in_set = known & traits::WATCHED != 0 && known & traits::INTEREST != 0;
+        let in_set = known & traits::WATCHED != 0;
         let identity = if in_set { 0 } else { identity(fd) };
         self.register_known(fd, known, identity, Ready::EMPTY)
     }
 
     /// Registers a descriptor of which everything is known.
-    pub(super) fn register_known(&self, fd: RawFd, known: u32, identity: u64, ready: Ready) -> Result<IoName, Errno> {
+    pub(super) fn register_known(&self, fd: RawFd, known: u16, identity: u64, ready: Ready) -> Result<IoName, Errno> {
         let watched = known & traits::INTEREST != 0;
         let replaces = if watched { self.displaced(fd)? } else { None };
         let (index, io) = IOS.alloc().ok_or(libc::ENOMEM)?;
@@ -26,7 +27,7 @@ impl Shared {
         let name = IoName::new(io, generation, Handle { generation, index }.pack(Kind::Io));
         io.fd.store(fd as u32, Relaxed);
         io.owner.store(self.handle, Relaxed);
-        io.home.store(self.pick_home(), Relaxed);
+        io.home.store(self.pick_home() as u16, Relaxed);
         io.traits.store(known, Relaxed);
         io.identity.store(identity, Relaxed);
         io.begin(generation, ready);
@@ -47,9 +48,23 @@ impl Shared {
             return Err(libc::EEXIST);
         }
         if name.has(traits::WATCHED) {
-            name.add_to_set(self, name.io.home.load(Relaxed))?;
+            name.add_to_set(self, name.home())?;
         }
         Ok(())
+    }
+
+    /// Registers a connection that a listener of this family gave. It is connected, so it is writable; it enters the
+    /// driver's set when somebody waits for it. On failure it is closed.
+    pub(super) fn adopt(&self, fd: RawFd, family: u16) -> Result<IoName, Errno> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let known = u16::from(both.bits()) | family | traits::NONBLOCK;
+        self.register_known(fd, known, identity(fd), Ready::WRITABLE).inspect_err(|_| close(fd))
+    }
+
+    /// Registers a file that an operation opened. On failure it is closed.
+    pub(super) fn adopt_file(&self, fd: RawFd) -> Result<IoName, Errno> {
+        let known = inspect(fd, IoFlags::default()).inspect_err(|_| close(fd))?;
+        self.register_known(fd, known, identity(fd), Ready::EMPTY).inspect_err(|_| close(fd))
     }
 
     /// What stands in the table for this number. Nothing, or a registration whose descriptor was closed behind us, which
@@ -61,8 +76,8 @@ impl Shared {
         let same = match old.interest() {
             // Arming anew succeeds only for the very descriptor that was added; it also reports its state once more, which
             // does no harm.
-            Some(interest) if old.has(traits::WATCHED) => {
-                self.remote(old.io.home.load(Relaxed)).driver.rearm(fd, old.raw(), interest).is_ok()
+            interest if old.has(traits::WATCHED) => {
+                self.remote(old.home()).driver.rearm(fd, old.raw(), interest).is_ok()
             }
             _ => old.io.identity.load(Relaxed) == identity(fd),
         };
@@ -84,8 +99,12 @@ impl Shared {
     }
 
     fn feed(&self, freed: bool) {
-        for listener in self.fds.take_starved(freed).into_iter().filter_map(IoName::parse) {
-            listener.io.deliver(listener.generation, Ready::READABLE);
+        for starved in self.fds.take_starved(freed) {
+            if let Some(listener) = IoName::parse(starved) {
+                listener.io.deliver(listener.generation, Ready::READABLE);
+            }
+            // Or an operation that accepts.
+            OpName::parse(starved).into_iter().for_each(OpName::retry);
         }
     }
 
@@ -95,8 +114,14 @@ impl Shared {
     }
 }
 
+/// Closes a descriptor that nobody has heard of.
+fn close(fd: RawFd) {
+    // SAFETY: the caller owns it.
+    unsafe { libc::close(fd) };
+}
+
 /// Finds out what must be known of a descriptor, and makes it non-blocking if asked.
-fn inspect(fd: RawFd, flags: IoFlags) -> Result<u32, Errno> {
+fn inspect(fd: RawFd, flags: IoFlags) -> Result<u16, Errno> {
     // SAFETY: fcntl with these commands takes no pointers; fstat writes the structure.
     let (mode, mut status) = unsafe {
         let status = libc::fcntl(fd, libc::F_GETFL);
@@ -117,12 +142,22 @@ fn inspect(fd: RawFd, flags: IoFlags) -> Result<u32, Errno> {
         status |= libc::O_NONBLOCK;
     }
     let mut known = flags.interest.map_or(0, |interest| interest.bits().into());
+    known |= if matches!(mode, libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK) { traits::FILE } else { 0 };
     known |= if flags.borrowed { traits::BORROWED } else { 0 };
     known |= if status & libc::O_NONBLOCK != 0 { traits::NONBLOCK } else { 0 };
-    Ok(known | if mode == libc::S_IFSOCK { inspect_socket(fd) } else { traits::WATCHED })
+    known |= if mode == libc::S_IFSOCK { inspect_socket(fd) } else { traits::WATCHED };
+    // Without an interest it enters the set when an operation waits for it.
+    Ok(if flags.interest.is_some() { known } else { known & !traits::WATCHED })
 }
 
-fn inspect_socket(fd: RawFd) -> u32 {
+/// True for a socket with a peer.
+fn is_connected(fd: RawFd) -> bool {
+    let (mut address, mut len) = ([0u64; 16], size_of::<[u64; 16]>() as libc::socklen_t);
+    // SAFETY: the address is as large as `len` says.
+    unsafe { libc::getpeername(fd, address.as_mut_ptr().cast(), &mut len) == 0 }
+}
+
+fn inspect_socket(fd: RawFd) -> u16 {
     let option = |name| {
         let (mut value, mut len) = (0i32, 4 as libc::socklen_t);
         // SAFETY: four writable bytes, as `len` says.
@@ -130,13 +165,12 @@ fn inspect_socket(fd: RawFd) -> u32 {
         value
     };
     let kind = option(libc::SO_TYPE);
-    let (mut address, mut len) = ([0u64; 16], size_of::<[u64; 16]>() as libc::socklen_t);
-    // SAFETY: the address is as large as `len` says.
-    let connected = unsafe { libc::getpeername(fd, address.as_mut_ptr().cast(), &mut len) } == 0;
+    let connected = is_connected(fd);
     let stream = matches!(kind, libc::SOCK_STREAM | libc::SOCK_SEQPACKET);
     let late = stream && !connected && option(libc::SO_ACCEPTCONN) == 0;
     let tcp = option(libc::SO_PROTOCOL) == libc::IPPROTO_TCP;
-    traits::SOCKET | if tcp { traits::TCP } else { 0 } | if late { traits::LATE } else { traits::WATCHED }
+    let family = if tcp { traits::TCP } else { 0 } | if kind == libc::SOCK_STREAM { traits::STREAM } else { 0 };
+    traits::SOCKET | family | if late { traits::LATE } else { traits::WATCHED }
 }
 
 /// Tells the open file behind a number from a later one. For a socket a number that no other has or had; for others the

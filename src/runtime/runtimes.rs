@@ -1,12 +1,14 @@
 //! Runtimes by their handles: making, using, and freeing them.
 
+use super::buffers::Buffers;
 use super::config::{Config, Engine, Flavour, allowed_cpus};
 use super::context::{Current, PollContext};
 use super::io::{Errno, owned_by};
+use super::operation::Ops;
 use super::process::plant_cookie;
-use super::shared::{NEVER, Shared};
+use super::shared::{NEVER, Shared, now};
 use super::worker::Worker;
-use crate::driver::Driver;
+use crate::driver::{self, Driver};
 use crate::primitives::guard::{Guard, Left};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::slab::{Entry, Slab};
@@ -222,18 +224,58 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// How long a runtime that goes waits for calls that were given up: 100 ms.
+const LAST_PATIENCE: u64 = 100_000_000;
+
 /// What the operator may say against the configuration.
 const ENGINE_VARIABLE: &str = "ASYNCIO_ENGINE";
 
-/// The reason for epoll, or an error.
-fn choose_engine(asked: Engine) -> Result<&'static str, Error> {
+/// What was chosen, and the sentence that says why.
+struct Choice {
+    ring: bool,
+    why: String,
+}
+
+/// The engine, or why the one that was asked for cannot be had.
+fn choose_engine(asked: Engine) -> Result<Choice, Error> {
     let forced = std::env::var_os(ENGINE_VARIABLE).is_some_and(|value| value == "epoll");
-    match asked {
-        Engine::Epoll => Ok("asked for"),
-        _ if forced => Ok("ASYNCIO_ENGINE=epoll"),
-        Engine::Auto => Ok("the io_uring engine is not part of this version"),
-        Engine::Uring => Err(Error::new(libc::ENOSYS, "the io_uring engine is not part of this version; use epoll")),
+    let epoll = |why: String| Ok(Choice { ring: false, why });
+    if asked == Engine::Epoll {
+        return epoll("asked for".into());
     }
+    if forced {
+        return epoll(format!("{ENGINE_VARIABLE}=epoll"));
+    }
+    match (crate::driver::prove(), asked) {
+        (Ok(()), Engine::Uring) => Ok(Choice { ring: true, why: "asked for".into() }),
+        (Ok(()), _) => Ok(Choice { ring: true, why: "the kernel offers it".into() }),
+        (Err(refused), Engine::Uring) => Err(Error::new(refused.errno, format!("no io_uring: {}", refused.why))),
+        (Err(refused), _) => epoll(format!("no io_uring: {}", refused.why)),
+    }
+}
+
+/// A driver for each worker. A ring that cannot be made, after one could, makes all of them do without, unless rings were
+/// asked for.
+fn make_drivers(config: &Config, workers: usize, choice: &mut Choice) -> Result<Vec<(Driver, driver::Handle)>, Error> {
+    let mut rings = Vec::new();
+    for _ in 0..if choice.ring { workers } else { 0 } {
+        match crate::driver::make(config.ring_entries) {
+            Ok(ring) => rings.push(ring),
+            Err(refused) if config.engine == Engine::Uring => {
+                return Err(Error::new(refused.errno, format!("no ring for a worker: {}", refused.why)));
+            }
+            Err(refused) => {
+                *choice = Choice { ring: false, why: format!("no ring for a worker: {}", refused.why) };
+                rings.clear();
+                break;
+            }
+        }
+    }
+    let mut rings = rings.into_iter();
+    let drivers = (0..workers).map(|_| Driver::new(config.max_events, rings.next())).collect::<Result<Vec<_>, _>>();
+    drivers.map_err(|error| {
+        Error::new(error.raw_os_error().unwrap_or(libc::EIO), format!("no epoll set for a worker: {error}"))
+    })
 }
 
 /// Makes a runtime and returns its handle.
@@ -241,7 +283,7 @@ pub(crate) fn create(config: Config) -> Result<u64, Error> {
     if super::is_forked() {
         return Err(Error::new(libc::EPERM, "this process was forked from one that had used the library"));
     }
-    let why = choose_engine(config.engine)?;
+    let mut choice = choose_engine(config.engine)?;
     if config.flavour == Flavour::MultiThread && config.stack_size > 1 << 40 {
         return Err(Error::new(libc::EINVAL, "the stack of a thread is too large"));
     }
@@ -254,26 +296,35 @@ pub(crate) fn create(config: Config) -> Result<u64, Error> {
         }
         (Flavour::MultiThread, n) => n,
     };
-    let (drivers, handles): (Vec<_>, Vec<_>) = (0..workers)
-        .map(|_| Driver::epoll(config.max_events))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| {
-            Error::new(error.raw_os_error().unwrap_or(libc::EIO), format!("no epoll set for a worker: {error}"))
-        })?
-        .into_iter()
-        .unzip();
+    let drivers = make_drivers(&config, workers, &mut choice)?;
+    establish(config, drivers, &choice)
+}
+
+/// Makes a current-thread runtime on this ring.
+#[cfg(all(test, not(loom)))]
+pub(super) fn create_on(ring: Box<dyn driver::Ring>, config: Config) -> Result<u64, Error> {
+    let driver = Driver::new(config.max_events, Some(ring)).map_err(super::io::errno_of)?;
+    establish(config, vec![driver], &Choice { ring: true, why: "a test's".into() })
+}
+
+/// Makes a runtime with a worker for each driver.
+fn establish(config: Config, drivers: Vec<(Driver, driver::Handle)>, choice: &Choice) -> Result<u64, Error> {
+    let workers = drivers.len();
+    let (drivers, handles): (Vec<_>, Vec<_>) = drivers.into_iter().unzip();
     let (index, slot) = RUNTIMES.alloc().ok_or_else(|| Error::from(libc::ENOMEM))?;
     let raw = Handle { generation: slot.guard.next_generation(), index }.pack(Kind::Runtime);
     let shared = Arc::new(Shared::new(raw, config, handles));
     slot.shared.store(Arc::into_raw(shared.clone()).cast_mut(), Release);
     *slot.parts.lock() = Parts {
         described: Some(Box::new(format!(
-            "{}, {workers} worker{}, engine epoll ({why})",
+            "{}, {workers} worker{}, engine {} ({})",
             match shared.config.flavour {
                 Flavour::MultiThread => "multi-thread",
                 Flavour::CurrentThread => "current-thread",
             },
             if workers == 1 { "" } else { "s" },
+            if choice.ring { "io_uring" } else { "epoll" },
+            choice.why,
         ))),
         ..Parts::default()
     };
@@ -295,7 +346,12 @@ fn start(raw: u64, shared: &Arc<Shared>, drivers: Vec<Driver>) -> Result<(), Err
             outcome = Err(Error::from(libc::ENOMEM));
             break;
         };
-        let worker = Worker::new(shared.clone(), index as u32, driver, context);
+        let Some(op_context) = PollContext::new(raw) else {
+            outcome = Err(Error::from(libc::ENOMEM));
+            break;
+        };
+        let ops = Ops::new(op_context, buffers_of(shared, index));
+        let worker = Worker::new(shared.clone(), index as u32, driver, context, ops);
         if shared.is_current_thread() {
             runtime.put_worker(Box::new(worker));
             continue;
@@ -314,6 +370,21 @@ fn start(raw: u64, shared: &Arc<Shared>, drivers: Vec<Driver>) -> Result<(), Err
     }
     runtime.slot.parts.lock().threads = Some(threads);
     outcome
+}
+
+/// The receive buffers of a worker. One that comes back wakes it, if it waits for that.
+fn buffers_of(shared: &Arc<Shared>, index: usize) -> Buffers {
+    let (size, count, runtime) = (shared.config.buffer_size, shared.config.buffer_count, shared.handle);
+    Buffers::new(
+        size,
+        count,
+        Box::new(move || {
+            // A runtime that is being freed has nobody left who waits.
+            if let Ok(runtime) = RuntimeRef::enter(runtime) {
+                runtime.shared().remote(index as u32).nudge();
+            }
+        }),
+    )
 }
 
 /// A worker on its way to its thread.
@@ -336,10 +407,10 @@ fn spawn_thread(shared: &Shared, worker: Worker) -> std::io::Result<std::thread:
 }
 
 /// Signals that are sent to the process blocked on this thread, until dropped.
-struct SignalMask(libc::sigset_t);
+pub(super) struct SignalMask(libc::sigset_t);
 
 impl SignalMask {
-    fn block_sent() -> Self {
+    pub(super) fn block_sent() -> Self {
         // SAFETY: the sets are plain data, written by the calls.
         unsafe {
             let (mut all, mut before) = std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>();
@@ -400,6 +471,10 @@ impl RuntimeRef {
         if let Some(worker) = parts.worker {
             worker.retire();
         }
+        shared.pool.close();
+        // All calls have ended, but for those of tasks that were given up, which may be stuck for good.
+        let patience = if shared.abandoned.load(Acquire) == 0 { NEVER } else { now().saturating_add(LAST_PATIENCE) };
+        shared.pool.join(patience);
         for io in owned_by(raw) {
             let _ = io.close_in(shared);
         }

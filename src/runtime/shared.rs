@@ -5,15 +5,20 @@ use super::context::Current;
 use super::fds::FdTable;
 use super::idle::Idle;
 use super::injector::Injector;
+use super::operation::Operation;
+use super::pool::Pool;
 use super::queue::Queue;
 use super::worker::Worker;
 use crate::driver;
 use crate::primitives::inbox::{Inbox, Pushed};
 use crate::primitives::pack::Field;
-use crate::primitives::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*};
+use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*};
 use crate::task::{Header, Notified, Schedule, TaskName};
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
+
+/// How long a thread for blocking calls waits for the next one.
+const THREAD_IDLES: Duration = Duration::from_secs(10);
 
 /// A deadline that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -50,6 +55,8 @@ pub(super) struct Counters {
     pub(super) parks: AtomicU64,
     pub(super) events: AtomicU64,
     pub(super) spins_paid: AtomicU64,
+    pub(super) ops_begun: AtomicU64,
+    pub(super) ops_ended: AtomicU64,
 }
 
 impl Counters {
@@ -65,6 +72,10 @@ pub(super) struct Remote {
     /// The task that was woken last by the task that runs, to be polled next. Stolen when nothing else is left.
     pub(super) lifo: AtomicPtr<Header>,
     pub(super) inbox: Inbox<Header>,
+    /// Operations of this worker that others have news for. Who pushes nudges the inbox, which is what the worker sleeps on.
+    pub(super) mail: Inbox<Operation>,
+    /// The next deadline of an operation, for who asks from another thread. Written by the worker alone.
+    pub(super) next_deadline: AtomicU64,
     pub(super) driver: driver::Handle,
     pub(super) counters: Counters,
     /// How often the worker's eventfd was written. Written by anybody.
@@ -81,6 +92,8 @@ impl Remote {
             queue: Queue::new(),
             lifo: AtomicPtr::new(ptr::null_mut()),
             inbox: Inbox::new(),
+            mail: Inbox::new(),
+            next_deadline: AtomicU64::new(NEVER),
             driver,
             counters: Counters::default(),
             unparks: AtomicU64::new(0),
@@ -135,6 +148,8 @@ pub(crate) struct Shared {
     pub(super) injector: Injector,
     pub(super) idle: Idle,
     pub(super) fds: FdTable,
+    /// Threads for calls that block.
+    pub(super) pool: Arc<Pool>,
     live: AtomicU64,
     phase: AtomicU8,
     pub(super) stop: AtomicBool,
@@ -145,6 +160,8 @@ pub(crate) struct Shared {
     bell: Condvar,
     /// How many tasks a shutdown gave up.
     pub(super) abandoned: AtomicU64,
+    /// How many operations would not end, and were leaked with their ring.
+    pub(super) ops_abandoned: AtomicU64,
     /// The thread that drives a current-thread runtime, as `thread_number`; 0: none yet.
     pub(super) driven_by: AtomicU64,
     /// The worker that the next descriptor or pinned task of a foreign thread goes to.
@@ -157,6 +174,8 @@ pub(super) struct Closed;
 
 impl Shared {
     pub(super) fn new(handle: u64, config: Config, drivers: Vec<driver::Handle>) -> Self {
+        let pool = Pool::new(config.blocking_threads, THREAD_IDLES, config.thread_name.clone(), config.stack_size);
+        let pool = Arc::new(pool);
         Self {
             handle,
             config,
@@ -164,6 +183,7 @@ impl Shared {
             remotes: drivers.into_iter().map(Remote::new).collect(),
             injector: Injector::new(),
             fds: FdTable::new(),
+            pool,
             live: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             stop: AtomicBool::new(false),
@@ -171,6 +191,7 @@ impl Shared {
             gate: Mutex::new(()),
             bell: Condvar::new(),
             abandoned: AtomicU64::new(0),
+            ops_abandoned: AtomicU64::new(0),
             driven_by: AtomicU64::new(0),
             next_home: AtomicU64::new(0),
         }
@@ -329,6 +350,12 @@ impl Schedule for Shared {
     fn ended(&self, _task: &Header) {
         self.task_ends();
     }
+
+    fn drain(&self, task: &'static Header) {
+        if let Some(worker) = Current::worker_of(self) {
+            worker.drain_task(task);
+        }
+    }
 }
 
 /// Counters of a whole runtime.
@@ -344,6 +371,10 @@ pub(crate) struct Metrics {
     pub(crate) events: u64,
     pub(crate) spins_paid: u64,
     pub(crate) ios_live: u64,
+    pub(crate) ops_live: u64,
+    pub(crate) leases_live: u64,
+    pub(crate) blocking_threads: u64,
+    pub(crate) ops_abandoned: u64,
 }
 
 impl Shared {
@@ -360,6 +391,14 @@ impl Shared {
             events: sum(|remote| &remote.counters.events),
             spins_paid: sum(|remote| &remote.counters.spins_paid),
             ios_live: super::io::owned_by(self.handle).count() as u64,
+            // Ended first: the difference of two counters that run must not wrap.
+            ops_live: {
+                let ended = sum(|remote| &remote.counters.ops_ended);
+                sum(|remote| &remote.counters.ops_begun).saturating_sub(ended)
+            },
+            leases_live: super::buffers::live_leases(),
+            blocking_threads: self.pool.threads() as u64,
+            ops_abandoned: self.ops_abandoned.load(Relaxed),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod descriptors;
 mod ends;
 mod parts;
+mod pool;
 mod queues;
 mod tasks;
 

@@ -10,14 +10,44 @@ use std::os::fd::RawFd;
 use std::task::{Poll, ready};
 
 /// What one system call did.
-type Attempted = Result<usize, Errno>;
+pub(super) type Attempted = Result<usize, Errno>;
 
-fn attempted(returned: isize) -> Attempted {
+pub(super) fn attempted(returned: isize) -> Attempted {
     usize::try_from(returned).map_err(|_| errno_of(io::Error::last_os_error()))
 }
 
 /// How many broken connections one accept passes over.
-const MOST_PASSED_OVER: u32 = 128;
+pub(super) const MOST_PASSED_OVER: usize = 128;
+
+/// A connection that its peer gave up while it was queued, or its network did: the next one counts.
+pub(super) fn is_passed_over(errno: Errno) -> bool {
+    matches!(
+        errno,
+        libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+    )
+}
+
+/// No descriptor, or no memory for one, could be had: trying again at once is no use.
+pub(super) fn is_starvation(errno: Errno) -> bool {
+    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+}
+
+/// What a receive with these flags waits for: each queue has an event of its own, and an empty one says nothing of the
+/// others.
+fn interest_of(flags: i32) -> Interest {
+    match flags {
+        _ if flags & libc::MSG_OOB != 0 => Interest::PRIORITY,
+        _ if flags & libc::MSG_ERRQUEUE != 0 => Interest::ERROR,
+        _ => Interest::READABLE,
+    }
+}
 
 /// Repeats a call that a signal interrupted.
 fn uninterrupted(mut call: impl FnMut() -> Attempted) -> Attempted {
@@ -41,10 +71,17 @@ impl IoName {
         mut call: impl FnMut(RawFd) -> Attempted,
     ) -> IoPoll<usize> {
         let mut in_vain = None;
+        // An operation is tried before anybody asks whether it is ready: what is wrong with it is told at once, and a
+        // descriptor need not enter the driver's set before it must be waited for.
+        let mut untried = cx.is_operation();
         loop {
-            let seen = match ready!(self.poll_ready_after(cx, interest, in_vain)) {
-                Ok(seen) => seen,
-                Err(errno) => return Poll::Ready(Err(errno)),
+            let seen = if std::mem::take(&mut untried) {
+                self.try_ready_for_op(interest)
+            } else {
+                match ready!(self.poll_ready_after(cx, interest, in_vain)) {
+                    Ok(seen) => Some(seen),
+                    Err(errno) => return Poll::Ready(Err(errno)),
+                }
             };
             let result = {
                 let _in_use = match self.enter() {
@@ -54,9 +91,9 @@ impl IoName {
                 uninterrupted(|| call(self.fd()))
             };
             match result {
-                Err(libc::EAGAIN) => in_vain = self.drained(seen),
+                Err(libc::EAGAIN) => in_vain = seen.and_then(|seen| self.drained(seen)),
                 Ok(moved) if moved > 0 && moved < whole && self.has(traits::TCP) => {
-                    if !self.has_urgent() {
+                    if let Some(seen) = seen.filter(|_| !self.has_urgent()) {
                         self.io.clear(self.generation, seen);
                     }
                     return Poll::Ready(Ok(moved));
@@ -74,17 +111,23 @@ impl IoName {
 
     /// Direct I/O needs a descriptor that does not block the worker.
     fn check_direct(self) -> Result<(), Errno> {
-        match (self.io.guard.is_open(self.generation), self.has(traits::NONBLOCK)) {
+        match (self.is_open(), self.has(traits::NONBLOCK)) {
             (false, _) => Err(libc::EBADF),
             (true, false) => Err(libc::EINVAL),
             (true, true) => Ok(()),
         }
     }
 
+    /// The same, and no operation may be at work in this direction, for the two would get each other's bytes.
+    fn check_apart(self, cx: &PollContext, writes: bool) -> Result<(), Errno> {
+        self.check_direct()?;
+        if self.is_busy(writes) && !cx.is_operation() { Err(libc::EBUSY) } else { Ok(()) }
+    }
+
     /// # Safety
     /// `buffer` has `len` writable bytes.
     pub(crate) unsafe fn poll_read(self, cx: &PollContext, buffer: *mut u8, len: usize) -> IoPoll<usize> {
-        if let Err(errno) = self.check_direct() {
+        if let Err(errno) = self.check_apart(cx, false) {
             return Poll::Ready(Err(errno));
         }
         // SAFETY: the caller says so; the descriptor is kept open by our use.
@@ -94,7 +137,7 @@ impl IoName {
     /// # Safety
     /// `buffer` has `len` readable bytes.
     pub(crate) unsafe fn poll_write(self, cx: &PollContext, buffer: *const u8, len: usize) -> IoPoll<usize> {
-        if let Err(errno) = self.check_direct() {
+        if let Err(errno) = self.check_apart(cx, true) {
             return Poll::Ready(Err(errno));
         }
         let socket = self.has(traits::SOCKET);
@@ -112,7 +155,7 @@ impl IoName {
     /// # Safety
     /// `parts` has `count` entries, each of writable memory.
     pub(crate) unsafe fn poll_readv(self, cx: &PollContext, parts: *const libc::iovec, count: i32) -> IoPoll<usize> {
-        if let Err(errno) = self.check_direct() {
+        if let Err(errno) = self.check_apart(cx, false) {
             return Poll::Ready(Err(errno));
         }
         // SAFETY: the caller says so.
@@ -124,7 +167,7 @@ impl IoName {
     /// # Safety
     /// `parts` has `count` entries, each of readable memory.
     pub(crate) unsafe fn poll_writev(self, cx: &PollContext, parts: *const libc::iovec, count: i32) -> IoPoll<usize> {
-        if let Err(errno) = self.check_direct() {
+        if let Err(errno) = self.check_apart(cx, true) {
             return Poll::Ready(Err(errno));
         }
         let socket = self.has(traits::SOCKET);
@@ -146,15 +189,10 @@ impl IoName {
     /// # Safety
     /// `message` is a valid message to receive into.
     pub(crate) unsafe fn poll_recvmsg(self, cx: &PollContext, message: *mut libc::msghdr, flags: i32) -> IoPoll<usize> {
-        if let Err(errno) = self.check_direct() {
+        if let Err(errno) = self.check_apart(cx, false) {
             return Poll::Ready(Err(errno));
         }
-        // Each of these queues has an event of its own, and an empty one says nothing of the others.
-        let interest = match flags {
-            _ if flags & libc::MSG_OOB != 0 => Interest::PRIORITY,
-            _ if flags & libc::MSG_ERRQUEUE != 0 => Interest::ERROR,
-            _ => Interest::READABLE,
-        };
+        let interest = interest_of(flags);
         let flags = flags | libc::MSG_DONTWAIT;
         // SAFETY: the caller says so.
         self.transfer(cx, interest, 0, |fd| attempted(unsafe { libc::recvmsg(fd, message, flags) }))
@@ -168,7 +206,7 @@ impl IoName {
         message: *const libc::msghdr,
         flags: i32,
     ) -> IoPoll<usize> {
-        if let Err(errno) = self.check_direct() {
+        if let Err(errno) = self.check_apart(cx, true) {
             return Poll::Ready(Err(errno));
         }
         let flags = flags | libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
@@ -196,11 +234,58 @@ impl IoName {
         done.map(|result| result.map(|_| value))
     }
 
+    /// Any call that does not block, for the library's own operations.
+    pub(super) fn poll_call(
+        self,
+        cx: &PollContext,
+        interest: Interest,
+        call: impl FnMut(RawFd) -> Attempted,
+    ) -> IoPoll<usize> {
+        self.transfer(cx, interest, 0, call)
+    }
+
+    /// Receives from a socket.
+    ///
+    /// # Safety
+    /// `buffer` has `len` writable bytes.
+    pub(super) unsafe fn poll_recv(self, cx: &PollContext, buffer: *mut u8, len: usize, flags: i32) -> IoPoll<usize> {
+        let (interest, whole) = match flags {
+            0 => (Interest::READABLE, len),
+            flags => (interest_of(flags), 0),
+        };
+        let flags = flags | libc::MSG_DONTWAIT;
+        // SAFETY: the caller says so; the descriptor is kept open by our use.
+        self.transfer(cx, interest, whole, |fd| attempted(unsafe { libc::recv(fd, buffer.cast(), len, flags) }))
+    }
+
+    /// Sends one datagram.
+    ///
+    /// # Safety
+    /// `buffer` has `len` readable bytes.
+    pub(super) unsafe fn poll_send(self, cx: &PollContext, buffer: *const u8, len: usize, flags: i32) -> IoPoll<usize> {
+        let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: the caller says so; the descriptor is kept open by our use.
+        self.transfer(cx, Interest::WRITABLE, 0, |fd| attempted(unsafe { libc::send(fd, buffer.cast(), len, flags) }))
+    }
+
     /// Accepts one connection and registers it with the same runtime, on the worker that polls.
     pub(crate) fn poll_accept(self, cx: &PollContext, shared: &Shared) -> IoPoll<IoName> {
         if let Err(errno) = self.check_direct() {
             return Poll::Ready(Err(errno));
         }
+        match ready!(self.poll_accept_fd(cx)) {
+            Ok(fd) => Poll::Ready(self.adopt(fd, shared)),
+            Err(errno) => {
+                if is_starvation(errno) {
+                    self.starve(shared);
+                }
+                Poll::Ready(Err(errno))
+            }
+        }
+    }
+
+    /// Accepts one connection.
+    pub(super) fn poll_accept_fd(self, cx: &PollContext) -> IoPoll<RawFd> {
         let mut passed_over = 0;
         let accepted = self.transfer(cx, Interest::READABLE, 0, |fd| {
             let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -208,33 +293,15 @@ impl IoName {
             let result =
                 attempted(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) } as isize);
             match result {
-                // The peer gave up while it was queued, or its network did: the next one counts. Not without end, for
-                // these may also be this system's own doing.
-                Err(
-                    libc::ECONNABORTED
-                    | libc::EPROTO
-                    | libc::ENETDOWN
-                    | libc::ENOPROTOOPT
-                    | libc::EHOSTDOWN
-                    | libc::ENONET
-                    | libc::EHOSTUNREACH
-                    | libc::ENETUNREACH,
-                ) if passed_over < MOST_PASSED_OVER => {
+                // Not without end, for these may also be this system's own doing.
+                Err(errno) if is_passed_over(errno) && passed_over < MOST_PASSED_OVER => {
                     passed_over += 1;
                     Err(libc::EINTR)
                 }
                 result => result,
             }
         });
-        match ready!(accepted) {
-            Ok(fd) => Poll::Ready(self.adopt(fd as RawFd, shared)),
-            Err(errno) => {
-                if matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) {
-                    self.starve(shared);
-                }
-                Poll::Ready(Err(errno))
-            }
-        }
+        accepted.map(|accepted| accepted.map(|fd| fd as RawFd))
     }
 
     /// No descriptor could be had: the next try waits until one is free, or for a while.
@@ -253,15 +320,15 @@ impl IoName {
     /// Registers a connection that this listener gave. It is connected, so it is writable.
     fn adopt(self, fd: RawFd, shared: &Shared) -> Result<IoName, Errno> {
         let both = Interest::READABLE | Interest::WRITABLE;
-        let family = self.io.traits.load(Relaxed) & (traits::SOCKET | traits::TCP);
-        let known = u32::from(both.bits()) | family | traits::NONBLOCK | traits::WATCHED;
+        let known = u16::from(both.bits()) | self.family() | traits::NONBLOCK | traits::WATCHED;
         shared.register_known(fd, known, 0, Ready::WRITABLE).inspect_err(|_| {
             // SAFETY: the connection is ours, and nobody else has heard of it.
             unsafe { libc::close(fd) };
         })
     }
 
-    /// Connects. May be called again with the same address until it is ready.
+    /// Connects. May be called again with the same address until it is ready. `is_first`: the caller knows that it was not
+    /// called before, so a socket that is connected already is an error.
     ///
     /// # Safety
     /// `address` has `len` readable bytes.
@@ -270,6 +337,7 @@ impl IoName {
         cx: &PollContext,
         address: *const libc::sockaddr,
         len: libc::socklen_t,
+        mut is_first: bool,
     ) -> IoPoll<()> {
         if let Err(errno) = self.check_direct() {
             return Poll::Ready(Err(errno));
@@ -283,6 +351,7 @@ impl IoName {
                 Err(errno) => Err(errno),
             };
             match result {
+                Err(libc::EISCONN) if std::mem::take(&mut is_first) => return Poll::Ready(Err(libc::EISCONN)),
                 Ok(_) | Err(libc::EISCONN) => return Poll::Ready(self.watch_now()),
                 Err(libc::EINPROGRESS | libc::EALREADY | libc::EINTR) => {}
                 Err(errno) => return Poll::Ready(Err(errno)),
@@ -290,6 +359,7 @@ impl IoName {
             if let Err(errno) = self.watch_now() {
                 return Poll::Ready(Err(errno));
             }
+            is_first = false;
             match before {
                 Ok(Some(seen)) => drop(self.drained(seen)),
                 Ok(None) => {}
@@ -338,11 +408,17 @@ impl IoName {
     }
 }
 
-/// Writes with SIGPIPE blocked on this thread, and takes back the one that the write raised.
+/// Writes with SIGPIPE blocked on this thread.
 ///
 /// # Safety
 /// As for `IoName::write_silently`.
 unsafe fn write_masked(fd: RawFd, parts: *const libc::iovec, count: i32) -> Attempted {
+    // SAFETY: the caller says so.
+    without_sigpipe(|| attempted(unsafe { libc::writev(fd, parts, count) }))
+}
+
+/// Makes a call with SIGPIPE blocked on this thread, and takes back the one that it raised.
+pub(super) fn without_sigpipe(call: impl FnOnce() -> Attempted) -> Attempted {
     // SAFETY: the sets are plain data, initialised by sigemptyset; the thread's own mask is put back in the end.
     unsafe {
         let (mut pipe, mut mask, mut pending) = std::mem::zeroed::<(libc::sigset_t, libc::sigset_t, libc::sigset_t)>();
@@ -351,7 +427,7 @@ unsafe fn write_masked(fd: RawFd, parts: *const libc::iovec, count: i32) -> Atte
         libc::pthread_sigmask(libc::SIG_BLOCK, &pipe, &mut mask);
         // One that was pending before is the program's, and stays.
         libc::sigpending(&mut pending);
-        let result = attempted(libc::writev(fd, parts, count));
+        let result = call();
         if result == Err(libc::EPIPE) && libc::sigismember(&pending, libc::SIGPIPE) == 0 {
             let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
             while libc::sigtimedwait(&pipe, std::ptr::null_mut(), &at_once) < 0

@@ -3,6 +3,7 @@
 use super::config::Hooks;
 use super::context::{Current, PollContext};
 use super::local::List;
+use super::operation::Ops;
 use super::park::Spin;
 use super::queue::Full;
 use super::shared::{Counters, Phase, Shared};
@@ -24,6 +25,7 @@ pub(crate) struct Worker {
     /// Tasks that may run here only. In the current-thread flavour: all.
     pinned: List,
     pub(super) driver: RefCell<Driver>,
+    ops: Ops,
     pub(super) spin: Spin,
     /// Polls since the driver and the inject queue were looked at.
     unlooked: Cell<u32>,
@@ -59,7 +61,13 @@ fn timed(task: Notified) -> Ran {
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, index: u32, driver: Driver, context: &'static PollContext) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        index: u32,
+        driver: Driver,
+        context: &'static PollContext,
+        ops: Ops,
+    ) -> Self {
         let spin = Spin::new(&shared.config, shared.remotes.len());
         Self {
             shared,
@@ -67,6 +75,7 @@ impl Worker {
             context,
             pinned: List::new(),
             driver: RefCell::new(driver),
+            ops,
             spin,
             unlooked: Cell::new(0),
             pinned_turn: Cell::new(true),
@@ -89,6 +98,10 @@ impl Worker {
 
     pub(super) fn context(&self) -> &'static PollContext {
         self.context
+    }
+
+    pub(super) fn ops(&self) -> &Ops {
+        &self.ops
     }
 
     pub(super) fn hooks(&self) -> &Hooks {
@@ -140,7 +153,10 @@ impl Worker {
     // Finding and running.
 
     pub(super) fn has_work(&self) -> bool {
-        !self.pinned.is_empty() || self.remote().queue.len() > 0 || !self.remote().lifo.load(Relaxed).is_null()
+        !self.pinned.is_empty()
+            || self.remote().queue.len() > 0
+            || !self.remote().lifo.load(Relaxed).is_null()
+            || self.ops.have_news()
     }
 
     /// Moves what others sent to this worker into its list. True if there was something, be it a nudge: then the worker
@@ -148,6 +164,9 @@ impl Worker {
     pub(super) fn take_inbox(&self) -> bool {
         let taken = self.remote().inbox.take();
         let news = taken.is_news();
+        if news {
+            self.take_mail();
+        }
         for task in taken {
             // SAFETY: the inbox gives back what `into_raw` gave to it.
             self.pinned.push(unsafe { Notified::from_raw(task) });
@@ -234,24 +253,18 @@ impl Worker {
         self.unlooked.set(0);
         let inbox = self.take_inbox();
         self.shared.retry_starved();
+        // What was told before the driver is looked at comes before what the driver tells: a cancel finds its operation.
+        let told = self.progress();
         let events = self.turn(Some(Duration::ZERO));
+        let progress = told | self.progress();
         let injected = self.pull_injected();
-        inbox || events || injected
+        inbox || events || progress || injected
     }
 
-    /// Waits in the driver. True if there were events.
-    pub(super) fn turn(&self, timeout: Option<Duration>) -> bool {
-        let events = match self.driver.borrow_mut().turn(timeout) {
-            Ok(events) => events as u64,
-            // The set's descriptor was closed behind us, or the system refuses the call. Neither an abort nor a spin at
-            // full speed: tasks that have other sources of wakes go on, looked at a thousand times a second.
-            Err(_) => {
-                std::thread::sleep(timeout.map_or(BACK_OFF, |timeout| timeout.min(BACK_OFF)));
-                0
-            }
-        };
-        Counters::add(&self.remote().counters.events, events);
-        events > 0
+    /// The driver's wait failed: the set's descriptor was closed behind us, or the system refuses the call. Neither an abort
+    /// nor a spin at full speed: tasks that have other sources of wakes go on, looked at a thousand times a second.
+    pub(super) fn back_off(&self, timeout: Option<Duration>) {
+        std::thread::sleep(timeout.map_or(BACK_OFF, |timeout| timeout.min(BACK_OFF)));
     }
 
     /// Takes a fair share of the injected tasks.
@@ -306,6 +319,7 @@ impl Worker {
     /// The main loop of a multi-thread worker.
     pub(super) fn main(&self) {
         Current::scope(self, || {
+            self.driver.borrow_mut().start();
             self.hooks().call(self.hooks().thread_start);
             while self.goes_on() {
                 self.run_batch(&|| false);
@@ -352,6 +366,7 @@ impl Worker {
             // Counted as abandoned by the shutdown; its memory stays.
             let _ = task;
         }
+        self.end_operations();
         self.context.free();
     }
 }

@@ -1,0 +1,469 @@
+//! Operations with many results: accepting connections, and receiving into leased buffers.
+//!
+//! A receiver has at most about `MOST_HELD` buffers that wait for its task or are leased by it; then it pauses until half of
+//! them came back, or until some did and its task waits for more. So a flooding peer, or a slow task, cannot drain the pool. A receiver that finds the pool empty waits in a
+//! queue; who gives a buffer back sees to it that the queue is looked at. No timer is involved, and as long as the pool has
+//! a free buffer nobody waits.
+
+use super::super::buffers::Lease;
+use super::super::context::PollContext;
+use super::super::io::{Errno, IoName, IoPoll};
+use super::super::transfer::{MOST_PASSED_OVER, is_passed_over, is_starvation};
+use super::super::worker::Worker;
+use super::request::Request;
+use super::submit::{GROUP, close};
+use super::*;
+use crate::driver::Completion;
+use std::task::Poll;
+
+/// How many buffers one receiver may have.
+const MOST_HELD: u32 = 16;
+/// How many connections may wait to be taken by the task.
+const MOST_WAITING: usize = 128;
+/// How many system calls one receiver or listener makes in a row.
+const MOST_IN_A_ROW: u32 = 8;
+
+/// A result of a receiver.
+pub(crate) enum Delivered {
+    Data(Lease),
+    /// The last one: the end of the stream, or an error.
+    Last(i64),
+}
+
+impl Many {
+    pub(super) fn has_results(&self) -> bool {
+        !self.connections.borrow().is_empty() || !self.leases.borrow().is_empty() || self.error.get().is_some()
+    }
+}
+
+impl Body {
+    /// True for a receiver that paused for having too many buffers, and may go on: half of them came back, or some did and
+    /// its task waits for more.
+    fn may_receive_again(&self) -> bool {
+        let Some(many) = self.many.as_ref().filter(|_| matches!(self.request, Request::RecvMany)) else { return false };
+        let waits = many.leases.borrow().is_empty();
+        self.stage.get() == Stage::Paused
+            && !many.starves.get()
+            && many.held.get() < if waits { MOST_HELD } else { MOST_HELD / 2 }
+    }
+
+    fn many(&self) -> &Many {
+        self.many.as_deref().expect("an operation of this kind has it")
+    }
+}
+
+impl OpName {
+    /// The next connection of a listener.
+    pub(crate) fn poll_accepted(self, cx: &PollContext) -> IoPoll<IoName> {
+        let next = self.with(cx, |worker, op, body| {
+            if !matches!(body.request, Request::AcceptMany) {
+                return Err(libc::EINVAL);
+            }
+            if !cx.can_spend() {
+                return Ok(Poll::Pending);
+            }
+            let many = body.many();
+            let connection = many.connections.borrow_mut().pop_front();
+            if let Some(fd) = connection {
+                cx.spend();
+                worker.resume_if_drained(op);
+                // Which closed it; the operation goes on, as after any want of memory.
+                let adopted = worker.shared().adopt(fd, body.family).map_err(|_| libc::ENOMEM);
+                return adopted.map(Poll::Ready);
+            }
+            match many.error.take() {
+                Some(errno) => return Err(errno),
+                None if body.stage.get() == Stage::Done => return Err(worker.take(op).unsigned_abs() as Errno),
+                None => body.awaited.set(true),
+            }
+            Ok(Poll::Pending)
+        });
+        match next {
+            Ok(Poll::Ready(io)) => Poll::Ready(Ok(io)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(errno) => Poll::Ready(Err(errno)),
+        }
+    }
+
+    /// The next data of a receiver.
+    pub(crate) fn poll_received(self, cx: &PollContext) -> IoPoll<Delivered> {
+        let next = self.with(cx, |worker, op, body| {
+            if !matches!(body.request, Request::RecvMany) {
+                return Err(libc::EINVAL);
+            }
+            if !cx.can_spend() {
+                return Ok(Poll::Pending);
+            }
+            let next = || body.many().leases.borrow_mut().pop();
+            let lease = next().or_else(|| {
+                // Its task waits for more, which may be there at once.
+                if body.may_receive_again() {
+                    worker.go_on(op);
+                }
+                next()
+            });
+            if let Some(lease) = lease {
+                cx.spend();
+                return Ok(Poll::Ready(Delivered::Data(lease)));
+            }
+            if body.stage.get() == Stage::Done {
+                return Ok(Poll::Ready(Delivered::Last(worker.take(op))));
+            }
+            body.awaited.set(true);
+            Ok(Poll::Pending)
+        });
+        match next {
+            Ok(Poll::Ready(delivered)) => Poll::Ready(Ok(delivered)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(errno) => Poll::Ready(Err(errno)),
+        }
+    }
+}
+
+impl Worker {
+    // Accepting.
+
+    /// The kernel accepted a connection, or could not.
+    pub(super) fn accepted(&self, op: &'static Operation, completion: Completion) {
+        let result = completion.result;
+        if result >= 0 {
+            self.keep_connection(op, result);
+        }
+        let body = op.body(self);
+        if completion.has_more() {
+            let is_full = body.many().connections.borrow().len() >= MOST_WAITING;
+            if is_full && self.stop_in_ring(op) {
+                body.stage.set(Stage::Paused);
+            }
+            return;
+        }
+        match result.checked_neg().unwrap_or(0) {
+            errno if errno <= 0 || errno == libc::EINTR => {
+                body.moved.set(0);
+                self.go_on(op);
+            }
+            // Not without end, for these may also be this system's own doing.
+            errno if is_passed_over(errno) && body.moved.get() < MOST_PASSED_OVER => {
+                body.moved.set(body.moved.get() + 1);
+                self.go_on(op);
+            }
+            errno if is_passed_over(errno) => self.try_accept_later(op, errno),
+            libc::ECANCELED => self.go_on(op),
+            libc::EAGAIN if !body.cancelled.get() => self.attempt(op),
+            libc::EAGAIN => self.go_on(op),
+            errno => self.could_not_accept(op, errno),
+        }
+    }
+
+    fn keep_connection(&self, op: &'static Operation, fd: i32) {
+        let body = op.body(self);
+        if matches!(body.fate.get(), Fate::Dropped) {
+            return close(fd);
+        }
+        body.many().connections.borrow_mut().push_back(fd);
+        self.notify(op);
+    }
+
+    /// Want of descriptors or memory is told once, and the next try waits; anything else is the end.
+    fn could_not_accept(&self, op: &'static Operation, errno: Errno) {
+        let body = op.body(self);
+        if body.cancelled.get() || !(is_starvation(errno) || is_passed_over(errno)) {
+            return self.settle(op, -i64::from(errno));
+        }
+        self.try_accept_later(op, errno);
+    }
+
+    /// The task is told, and the next try waits for a descriptor to become free, or for a while.
+    fn try_accept_later(&self, op: &'static Operation, errno: Errno) {
+        let body = op.body(self);
+        body.stage.set(Stage::Paused);
+        body.many().error.set(Some(errno));
+        body.many().starves.set(true);
+        self.shared().fds.starve(op.name());
+        self.notify(op);
+    }
+
+    fn attempt_accept(&self, op: &'static Operation, io: IoName) {
+        let body = op.body(self);
+        for _ in 0..MOST_IN_A_ROW {
+            if body.many().connections.borrow().len() >= MOST_WAITING {
+                return body.stage.set(Stage::Paused);
+            }
+            match self.as_operation(op, |cx| io.poll_accept_fd(cx)) {
+                Poll::Pending => return body.stage.set(Stage::Ready),
+                Poll::Ready(Ok(fd)) => self.keep_connection(op, fd),
+                Poll::Ready(Err(libc::EBADF)) if !io.is_open() => {
+                    return self.settle(op, -i64::from(libc::ECANCELED));
+                }
+                Poll::Ready(Err(errno)) => return self.could_not_accept(op, errno),
+            }
+        }
+        self.soon(op);
+    }
+
+    /// The task took some: a listener that paused for that goes on.
+    fn resume_if_drained(&self, op: &'static Operation) {
+        let body = op.body(self);
+        let many = body.many();
+        if body.stage.get() == Stage::Paused
+            && !many.starves.get()
+            && many.connections.borrow().len() <= MOST_WAITING / 2
+        {
+            self.go_on(op);
+        }
+    }
+
+    // Receiving.
+
+    /// Begins to receive, or goes on with it.
+    pub(super) fn receive(&self, op: &'static Operation) {
+        let on_ring = {
+            let driver = self.driver.borrow();
+            driver.has_ring() && driver.supports(io_uring::opcode::RecvMulti::CODE)
+        };
+        if !on_ring || !self.provides() {
+            return self.attempt_many(op);
+        }
+        let has_buffers = self.ops().buffers.borrow_mut().refill();
+        match has_buffers {
+            true => self.receive_on_ring(op),
+            false => self.starve(op),
+        }
+    }
+
+    /// Queues a multishot receive. The kernel goes on with one for many buffers before it looks at a cancel, so where it can
+    /// be told a limit (Linux 6.17), it is.
+    fn receive_on_ring(&self, op: &'static Operation) {
+        let fd = io_uring::types::Fd(self.fds(op).first);
+        let entry = io_uring::opcode::RecvMulti::new(fd, GROUP).build();
+        let most = MOST_HELD * self.shared().config.buffer_size;
+        self.push(op, if self.ops().limits.get() { with_limit(entry, most) } else { entry });
+    }
+
+    /// Whether the kernel chooses from this worker's buffers. Asks for that the first time.
+    fn provides(&self) -> bool {
+        if let Some(provides) = self.ops().provides.get() {
+            return provides;
+        }
+        let memory = self.ops().buffers.borrow_mut().ring_memory();
+        let registered = memory.and_then(|(memory, entries)| {
+            // SAFETY: the memory is the pool's, which the worker gives up after it closed its ring, or leaks with it.
+            unsafe { self.driver.borrow_mut().register_buffers(memory, entries, GROUP) }
+        });
+        self.ops().provides.set(Some(registered.is_ok()));
+        registered.is_ok()
+    }
+
+    /// The kernel received something, or nothing more.
+    pub(super) fn received(&self, op: &'static Operation, completion: Completion) {
+        let body = op.body(self);
+        let result = completion.result;
+        if let Some(buffer) = completion.buffer() {
+            let wanted = result > 0 && !matches!(body.fate.get(), Fate::Dropped);
+            let mut buffers = self.ops().buffers.borrow_mut();
+            match wanted {
+                false => buffers.unfilled(buffer),
+                true => {
+                    let lease = buffers.filled(buffer, result as u32, op.name());
+                    drop(buffers);
+                    lease.into_iter().for_each(|lease| self.keep_lease(op, lease));
+                }
+            }
+        }
+        if completion.has_more() {
+            if body.many().held.get() >= MOST_HELD && self.stop_in_ring(op) {
+                body.stage.set(Stage::Paused);
+            }
+            return;
+        }
+        match result.checked_neg().unwrap_or(0) {
+            0 => self.settle(op, 0),
+            errno if errno < 0 => self.go_on(op),
+            // An older kernel, which knows no limit.
+            libc::EINVAL if self.ops().limits.replace(false) => self.go_on(op),
+            // The kernel's share was used up; there may be more.
+            libc::ENOBUFS if self.ops().buffers.borrow().is_exhausted() && !body.cancelled.get() => self.starve(op),
+            libc::ENOBUFS => self.go_on(op),
+            libc::EINTR | libc::ECANCELED => self.go_on(op),
+            libc::EAGAIN if !body.cancelled.get() => self.attempt(op),
+            libc::EAGAIN => self.go_on(op),
+            errno => self.settle(op, -i64::from(errno)),
+        }
+    }
+
+    fn keep_lease(&self, op: &'static Operation, lease: Lease) {
+        let body = op.body(self);
+        let many = body.many();
+        many.held.set(many.held.get() + 1);
+        many.leases.borrow_mut().push(lease);
+        self.notify(op);
+    }
+
+    fn attempt_receive(&self, op: &'static Operation, io: IoName) {
+        let body = op.body(self);
+        for _ in 0..MOST_IN_A_ROW {
+            if body.many().held.get() >= MOST_HELD {
+                return self.pause(op);
+            }
+            let Some(taken) = self.ops().buffers.borrow_mut().take() else { return self.starve(op) };
+            // SAFETY: the buffer is ours until it is kept or put back.
+            let polled = self.as_operation(op, |cx| unsafe { io.poll_recv(cx, taken.ptr(), taken.len() as usize, 0) });
+            match polled {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    let lease = self.ops().buffers.borrow_mut().keep(taken, n as u32, op.name());
+                    self.keep_lease(op, lease);
+                }
+                over => {
+                    self.ops().buffers.borrow_mut().put_back(taken);
+                    return match over {
+                        Poll::Pending => body.stage.set(Stage::Ready),
+                        Poll::Ready(done) => self.settle(op, self.told_by_closed(io, done)),
+                    };
+                }
+            }
+        }
+        self.soon(op);
+    }
+
+    /// The receiver has as many buffers as it may, or there is none for it.
+    fn pause(&self, op: &'static Operation) {
+        let body = op.body(self);
+        body.stage.set(Stage::Paused);
+        if !body.many().waits.replace(true) {
+            self.ops().waiting.set(self.ops().waiting.get() + 1);
+        }
+        self.want_buffers();
+    }
+
+    /// The next buffer that comes back, from whatever thread, is to wake this worker.
+    fn want_buffers(&self) {
+        if !self.ops().buffers.borrow().want_release() {
+            // Some came back meanwhile.
+            self.shared().remote(self.index()).nudge();
+        }
+    }
+
+    /// A receiver goes on, or is over.
+    pub(super) fn waits_no_more(&self, op: &'static Operation) {
+        if op.body(self).many.as_ref().is_some_and(|many| many.waits.replace(false)) {
+            self.ops().waiting.set(self.ops().waiting.get() - 1);
+        }
+    }
+
+    /// The pool is empty: the receiver waits in the queue.
+    fn starve(&self, op: &'static Operation) {
+        let body = op.body(self);
+        if self.ops().buffers.borrow().free() > 0 {
+            // There would be one, but for the memory: nobody would wake it.
+            return self.settle(op, -i64::from(libc::ENOMEM));
+        }
+        body.stage.set(Stage::Paused);
+        if !body.many().starves.replace(true) {
+            let name = OpName { op, generation: op.word.generation() };
+            self.ops().starved.borrow_mut().push_back(name);
+        }
+        self.pause(op);
+    }
+
+    /// Takes in the buffers that came back, and lets those go on who waited for them. True if there were any.
+    pub(super) fn take_returned(&self) -> bool {
+        let mut resumed = Vec::new();
+        let any = self.ops().buffers.borrow_mut().collect(|owner| {
+            if let Some(name) = OpName::parse(owner).filter(|name| name.op.word.lives(name.generation)) {
+                let body = name.op.body(self);
+                let held = body.many().held.get() - 1;
+                body.many().held.set(held);
+                if body.may_receive_again() {
+                    resumed.push(name);
+                }
+            }
+        });
+        for name in resumed {
+            if name.op.word.lives(name.generation) && name.op.body(self).may_receive_again() {
+                self.go_on(name.op);
+            }
+        }
+        if any || !self.ops().starved.borrow().is_empty() {
+            self.feed_starved();
+        }
+        if self.ops().provides.get() == Some(true) {
+            self.ops().buffers.borrow_mut().refill();
+        }
+        // The wish was answered; who still waits wishes on.
+        if any && self.ops().waiting.get() > 0 {
+            self.want_buffers();
+        }
+        any
+    }
+
+    /// Lets receivers go on in their order, as far as there are buffers.
+    fn feed_starved(&self) {
+        let waiting = self.ops().starved.borrow().len();
+        for _ in 0..waiting {
+            if self.ops().buffers.borrow().is_exhausted() {
+                break;
+            }
+            let Some(name) = self.ops().starved.borrow_mut().pop_front() else { break };
+            if !name.op.word.lives(name.generation) {
+                continue;
+            }
+            let body = name.op.body(self);
+            body.many().starves.set(false);
+            if body.stage.get() == Stage::Paused {
+                self.go_on(name.op);
+            }
+        }
+    }
+
+    // Both.
+
+    pub(super) fn attempt_many(&self, op: &'static Operation) {
+        let body = op.body(self);
+        match (body.ios[0], &body.request) {
+            (Some(io), Request::AcceptMany) => self.attempt_accept(op, io),
+            (Some(io), _) => self.attempt_receive(op, io),
+            (None, _) => self.settle(op, -i64::from(libc::EBADF)),
+        }
+    }
+
+    /// A try after some time, or because a descriptor became free.
+    pub(super) fn resume(&self, op: &'static Operation) {
+        op.body(self).many().starves.set(false);
+        self.go_on(op);
+    }
+
+    /// Nothing of it is in the kernel: it goes on, pauses or ends.
+    fn go_on(&self, op: &'static Operation) {
+        let body = op.body(self);
+        if body.cancelled.get() {
+            return self.settle(op, -i64::from(libc::ECANCELED));
+        }
+        self.waits_no_more(op);
+        match &body.request {
+            Request::AcceptMany if body.many().connections.borrow().len() >= MOST_WAITING => {
+                body.stage.set(Stage::Paused);
+            }
+            Request::RecvMany if body.many().held.get() >= MOST_HELD => self.pause(op),
+            _ => self.carry_out(op),
+        }
+    }
+
+    /// Goes on after others had their turn.
+    fn soon(&self, op: &'static Operation) {
+        op.body(self).stage.set(Stage::Ready);
+        if op.word.tell(None, News::TRY) == Told::Post {
+            self.ops().woken.push(op);
+        }
+    }
+}
+
+/// Ends a multishot receive after so many bytes: IORING_RECVSEND's `optlen`, which the crate does not know.
+fn with_limit(entry: crate::driver::Entry, most: u32) -> crate::driver::Entry {
+    const OPTLEN: usize = 44;
+    // SAFETY: an entry is the kernel's structure of 64 bytes, plain data, in which this field is four bytes at this place.
+    unsafe {
+        let mut bytes = std::mem::transmute::<crate::driver::Entry, [u8; 64]>(entry);
+        bytes[OPTLEN..OPTLEN + 4].copy_from_slice(&most.to_ne_bytes());
+        std::mem::transmute::<[u8; 64], crate::driver::Entry>(bytes)
+    }
+}

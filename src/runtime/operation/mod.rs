@@ -1,0 +1,372 @@
+//! Operations: work that a task submits and whose outcome it takes. On a ring they are completions of the kernel; without
+//! one they are tried, wait for readiness, or block a thread of the pool. The text that submits is the same.
+//!
+//! An operation is an entry of a process-wide, type-stable slab. Its word (`word.rs`) says whether the handle is good. All
+//! else (`Body`) is its owner's: the worker that the task was on when it submitted, where the task stays as long as it has
+//! operations. Everybody else only tells the owner something by the word, and puts the entry into the owner's mailbox.
+//!
+//! - `request.rs`: the table of what operations do.
+//! - `submit.rs`: beginning an operation and choosing its way; what a task may ask of it.
+//! - `progress.rs`: completions, news and deadlines; ending an operation and letting go of it.
+//! - `many.rs`: operations with many results: accepting, and receiving into leased buffers.
+//! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
+//! - `stream.rs`: ordered sends; `parcel.rs`: what they consist of; `blob.rs`: what is sent to many.
+//! - `set.rs`: waiting for many.
+//!
+//! A body's way: `begin` -> (Ring | Ready | Pool | Stream | Paused)* -> `settle` -> Done -> taken, reported or dropped ->
+//! `release`. From `begin` to `settle` the operation is a user of its descriptors, and is counted by its task.
+
+mod blob;
+mod deadlines;
+mod many;
+mod parcel;
+mod progress;
+mod request;
+mod set;
+mod stream;
+mod submit;
+mod traffic;
+mod word;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub(crate) use blob::{BlobUse, free_blob, new_blob};
+pub(crate) use many::Delivered;
+pub(crate) use parcel::Goods;
+pub(super) use progress::Ops;
+pub(crate) use request::{Address, CURRENT, MOST_BYTES, Request};
+pub(crate) use set::{SetUse, free_set, new_set};
+pub(crate) use submit::{poll_quiesce, submit};
+pub(super) use traffic::{Traffic, leave_traffic};
+
+use super::buffers::LeaseQueue;
+use super::io::{Errno, InUse, IoName};
+use super::runtimes::RuntimeRef;
+use super::worker::Worker;
+use crate::driver::Ticket;
+use crate::primitives::handle::{Handle, Kind};
+use crate::primitives::inbox::{Node, Pushed};
+use crate::primitives::slab::{Entry, Slab};
+use crate::primitives::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*, UnsafeCell, process_static};
+use crate::task::Header;
+use parcel::Batch;
+use set::Member;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::task::{RawWaker, RawWakerVTable};
+use traffic::Links;
+use word::{Mail, News, Over, Told, Word};
+
+process_static! {
+    /// All operations of the process.
+    pub(super) static OPS: Slab<Operation> = Slab::new();
+}
+
+/// A function of the program's that takes the outcome of an operation which its task does not wait for.
+pub(crate) type Done = Option<unsafe extern "C" fn(arg: *mut c_void, outcome: i64)>;
+
+/// See the module.
+#[repr(C, align(64))]
+pub(crate) struct Operation {
+    word: Word,
+    /// Links the entry into a mailbox, or the owner's list, while the word says that it is mailed.
+    link: AtomicPtr<Operation>,
+    next_free: AtomicU32,
+    index: AtomicU32,
+    /// The worker that it belongs to, and the runtime of that.
+    home: AtomicU32,
+    runtime: AtomicU64,
+    /// The task that it belongs to; null for the library's own.
+    task: AtomicPtr<Header>,
+    /// What another thread did for it: written before `News::DONE`.
+    result: AtomicU64,
+    /// Whose turn a send is: see `parcel::Turn`.
+    turn: parcel::Turn,
+    /// Its places in the lists of its descriptors. Under their locks.
+    links: [Links; 2],
+    body: UnsafeCell<MaybeUninit<Body>>,
+}
+
+impl Default for Operation {
+    fn default() -> Self {
+        Self {
+            word: Word::default(),
+            link: AtomicPtr::default(),
+            next_free: AtomicU32::default(),
+            index: AtomicU32::default(),
+            home: AtomicU32::default(),
+            runtime: AtomicU64::default(),
+            task: AtomicPtr::default(),
+            result: AtomicU64::default(),
+            turn: parcel::Turn::default(),
+            links: Default::default(),
+            body: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+}
+
+// SAFETY: all zeros are a free word, null pointers, and a body that is not there.
+unsafe impl Entry for Operation {
+    fn next_free(&self) -> &AtomicU32 {
+        &self.next_free
+    }
+}
+
+// SAFETY: the link is the mailbox's or list's that holds the entry, one at most (MAILED). Entries are aligned to 64.
+unsafe impl Node for Operation {
+    fn link(&self) -> &AtomicPtr<Self> {
+        &self.link
+    }
+}
+
+// SAFETY: the body is its owner's alone, but for the request, which is constant, while a thread of the pool works on it.
+// What it points to is the program's, which promised that it may be used from any thread.
+unsafe impl Sync for Operation {}
+// SAFETY: as above.
+unsafe impl Send for Operation {}
+
+/// Where an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its entry is queued for the ring, or in the kernel. With `Body::cancels`, a cancel is on its way after it.
+    Ring(Ticket),
+    /// It waits for readiness.
+    Ready,
+    /// On a thread of the pool.
+    Pool,
+    /// In a stream's queue.
+    Stream,
+    /// An operation with many results that cannot go on now; `Body::many` says why.
+    Paused,
+    Done,
+}
+
+/// How a task lets go of an operation.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// The task takes the outcome.
+    Taken,
+    /// The task let go: the outcome goes to this function.
+    Reported(Done, *mut c_void),
+    /// The task is over: the outcome is dropped.
+    Dropped,
+}
+
+/// What is the owner's.
+struct Body {
+    request: Request,
+    ios: [Option<IoName>; 2],
+    /// Whose user it is, from its begin until it settled.
+    users: RefCell<[Option<InUse>; 2]>,
+    /// What a connection that it accepts has in common with its listener.
+    family: u16,
+    stage: Cell<Stage>,
+    outcome: Cell<i64>,
+    fate: Cell<Fate>,
+    /// The task found it pending, and is to be woken.
+    awaited: Cell<bool>,
+    /// Somebody asked for its end.
+    cancelled: Cell<bool>,
+    /// That was its deadline.
+    timed_out: Cell<bool>,
+    /// A cancel was handed to the kernel for the entry that is there now.
+    cancels: Cell<bool>,
+    deadline: Cell<u64>,
+    /// Its neighbours in the task's list, as index and 1.
+    prev: Cell<u32>,
+    next: Cell<u32>,
+    /// What a set has of it that wants to know when it is ready, or that it never will be.
+    watcher: Cell<Option<Arc<Member>>>,
+    /// Bytes that an operation which must be whole has moved so far.
+    moved: Cell<usize>,
+    many: Option<Box<Many>>,
+    /// What a pump has on the ring.
+    batch: RefCell<Batch>,
+}
+
+/// The results of an operation with many.
+#[derive(Default)]
+struct Many {
+    connections: RefCell<VecDeque<i32>>,
+    leases: RefCell<LeaseQueue>,
+    /// Errors that do not end it.
+    error: Cell<Option<Errno>>,
+    /// How many buffers are the task's or waiting for it.
+    held: Cell<u32>,
+    /// It waits for a buffer of the pool, or for a descriptor.
+    starves: Cell<bool>,
+    /// It waits for buffers to come back, and is counted for that in `Ops::waiting`.
+    waits: Cell<bool>,
+}
+
+/// An operation by its handle. Keeps nothing alive and never dangles.
+#[derive(Clone, Copy)]
+pub(crate) struct OpName {
+    op: &'static Operation,
+    generation: u32,
+}
+
+impl OpName {
+    /// What a handle names, alive or not.
+    pub(crate) fn parse(raw: u64) -> Option<Self> {
+        let handle = Handle::parse(raw, Kind::Op)?;
+        Some(Self { op: OPS.get(handle.index)?, generation: handle.generation })
+    }
+
+    fn is_live(self) -> bool {
+        self.op.word.is_live(self.generation)
+    }
+
+    /// Asks the operation to end. Any thread.
+    pub(crate) fn cancel(self) -> Result<(), Errno> {
+        self.tell(News::CANCEL)
+    }
+
+    /// Lets the operation try again. Any thread.
+    pub(super) fn retry(self) {
+        // Whatever became of the handle: a close that was forgotten must be told, too.
+        let _ = self.told(self.op.word.tell_life(self.generation, News::TRY));
+    }
+
+    fn tell(self, news: News) -> Result<(), Errno> {
+        self.told(self.op.word.tell(Some(self.generation), news))
+    }
+
+    fn told(self, told: Told) -> Result<(), Errno> {
+        match told {
+            Told::Stale => Err(libc::EBADF),
+            Told::Queued => Ok(()),
+            Told::Post => {
+                self.op.post();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Operation {
+    /// The handle of the present life.
+    fn name(&self) -> u64 {
+        Handle { generation: self.word.generation(), index: self.index.load(Relaxed) }.pack(Kind::Op)
+    }
+
+    /// What is the owner's.
+    fn body<'a>(&'a self, owner: &'a Worker) -> &'a Body {
+        debug_assert_eq!(self.home.load(Relaxed), owner.index());
+        // SAFETY: the entry is alive, and its body was written before it was. Only its owner, a worker that is one
+        // thread's at a time, comes here; a thread of the pool reads the request, which nobody writes.
+        self.body.with(|body| unsafe { (*body).assume_init_ref() })
+    }
+
+    /// Another thread did it. False: its runtime is gone, and nobody will hear of it.
+    fn deliver(&'static self, result: i64) -> bool {
+        self.deliver_to(self.word.generation(), result)
+    }
+
+    /// The same, for a caller who knows the life that it did it for.
+    fn deliver_to(&'static self, life: u32, result: i64) -> bool {
+        self.result.store(result as u64, Release);
+        match self.word.tell_life(life, News::DONE) {
+            Told::Stale => false,
+            Told::Queued => true,
+            Told::Post => self.post(),
+        }
+    }
+
+    /// Puts the entry, which the caller has just marked as mailed, where its owner finds it. False: there is no owner.
+    fn post(&'static self) -> bool {
+        let (runtime, home) = (self.runtime.load(Relaxed), self.home.load(Relaxed));
+        let is_here = super::context::Current::with_worker(|worker| match worker {
+            Some(worker) if worker.index() == home && worker.shared().handle == runtime => {
+                worker.ops().woken.push(self);
+                true
+            }
+            _ => false,
+        });
+        if is_here {
+            return true;
+        }
+        // A runtime that is being freed has no operations any more that could do something with the news.
+        let refused = match RuntimeRef::enter(runtime) {
+            Err(_) => true,
+            Ok(runtime) => {
+                let remote = runtime.shared().remote(home);
+                let refused = remote.mail.push(self.into()) == Pushed::Closed;
+                remote.nudge();
+                refused
+            }
+        };
+        match refused.then(|| self.word.open_mail()) {
+            None => {}
+            Some(Mail::Over) => self.give_back(),
+            Some(Mail::News(_)) if self.task.load(Relaxed).is_null() => stream::bury(self),
+            Some(Mail::News(_)) => {}
+        }
+        !refused
+    }
+
+    /// Gives the entry back after its life ended and it left the mailbox.
+    fn give_back(&self) {
+        if self.word.is_reusable() {
+            OPS.free(self.index.load(Relaxed));
+        }
+    }
+
+    /// Ends the life.
+    fn end(&self) {
+        match self.word.close() {
+            Over::Free => self.give_back(),
+            Over::Later => {}
+        }
+    }
+}
+
+/// How readiness wakes an operation. The entry is type-stable, so a waker needs no count; one that comes late lets the
+/// entry's next life try once in vain.
+pub(super) static WAKER: RawWakerVTable =
+    RawWakerVTable::new(|data| RawWaker::new(data, &WAKER), wake, wake, |_data| {});
+
+unsafe fn wake(data: *const ()) {
+    // SAFETY: the data of these wakers is an entry of the slab, whose pages are never given back.
+    let op: &'static Operation = unsafe { &*data.cast::<Operation>() };
+    if op.word.tell(None, News::TRY) == Told::Post {
+        op.post();
+    }
+}
+
+/// The owner's list of its own operations that have news. First in, first out.
+#[derive(Default)]
+struct Woken {
+    head: Cell<Option<&'static Operation>>,
+    tail: Cell<Option<&'static Operation>>,
+}
+
+impl Woken {
+    fn push(&self, op: &'static Operation) {
+        op.link.store(std::ptr::null_mut(), Relaxed);
+        match self.tail.replace(Some(op)) {
+            None => self.head.set(Some(op)),
+            Some(tail) => tail.link.store(std::ptr::from_ref(op).cast_mut(), Relaxed),
+        }
+    }
+
+    fn pop(&self) -> Option<&'static Operation> {
+        let op = self.head.get()?;
+        // SAFETY: what is linked is an entry of the slab.
+        self.head.set(unsafe { op.link.load(Relaxed).as_ref() });
+        if self.head.get().is_none() {
+            self.tail.set(None);
+        }
+        Some(op)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.head.get().is_none()
+    }
+}

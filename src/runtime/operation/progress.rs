@@ -1,0 +1,538 @@
+//! What becomes of operations: completions, news from other threads, deadlines; and how they end.
+
+use super::super::buffers::Buffers;
+use super::super::context::{PollContext, UNLIMITED};
+use super::super::io::{Errno, Handed, IoName, traits};
+use super::super::shared::{Counters, NEVER, now};
+use super::super::transfer::{Attempted, MOST_PASSED_OVER, is_passed_over};
+use super::super::worker::Worker;
+use super::deadlines::Deadlines;
+use super::request::Request;
+use super::*;
+use crate::driver::{Completion, Entry};
+use crate::primitives::sync::Ordering::*;
+use io_uring::opcode;
+use std::task::Poll;
+
+/// What a worker keeps for its operations.
+pub(in super::super) struct Ops {
+    /// Operations with news, from this thread or out of the mailbox.
+    pub(super) woken: Woken,
+    /// Operations whose outcome goes to a function of the program's.
+    reports: RefCell<VecDeque<&'static Operation>>,
+    deadlines: RefCell<Deadlines>,
+    pub(super) buffers: RefCell<Buffers>,
+    /// Whether the kernel has the buffers' ring. `None`: it was not asked yet.
+    pub(super) provides: Cell<Option<bool>>,
+    /// Whether the kernel knows a limit for a multishot receive. Believed until it says otherwise.
+    pub(super) limits: Cell<bool>,
+    /// How many receivers wait for buffers to come back, be it to the pool or from their own task.
+    pub(super) waiting: Cell<u32>,
+    /// Receivers that wait for a buffer of the pool, in their order.
+    pub(super) starved: RefCell<VecDeque<OpName>>,
+    completions: Cell<Vec<Completion>>,
+    /// The context in which operations are tried.
+    cx: &'static PollContext,
+}
+
+/// How many operations with news are looked at before tasks run again.
+const MOST_NEWS: usize = 256;
+
+pub(super) fn errno_outcome(done: Attempted) -> i64 {
+    done.map_or_else(|errno| -i64::from(errno), |value| value as i64)
+}
+
+impl Ops {
+    pub(in super::super) fn new(cx: &'static PollContext, buffers: Buffers) -> Self {
+        cx.refill(UNLIMITED);
+        Self {
+            woken: Woken::default(),
+            reports: RefCell::default(),
+            deadlines: RefCell::default(),
+            buffers: RefCell::new(buffers),
+            provides: Cell::new(None),
+            limits: Cell::new(true),
+            waiting: Cell::new(0),
+            starved: RefCell::default(),
+            completions: Cell::default(),
+            cx,
+        }
+    }
+
+    /// True if there is something to do that no sleep would hear of.
+    pub(in super::super) fn have_news(&self) -> bool {
+        !self.woken.is_empty() || !self.reports.borrow().is_empty()
+    }
+
+    /// When the worker wants to be awake for a deadline.
+    pub(in super::super) fn next_deadline(&self) -> u64 {
+        self.deadlines.borrow().next().unwrap_or(NEVER)
+    }
+}
+
+impl Body {
+    /// Fires the member of a set that the operation is.
+    pub(super) fn tell_watcher(&self) {
+        self.watcher.take().into_iter().for_each(|watcher| watcher.fire());
+    }
+
+    /// True if a poll of the operation would not be pending.
+    pub(super) fn is_ready(&self) -> bool {
+        let many = self.many.as_ref().is_some_and(|many| many.has_results());
+        many || self.stage.get() == Stage::Done
+    }
+}
+
+impl Worker {
+    /// Waits in the driver, and takes in what it completed. True if there was anything.
+    pub(in super::super) fn turn(&self, timeout: Option<std::time::Duration>) -> bool {
+        let mut completions = self.ops().completions.take();
+        let turned = self.driver.borrow_mut().turn(timeout, &mut completions);
+        let events = match turned {
+            Ok(events) => events,
+            Err(_) => {
+                self.back_off(timeout);
+                0
+            }
+        };
+        let news = events + completions.len();
+        for completion in completions.drain(..) {
+            self.completed(completion);
+        }
+        self.ops().completions.set(completions);
+        Counters::add(&self.remote().counters.events, news as u64);
+        news > 0
+    }
+
+    /// Takes in everything that there is to know about operations but for completions. True if there was anything.
+    pub(in super::super) fn progress(&self) -> bool {
+        let mut any = false;
+        for _ in 0..MOST_NEWS {
+            let Some(op) = self.ops().woken.pop() else { break };
+            any = true;
+            self.read_mail(op);
+        }
+        any |= self.expire();
+        any |= self.take_returned();
+        any | self.report()
+    }
+
+    /// Takes over what others put into the mailbox.
+    pub(in super::super) fn take_mail(&self) {
+        for op in self.remote().mail.take() {
+            // SAFETY: what is mailed is an entry of the slab.
+            self.ops().woken.push(unsafe { op.as_ref() });
+        }
+    }
+
+    fn read_mail(&self, op: &'static Operation) {
+        let name = OpName { op, generation: op.word.generation() };
+        let news = match op.word.open_mail() {
+            Mail::Over => return op.give_back(),
+            Mail::News(news) => news,
+        };
+        // Each of these may be its end.
+        if news.has(News::DONE) {
+            self.delivered(op, op.result.load(Acquire) as i64);
+        }
+        if news.has(News::CANCEL) && op.word.lives(name.generation) {
+            self.cancel(op);
+        }
+        if news.has(News::TRY) && op.word.lives(name.generation) {
+            self.try_again(op);
+        }
+    }
+
+    fn try_again(&self, op: &'static Operation) {
+        let body = op.body(self);
+        match (body.stage.get(), &body.request) {
+            (Stage::Ready, Request::Pump) => self.pump(op),
+            // Something that the kernel has of it is not wanted any more.
+            (Stage::Ring(_), Request::Pump) if self.stop_in_ring(op) => self.pump(op),
+            // Whoever told it, late or not: only the last user may close.
+            (Stage::Ready, Request::Close) if body.ios[0].is_none_or(IoName::is_sole_user) => self.carry_out(op),
+            (Stage::Ready, Request::Close) => {}
+            (Stage::Ready, _) => self.attempt(op),
+            (Stage::Paused, _) => self.resume(op),
+            _ => {}
+        }
+    }
+
+    /// Another thread, or the stream, did it.
+    fn delivered(&self, op: &'static Operation, result: i64) {
+        let body = op.body(self);
+        match (body.stage.get(), &body.request) {
+            (Stage::Pool, Request::Splice { .. }) if result == -i64::from(libc::EAGAIN) => match body.cancelled.get() {
+                true => self.settle(op, -i64::from(libc::ECANCELED)),
+                false => self.attempt(op),
+            },
+            (Stage::Pool | Stage::Stream, _) => self.settle(op, result),
+            _ => {}
+        }
+    }
+
+    /// Tries an operation without blocking; if that is in vain, readiness will wake it.
+    pub(super) fn attempt(&self, op: &'static Operation) {
+        let body = op.body(self);
+        if body.request.is_many() {
+            return self.attempt_many(op);
+        }
+        let Some(io) = body.ios[0] else { return self.settle(op, -i64::from(libc::EBADF)) };
+        let polled = self.as_operation(op, |cx| {
+            // SAFETY: what the request names is the program's until the outcome was taken.
+            unsafe { body.request.poll(io, body.ios[1], cx, &body.moved) }
+        });
+        match polled {
+            Poll::Pending => body.stage.set(Stage::Ready),
+            Poll::Ready(Err(super::request::ON_A_THREAD)) => self.to_pool(op),
+            Poll::Ready(done) => self.settle(op, self.told_by_closed(io, done)),
+        }
+    }
+
+    /// An operation whose descriptor was closed under it was cancelled.
+    pub(super) fn told_by_closed(&self, io: IoName, done: Attempted) -> i64 {
+        match done {
+            Err(libc::EBADF) if !io.is_open() => -i64::from(libc::ECANCELED),
+            // As are all operations of a runtime that goes.
+            Err(libc::ESHUTDOWN) => -i64::from(libc::ECANCELED),
+            done => errno_outcome(done),
+        }
+    }
+
+    /// Runs `f` with a context whose waker is the operation's.
+    pub(super) fn as_operation<R>(&self, op: &'static Operation, f: impl FnOnce(&PollContext) -> R) -> R {
+        let cx = self.ops().cx;
+        let _polling = cx.enter_as(std::ptr::from_ref(op).cast(), &WAKER);
+        f(cx)
+    }
+
+    /// The kernel completed something.
+    fn completed(&self, completion: Completion) {
+        if let Some(handle) = Handle::parse(completion.user_data, Kind::Cancel) {
+            return self.cancel_returned(handle, completion.result);
+        }
+        let found = Handle::parse(completion.user_data, Kind::Op).and_then(|handle| {
+            let op = OPS.get(handle.index)?;
+            let mine = op.word.lives(handle.generation) && op.home.load(Relaxed) == self.index();
+            (mine && op.runtime.load(Relaxed) == self.shared().handle).then_some(op)
+        });
+        match found {
+            Some(op) if matches!(op.body(self).stage.get(), Stage::Ring(_)) => {
+                if !completion.has_more() {
+                    self.driver.borrow_mut().ended();
+                }
+                self.completed_op(op, completion);
+            }
+            // For somebody who is gone, or once too often: it closes nothing, and gives back what it holds.
+            _ => {
+                if let Some(buffer) = completion.buffer() {
+                    self.ops().buffers.borrow_mut().unfilled(buffer);
+                }
+            }
+        }
+    }
+
+    fn completed_op(&self, op: &'static Operation, completion: Completion) {
+        let body = op.body(self);
+        let is_file = body.ios[0].is_some_and(|io| io.has(traits::FILE));
+        let result = completion.result;
+        let errno = result.checked_neg().unwrap_or(0);
+        match &body.request {
+            Request::AcceptMany => return self.accepted(op, completion),
+            Request::RecvMany => return self.received(op, completion),
+            Request::Pump => return self.pumped(op, completion),
+            _ if completion.has_more() => return,
+            request if body.cancelled.get() && !matches!(request, Request::Close) => {
+                // Interrupted on the way, in words that are the kernel's own.
+                let cut_short = matches!(errno, libc::EINTR | libc::EAGAIN | 512..=516);
+                return self.settle(op, if cut_short { -i64::from(libc::ECANCELED) } else { result.into() });
+            }
+            // What the ring does not wait for is waited for the other way.
+            request if errno == libc::EAGAIN && request.is_on(is_file) => return self.attempt(op),
+            Request::Write { .. } | Request::Writev { .. } if !is_file && refuses_flags(errno) => {
+                body.ios[0].into_iter().for_each(|io| io.add_trait(traits::NO_WRITE_FLAGS));
+                return self.attempt(op);
+            }
+            Request::Close if errno == libc::ECANCELED => return self.give_up_close(op),
+            // One that was interrupted has closed.
+            Request::Close if errno == libc::EINTR => return self.settle(op, 0),
+            Request::Accept if is_passed_over(errno) && body.moved.get() < MOST_PASSED_OVER => {
+                body.moved.set(body.moved.get() + 1);
+                return self.to_ring(op);
+            }
+            _ if errno == libc::EINTR => return self.to_ring(op),
+            _ => {}
+        }
+        self.settle(op, result.into());
+    }
+
+    /// A cancel came back. What it did not find may have been on its way between two places in the kernel: if it is still
+    /// there, it is looked for again.
+    fn cancel_returned(&self, handle: Handle, result: i32) {
+        let Some(op) = OPS.get(handle.index).filter(|op| op.word.lives(handle.generation)) else { return };
+        if op.home.load(Relaxed) != self.index() || op.runtime.load(Relaxed) != self.shared().handle {
+            return;
+        }
+        let body = op.body(self);
+        if result == -libc::ENOENT && matches!(body.stage.get(), Stage::Ring(_)) && body.cancels.get() {
+            self.push_cancel(op);
+        }
+    }
+
+    /// Ends an operation as soon as that can be done.
+    pub(super) fn cancel(&self, op: &'static Operation) {
+        let body = op.body(self);
+        if body.stage.get() == Stage::Done {
+            return;
+        }
+        body.cancelled.set(true);
+        let cancelled = -i64::from(libc::ECANCELED);
+        match body.stage.get() {
+            Stage::Ring(_) if self.stop_in_ring(op) => self.cancelled_on_the_way(op),
+            Stage::Ring(_) | Stage::Done => {}
+            Stage::Ready => {
+                for io in body.ios.into_iter().flatten() {
+                    io.forget_waiter(std::ptr::from_ref(op).addr());
+                }
+                self.cancelled_on_the_way(op);
+            }
+            Stage::Pool if self.shared().pool.revoke(std::ptr::from_ref(op).cast()) => self.cancelled_on_the_way(op),
+            Stage::Pool => {}
+            Stage::Stream => self.cancel_send(op),
+            Stage::Paused => self.settle(op, cancelled),
+        }
+    }
+
+    /// The kernel has, and will have, nothing of a cancelled operation.
+    fn cancelled_on_the_way(&self, op: &'static Operation) {
+        let body = op.body(self);
+        match (&body.request, body.moved.get()) {
+            (Request::Pump, _) => self.pump(op),
+            (Request::Close, _) => self.give_up_close(op),
+            (Request::Recv { .. }, moved) if moved > 0 => self.settle(op, moved as i64),
+            _ => self.settle(op, -i64::from(libc::ECANCELED)),
+        }
+    }
+
+    /// Takes an entry back, which is true, or asks the kernel to end what it has.
+    pub(super) fn stop_in_ring(&self, op: &'static Operation) -> bool {
+        let body = op.body(self);
+        let Stage::Ring(ticket) = body.stage.get() else { return false };
+        if body.cancels.get() {
+            return false;
+        }
+        if self.driver.borrow_mut().revoke(ticket) {
+            return true;
+        }
+        self.push_cancel(op);
+        false
+    }
+
+    fn push_cancel(&self, op: &'static Operation) {
+        // A ring that was left to the kernel takes nothing any more.
+        if !self.driver.borrow().has_ring() {
+            return;
+        }
+        op.body(self).cancels.set(true);
+        let token = Handle { generation: op.word.generation(), index: op.index.load(Relaxed) }.pack(Kind::Cancel);
+        let entry: Entry = opcode::AsyncCancel::new(op.name()).build().user_data(token);
+        // SAFETY: the entry names no memory and no descriptor.
+        unsafe { self.driver.borrow_mut().push_cancel(entry) };
+    }
+
+    /// The operation is over, and the kernel, the pool and the stream have nothing of it any more.
+    pub(super) fn settle(&self, op: &'static Operation, outcome: i64) {
+        let body = op.body(self);
+        let timed_out = body.timed_out.get() && outcome == -i64::from(libc::ECANCELED);
+        body.outcome.set(if timed_out { -i64::from(libc::ETIME) } else { outcome });
+        body.stage.set(Stage::Done);
+        self.set_deadline(op, NEVER);
+        self.waits_no_more(op);
+        let receives = body.request.receives();
+        for (slot, io) in body.ios.into_iter().enumerate() {
+            io.into_iter().for_each(|io| io.leave_traffic_of(op, slot, receives));
+        }
+        drop(body.users.take());
+        if matches!(body.request, Request::Close) && body.outcome.get() == 0 {
+            self.shared().descriptor_freed();
+        }
+        // SAFETY: a task with operations is alive, and this one is in its list.
+        let task = unsafe { op.task.load(Relaxed).as_ref() };
+        if let Some(task) = task {
+            self.count_out(task);
+        }
+        match body.fate.get() {
+            Fate::Taken => self.notify(op),
+            Fate::Reported(..) => self.report_later(op),
+            Fate::Dropped => self.release(op),
+        }
+    }
+
+    /// One operation of the task is over.
+    fn count_out(&self, task: &'static Header) {
+        let extra = task.extra_or_new();
+        let left = extra.live_ops.load(Relaxed) - 1;
+        extra.live_ops.store(left, Relaxed);
+        Counters::add(&self.remote().counters.ops_ended, 1);
+        if left == 0 && extra.quiesces.swap(false, Relaxed) {
+            task.wake_here();
+        }
+    }
+
+    /// There is something for the task that owns the operation.
+    pub(super) fn notify(&self, op: &'static Operation) {
+        let body = op.body(self);
+        body.tell_watcher();
+        // SAFETY: a task with operations is alive, and this one is in its list.
+        let task = unsafe { op.task.load(Relaxed).as_ref() };
+        if body.awaited.replace(false)
+            && let Some(task) = task
+        {
+            task.wake_here();
+        }
+    }
+
+    // Outcomes that go to functions of the program's.
+
+    pub(super) fn report_later(&self, op: &'static Operation) {
+        self.ops().reports.borrow_mut().push_back(op);
+    }
+
+    fn report(&self) -> bool {
+        let mut any = false;
+        loop {
+            // The borrow ends before the program's function runs.
+            let Some(op) = self.ops().reports.borrow_mut().pop_front() else { return any };
+            any = true;
+            if let Fate::Reported(Some(done), arg) = op.body(self).fate.get() {
+                let outcome = self.claim(op);
+                // SAFETY: whoever forgot the operation promised that the function may be called with the argument.
+                unsafe { done(arg, outcome) };
+            }
+            self.release(op);
+        }
+    }
+
+    // Deadlines.
+
+    pub(super) fn set_deadline(&self, op: &'static Operation, at: u64) {
+        let body = op.body(self);
+        let before = body.deadline.replace(at);
+        if before == at {
+            return;
+        }
+        let mut deadlines = self.ops().deadlines.borrow_mut();
+        if before != NEVER {
+            deadlines.void(|name, at| self.has_deadline(name, at));
+        }
+        if at != NEVER {
+            deadlines.set(at, op.name());
+            self.remote().next_deadline.store(deadlines.next().unwrap_or(NEVER), Relaxed);
+        }
+    }
+
+    fn has_deadline(&self, name: u64, at: u64) -> bool {
+        Handle::parse(name, Kind::Op).is_some_and(|handle| {
+            let op = OPS.get(handle.index).filter(|op| op.word.lives(handle.generation));
+            op.is_some_and(|op| op.body(self).deadline.get() == at)
+        })
+    }
+
+    fn expire(&self) -> bool {
+        if self.ops().next_deadline() == NEVER {
+            return false;
+        }
+        let (mut any, now) = (false, now());
+        loop {
+            let expired = self.ops().deadlines.borrow_mut().expired(now, |name, at| self.has_deadline(name, at));
+            let Some(op) = expired.and_then(OpName::parse).map(|name| name.op) else { break };
+            any = true;
+            let body = op.body(self);
+            body.deadline.set(NEVER);
+            body.timed_out.set(true);
+            self.cancel(op);
+        }
+        self.remote().next_deadline.store(self.ops().next_deadline(), Relaxed);
+        any
+    }
+
+    // Closing.
+
+    /// Closes the descriptor of an operation when its other users have gone.
+    pub(super) fn await_last_user(&self, op: &'static Operation) {
+        let body = op.body(self);
+        body.stage.set(Stage::Ready);
+        let Some(io) = body.ios[0] else { return self.settle(op, -i64::from(libc::EBADF)) };
+        match io.hand_over(op.name()) {
+            Ok(Handed::Now) => self.carry_out(op),
+            Ok(Handed::Later) => {}
+            Ok(Handed::Borrowed) => self.settle(op, 0),
+            Err(errno) => self.settle(op, -i64::from(errno)),
+        }
+    }
+
+    /// That the descriptor is closed was promised before: its last user does it.
+    fn give_up_close(&self, op: &'static Operation) {
+        op.body(self).ios[0].into_iter().for_each(IoName::take_back);
+        self.settle(op, -i64::from(libc::ECANCELED));
+    }
+}
+
+impl Worker {
+    /// Before somebody else's loop sleeps: what is queued goes to the kernel, and the ring says by the set's eventfd when
+    /// there is something. True if there is something now.
+    pub(in super::super) fn hand_over(&self) -> bool {
+        let mut completions = self.ops().completions.take();
+        let mut driver = self.driver.borrow_mut();
+        driver.embed(&self.remote().driver);
+        driver.flush(&mut completions);
+        drop(driver);
+        let any = !completions.is_empty();
+        completions.drain(..).for_each(|completion| self.completed(completion));
+        self.ops().completions.set(completions);
+        any || self.driver.borrow().has_news()
+    }
+
+    /// The worker ends, and with it what is left on its ring: sends that nobody waits for, and operations of tasks that
+    /// were given up.
+    pub(in super::super) fn end_operations(&self) {
+        let mut completions = Vec::new();
+        let ended = self.driver.borrow_mut().end(LAST_PATIENCE, &mut completions);
+        if let Err(left) = ended {
+            self.shared().ops_abandoned.fetch_add(left as u64, Relaxed);
+            // The kernel may still write to its buffers.
+            let none = Buffers::new(1, 1, Box::new(|| {}));
+            std::mem::forget(self.ops().buffers.replace(none));
+        }
+        for completion in completions {
+            self.completed(completion);
+        }
+        for op in self.remote().mail.close() {
+            // SAFETY: what is mailed is an entry of the slab.
+            self.ops().woken.push(unsafe { op.as_ref() });
+        }
+        // Nothing is begun any more for tasks that were given up: what can be ended is.
+        while let Some(op) = self.ops().woken.pop() {
+            match op.word.open_mail() {
+                Mail::Over => op.give_back(),
+                Mail::News(news) if news.has(News::DONE) => self.delivered(op, op.result.load(Acquire) as i64),
+                Mail::News(_) => {}
+            }
+        }
+        for (_, op) in OPS.iter() {
+            let mine = op.runtime.load(Relaxed) == self.shared().handle && op.home.load(Relaxed) == self.index();
+            if mine && op.word.is_alive() {
+                self.cancel(op);
+            }
+        }
+        self.ops().cx.free();
+    }
+}
+
+/// How long the kernel is given to end what is on a ring that goes: 100 ms.
+const LAST_PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// A write with the flag against SIGPIPE was refused for the flag.
+fn refuses_flags(errno: Errno) -> bool {
+    matches!(errno, libc::EINVAL | libc::EOPNOTSUPP)
+}

@@ -1,0 +1,489 @@
+//! What an operation does: one table of kinds. Each says what it prepares for the ring, how it is done by a system call
+//! that may block, how it is tried by one that may not, and what it yields.
+
+use super::super::context::PollContext;
+use super::super::io::{Errno, IoName, IoPoll, traits};
+use super::super::transfer::{Attempted, attempted, without_sigpipe};
+use crate::driver::Entry;
+use crate::readiness::{Interest, Ready};
+use io_uring::{opcode, types};
+use libc::{iovec, mode_t, msghdr};
+use std::cell::Cell;
+use std::ffi::CString;
+use std::os::fd::RawFd;
+use std::task::{Poll, ready};
+
+/// What read(2) and its kin move at most in one call.
+pub(crate) const MOST_BYTES: usize = 0x7fff_f000;
+
+/// An offset that means the file's own position.
+pub(crate) const CURRENT: u64 = u64::MAX;
+
+/// The flag of a write that keeps it from raising SIGPIPE (Linux 6.18).
+const RWF_NOSIGNAL: i32 = 0x100;
+
+/// A socket address that the library keeps.
+pub(crate) struct Address {
+    pub(crate) storage: libc::sockaddr_storage,
+    pub(crate) len: libc::socklen_t,
+}
+
+/// Memory is the program's, which keeps it until the operation's outcome was taken; what is boxed here is ours.
+pub(crate) enum Request {
+    Accept,
+    AcceptMany,
+    Connect(Box<Address>),
+    Recv {
+        buffer: *mut u8,
+        len: usize,
+        flags: i32,
+    },
+    RecvMany,
+    RecvMsg {
+        message: *mut msghdr,
+        flags: i32,
+    },
+    /// On a stream, a place in its queue of sends; elsewhere one datagram.
+    Send {
+        buffer: *const u8,
+        len: usize,
+        flags: i32,
+    },
+    SendMsg {
+        message: *const msghdr,
+        flags: i32,
+    },
+    Read {
+        buffer: *mut u8,
+        len: usize,
+        offset: u64,
+    },
+    Write {
+        buffer: *const u8,
+        len: usize,
+        offset: u64,
+    },
+    Readv {
+        parts: Box<[iovec]>,
+        offset: u64,
+    },
+    Writev {
+        parts: Box<[iovec]>,
+        offset: u64,
+    },
+    Sync {
+        data_only: bool,
+    },
+    Allocate {
+        mode: i32,
+        offset: u64,
+        len: u64,
+    },
+    Truncate {
+        len: u64,
+    },
+    Splice {
+        from: u64,
+        to: u64,
+        len: usize,
+        flags: u32,
+    },
+    Shutdown {
+        how: i32,
+    },
+    Close,
+    Open {
+        path: CString,
+        flags: i32,
+        mode: mode_t,
+    },
+    Stat {
+        path: CString,
+        flags: i32,
+        mask: u32,
+        into: *mut libc::statx,
+    },
+    Unlink {
+        path: CString,
+        flags: i32,
+    },
+    Rename {
+        from: CString,
+        to: CString,
+        flags: u32,
+    },
+    MakeDir {
+        path: CString,
+        mode: mode_t,
+    },
+    /// The library's own: sends what a stream has queued.
+    Pump,
+}
+
+/// What an operation yields beside a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Yields {
+    Number,
+    /// A connected socket.
+    Connection,
+    /// An open file.
+    File,
+}
+
+/// The descriptors of an operation.
+#[derive(Clone, Copy)]
+pub(super) struct Fds {
+    pub(super) first: RawFd,
+    pub(super) second: RawFd,
+}
+
+fn ring_len(len: usize) -> u32 {
+    len.min(MOST_BYTES) as u32
+}
+
+impl Request {
+    pub(super) fn yields(&self) -> Yields {
+        match self {
+            Self::Accept | Self::AcceptMany => Yields::Connection,
+            Self::Open { .. } => Yields::File,
+            _ => Yields::Number,
+        }
+    }
+
+    pub(super) fn is_many(&self) -> bool {
+        matches!(self, Self::AcceptMany | Self::RecvMany)
+    }
+
+    /// True for what reads from a stream, beside which no direct call may read.
+    pub(super) fn receives(&self) -> bool {
+        matches!(
+            self,
+            Self::Recv { .. } | Self::RecvMany | Self::RecvMsg { .. } | Self::Read { .. } | Self::Readv { .. }
+        )
+    }
+
+    /// True for what waits on a descriptor's readiness, as opposed to a disk.
+    pub(super) fn is_on(&self, is_file: bool) -> bool {
+        match self {
+            Self::Accept | Self::AcceptMany | Self::Connect(_) | Self::Recv { .. } | Self::RecvMany => true,
+            Self::RecvMsg { .. } | Self::Send { .. } | Self::SendMsg { .. } => true,
+            Self::Read { .. } | Self::Write { .. } | Self::Readv { .. } | Self::Writev { .. } => !is_file,
+            _ => false,
+        }
+    }
+
+    /// The ring's opcode, where the ring is the way to do it.
+    pub(super) fn opcode(&self, io: Option<IoName>) -> Option<u8> {
+        let is_file = io.is_some_and(|io| io.has(traits::FILE));
+        let plain = |flags: i32| flags & (libc::MSG_OOB | libc::MSG_ERRQUEUE) == 0;
+        Some(match self {
+            Self::Accept => opcode::Accept::CODE,
+            Self::AcceptMany => opcode::AcceptMulti::CODE,
+            Self::Connect(_) => opcode::Connect::CODE,
+            // The ring waits for data only, not for what these ask for.
+            Self::Recv { flags, .. } | Self::RecvMsg { flags, .. } if !plain(*flags) => return None,
+            Self::Recv { .. } => opcode::Recv::CODE,
+            Self::RecvMany => opcode::RecvMulti::CODE,
+            Self::RecvMsg { .. } => opcode::RecvMsg::CODE,
+            Self::Send { .. } => opcode::Send::CODE,
+            Self::SendMsg { .. } => opcode::SendMsg::CODE,
+            // Writes to what may raise SIGPIPE go the ring's way only with the flag against that.
+            Self::Write { .. } | Self::Writev { .. }
+                if !is_file && io.is_none_or(|io| io.has(traits::NO_WRITE_FLAGS)) =>
+            {
+                return None;
+            }
+            Self::Read { .. } => opcode::Read::CODE,
+            Self::Write { .. } => opcode::Write::CODE,
+            Self::Readv { .. } => opcode::Readv::CODE,
+            Self::Writev { .. } => opcode::Writev::CODE,
+            Self::Sync { .. } => opcode::Fsync::CODE,
+            Self::Allocate { .. } => opcode::Fallocate::CODE,
+            Self::Truncate { .. } => opcode::Ftruncate::CODE,
+            Self::Close => opcode::Close::CODE,
+            Self::Open { .. } => opcode::OpenAt::CODE,
+            Self::Stat { .. } => opcode::Statx::CODE,
+            Self::Unlink { .. } => opcode::UnlinkAt::CODE,
+            Self::Rename { .. } => opcode::RenameAt::CODE,
+            Self::MakeDir { .. } => opcode::MkDirAt::CODE,
+            // Never blocks, so the call itself is cheaper.
+            Self::Shutdown { .. } | Self::Splice { .. } | Self::Pump => return None,
+        })
+    }
+
+    /// The ring's entry. Only where `opcode` gave one. What it points to is stable: the program's, or boxed here.
+    pub(super) fn entry(&self, fds: Fds, is_file: bool) -> Option<Entry> {
+        let fd = types::Fd(fds.first);
+        let rw_flags = if is_file { 0 } else { RWF_NOSIGNAL };
+        Some(match self {
+            Self::Accept => opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
+                .flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
+                .build(),
+            Self::AcceptMany => opcode::AcceptMulti::new(fd).flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC).build(),
+            Self::Connect(address) => {
+                opcode::Connect::new(fd, (&raw const address.storage).cast(), address.len).build()
+            }
+            Self::Recv { buffer, len, flags } => opcode::Recv::new(fd, *buffer, ring_len(*len)).flags(*flags).build(),
+            // Made where the buffers are.
+            Self::RecvMany => return None,
+            Self::RecvMsg { message, flags } => opcode::RecvMsg::new(fd, *message).flags(*flags as u32).build(),
+            Self::Send { buffer, len, flags } => {
+                opcode::Send::new(fd, *buffer, ring_len(*len)).flags(*flags | libc::MSG_NOSIGNAL).build()
+            }
+            Self::SendMsg { message, flags } => {
+                opcode::SendMsg::new(fd, *message).flags((*flags | libc::MSG_NOSIGNAL) as u32).build()
+            }
+            Self::Read { buffer, len, offset } => {
+                opcode::Read::new(fd, *buffer, ring_len(*len)).offset(*offset).build()
+            }
+            Self::Write { buffer, len, offset } => {
+                opcode::Write::new(fd, *buffer, ring_len(*len)).offset(*offset).rw_flags(rw_flags).build()
+            }
+            Self::Readv { parts, offset } => {
+                opcode::Readv::new(fd, parts.as_ptr(), parts.len() as u32).offset(*offset).build()
+            }
+            Self::Writev { parts, offset } => {
+                opcode::Writev::new(fd, parts.as_ptr(), parts.len() as u32).offset(*offset).rw_flags(rw_flags).build()
+            }
+            Self::Sync { data_only } => {
+                let flags = if *data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
+                opcode::Fsync::new(fd).flags(flags).build()
+            }
+            Self::Allocate { mode, offset, len } => {
+                opcode::Fallocate::new(fd, *len).offset(*offset).mode(*mode).build()
+            }
+            Self::Truncate { len } => opcode::Ftruncate::new(fd, *len).build(),
+            Self::Close => opcode::Close::new(fd).build(),
+            Self::Open { path, flags, mode } => {
+                opcode::OpenAt::new(fd, path.as_ptr()).flags(*flags | libc::O_CLOEXEC).mode(*mode).build()
+            }
+            Self::Stat { path, flags, mask, into } => {
+                opcode::Statx::new(fd, path.as_ptr(), into.cast()).flags(*flags).mask(*mask).build()
+            }
+            Self::Unlink { path, flags } => opcode::UnlinkAt::new(fd, path.as_ptr()).flags(*flags).build(),
+            Self::Rename { from, to, flags } => {
+                opcode::RenameAt::new(fd, from.as_ptr(), types::Fd(fds.second), to.as_ptr()).flags(*flags).build()
+            }
+            Self::MakeDir { path, mode } => opcode::MkDirAt::new(fd, path.as_ptr()).mode(*mode).build(),
+            Self::Shutdown { .. } | Self::Splice { .. } | Self::Pump => return None,
+        })
+    }
+
+    /// Does it by a system call that may block: on a thread of the pool.
+    ///
+    /// # Safety
+    /// Everything that the request points to is alive, and the descriptors stay open during the call.
+    pub(super) unsafe fn call(&self, fds: Fds) -> Attempted {
+        let fd = fds.first;
+        // SAFETY: the caller says so, for all of these.
+        unsafe {
+            match self {
+                Self::Read { buffer, len, offset: CURRENT } => attempted(libc::read(fd, buffer.cast(), *len)),
+                Self::Read { buffer, len, offset } => attempted(libc::pread(fd, buffer.cast(), *len, *offset as i64)),
+                Self::Write { buffer, len, offset: CURRENT } => attempted(libc::write(fd, buffer.cast(), *len)),
+                Self::Write { buffer, len, offset } => attempted(libc::pwrite(fd, buffer.cast(), *len, *offset as i64)),
+                Self::Readv { parts, offset: CURRENT } => {
+                    attempted(libc::readv(fd, parts.as_ptr(), parts.len() as i32))
+                }
+                Self::Readv { parts, offset } => {
+                    attempted(libc::preadv(fd, parts.as_ptr(), parts.len() as i32, *offset as i64))
+                }
+                Self::Writev { parts, offset: CURRENT } => {
+                    attempted(libc::writev(fd, parts.as_ptr(), parts.len() as i32))
+                }
+                Self::Writev { parts, offset } => {
+                    attempted(libc::pwritev(fd, parts.as_ptr(), parts.len() as i32, *offset as i64))
+                }
+                Self::Sync { data_only: true } => attempted(libc::fdatasync(fd) as isize),
+                Self::Sync { data_only: false } => attempted(libc::fsync(fd) as isize),
+                Self::Allocate { mode, offset, len } => {
+                    attempted(libc::fallocate(fd, *mode, *offset as i64, *len as i64) as isize)
+                }
+                Self::Truncate { len } => attempted(libc::ftruncate(fd, *len as i64) as isize),
+                Self::Close => attempted(libc::close(fd) as isize),
+                Self::Open { path, flags, mode } => {
+                    attempted(libc::openat(fd, path.as_ptr(), *flags | libc::O_CLOEXEC, *mode) as isize)
+                }
+                Self::Stat { path, flags, mask, into } => {
+                    attempted(libc::statx(fd, path.as_ptr(), *flags, *mask, *into) as isize)
+                }
+                Self::Unlink { path, flags } => attempted(libc::unlinkat(fd, path.as_ptr(), *flags) as isize),
+                Self::Rename { from, to, flags } => {
+                    let moved = libc::syscall(
+                        libc::SYS_renameat2,
+                        i64::from(fd),
+                        from.as_ptr(),
+                        i64::from(fds.second),
+                        to.as_ptr(),
+                        i64::from(*flags),
+                    );
+                    attempted(moved as isize)
+                }
+                Self::MakeDir { path, mode } => attempted(libc::mkdirat(fd, path.as_ptr(), *mode) as isize),
+                Self::Splice { .. } => self.splice(fds),
+                _ => Err(libc::ENOSYS),
+            }
+        }
+    }
+
+    /// A read that is answered from memory, or not at all. `None`: it must be done where it may block.
+    ///
+    /// # Safety
+    /// As for `call`.
+    pub(super) unsafe fn read_cached(&self, fd: RawFd) -> Option<usize> {
+        let one;
+        let (parts, offset, whole) = match self {
+            Self::Read { buffer, len, offset } => {
+                one = [iovec { iov_base: buffer.cast(), iov_len: *len }];
+                (&one[..], *offset, *len)
+            }
+            Self::Readv { parts, offset } => (&**parts, *offset, parts.iter().map(|part| part.iov_len).sum()),
+            _ => return None,
+        };
+        // What moves the file's position could not be done over.
+        if offset == CURRENT {
+            return None;
+        }
+        // SAFETY: the caller says so.
+        let read = unsafe { libc::preadv2(fd, parts.as_ptr(), parts.len() as i32, offset as i64, libc::RWF_NOWAIT) };
+        // A part of it may be what is in memory, or what there is: done over, that is told apart.
+        usize::try_from(read).ok().filter(|&read| read == whole)
+    }
+
+    /// Moves bytes between descriptors, without waiting where one does not block.
+    ///
+    /// # Safety
+    /// The descriptors stay open during the call.
+    unsafe fn splice(&self, fds: Fds) -> Attempted {
+        let Self::Splice { from, to, len, flags } = self else { return Err(libc::EINVAL) };
+        let (mut from_at, mut to_at) = (*from as i64, *to as i64);
+        let place =
+            |at: &mut i64, given: u64| if given == CURRENT { std::ptr::null_mut() } else { std::ptr::from_mut(at) };
+        let (from_at, to_at) = (place(&mut from_at, *from), place(&mut to_at, *to));
+        let flags = flags | libc::SPLICE_F_NONBLOCK;
+        without_sigpipe(|| {
+            // SAFETY: the caller says so; the offsets are on this stack.
+            attempted(unsafe { libc::splice(fds.first, from_at, fds.second, to_at, *len, flags) })
+        })
+    }
+
+    /// Tries it without blocking, waiting for readiness.
+    ///
+    /// # Safety
+    /// Everything that the request points to is alive.
+    pub(super) unsafe fn poll(
+        &self,
+        io: IoName,
+        second: Option<IoName>,
+        cx: &PollContext,
+        moved: &Cell<usize>,
+    ) -> IoPoll<usize> {
+        // SAFETY: the caller says so, for all of these.
+        unsafe {
+            match self {
+                Self::Accept => io.poll_accept_fd(cx).map(|accepted| accepted.map(|fd| fd as usize)),
+                Self::Connect(_) if !io.has(traits::SOCKET) => Poll::Ready(Err(libc::ENOTSOCK)),
+                Self::Connect(address) => io
+                    .poll_connect(cx, (&raw const address.storage).cast(), address.len, moved.replace(1) == 0)
+                    .map(|connected| connected.map(|()| 0)),
+                Self::Recv { buffer, len, flags } if flags & libc::MSG_WAITALL != 0 => {
+                    poll_recv_whole(io, cx, *buffer, *len, *flags, moved)
+                }
+                Self::Recv { buffer, len, flags } => io.poll_recv(cx, *buffer, *len, *flags),
+                Self::RecvMsg { message, flags } => io.poll_recvmsg(cx, *message, *flags),
+                Self::Send { buffer, len, flags } => io.poll_send(cx, *buffer, *len, *flags),
+                Self::SendMsg { message, flags } => io.poll_sendmsg(cx, *message, *flags),
+                Self::Read { buffer, len, .. } => io.poll_read(cx, *buffer, *len),
+                Self::Write { buffer, len, .. } => io.poll_write(cx, *buffer, *len),
+                Self::Readv { parts, .. } => io.poll_readv(cx, parts.as_ptr(), parts.len() as i32),
+                Self::Writev { parts, .. } => io.poll_writev(cx, parts.as_ptr(), parts.len() as i32),
+                Self::Splice { .. } => self.poll_splice(io, second, cx, moved),
+                _ => Poll::Ready(Err(libc::ENOSYS)),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `poll`.
+    unsafe fn poll_splice(
+        &self,
+        from: IoName,
+        to: Option<IoName>,
+        cx: &PollContext,
+        tried: &Cell<usize>,
+    ) -> IoPoll<usize> {
+        let Some(to) = to else { return Poll::Ready(Err(libc::EBADF)) };
+        let fds = Fds { first: from.fd(), second: to.fd() };
+        let on_a_thread = from.has(traits::FILE) || to.has(traits::FILE);
+        if on_a_thread && tried.replace(1) == 0 {
+            return Poll::Ready(Err(ON_A_THREAD));
+        }
+        for _ in 0..MOST_SPLICES {
+            if !on_a_thread {
+                // SAFETY: the operation is a user of both descriptors.
+                match unsafe { self.splice(fds) } {
+                    Err(libc::EAGAIN) => {}
+                    Err(libc::EINTR) => continue,
+                    result => return Poll::Ready(result),
+                }
+            }
+            match ready!(poll_ends(from, to, cx)) {
+                Ok(()) if on_a_thread => return Poll::Ready(Err(ON_A_THREAD)),
+                Ok(()) => {}
+                Err(errno) => return Poll::Ready(Err(errno)),
+            }
+        }
+        // Both ends say that they are ready, and nothing moves: others have their turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Waits until one end can be read and the other be written. The kernel is asked, for neither says EAGAIN by itself.
+fn poll_ends(from: IoName, to: IoName, cx: &PollContext) -> IoPoll<()> {
+    for (io, interest) in [(from, Interest::READABLE), (to, Interest::WRITABLE)] {
+        while !io.has(traits::FILE)
+            && io.ask_kernel(interest.ready() | Ready::READ_CLOSED | Ready::WRITE_CLOSED).is_empty()
+        {
+            if let Some(seen) = io.try_ready_for_op(interest) {
+                io.drained(seen);
+            }
+            if let Err(errno) = ready!(io.poll_ready(cx, interest)) {
+                return Poll::Ready(Err(errno));
+            }
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Receives until the buffer is full, the stream ends, or an error comes.
+///
+/// # Safety
+/// `buffer` has `len` writable bytes.
+unsafe fn poll_recv_whole(
+    io: IoName,
+    cx: &PollContext,
+    buffer: *mut u8,
+    len: usize,
+    flags: i32,
+    moved: &Cell<usize>,
+) -> IoPoll<usize> {
+    loop {
+        let before = moved.get();
+        // SAFETY: the caller says so.
+        let received = unsafe { io.poll_recv(cx, buffer.add(before), len - before, flags & !libc::MSG_WAITALL) };
+        match ready!(received) {
+            Ok(0) => return Poll::Ready(Ok(before)),
+            Err(_) if before > 0 => return Poll::Ready(Ok(before)),
+            Err(errno) => return Poll::Ready(Err(errno)),
+            Ok(n) if before + n == len => return Poll::Ready(Ok(len)),
+            Ok(n) => moved.set(before + n),
+        }
+    }
+}
+
+/// No errno: the operation is to be done where it may block.
+pub(super) const ON_A_THREAD: Errno = -1;
+
+/// How often a splice is tried in a row.
+const MOST_SPLICES: u32 = 4;

@@ -1,0 +1,346 @@
+//! Sets: waiting for many operations and tasks at once.
+//!
+//! A member is watched by what it stands for, which fires it once, when it has something to take, or never will. A fired
+//! member goes to the end of the set's queue, from where a poll takes it. So a poll looks at no member that is not ready.
+
+use super::super::context::PollContext;
+use super::super::io::{Errno, IoPoll};
+use super::super::runtimes::RuntimeRef;
+use super::OpName;
+use crate::primitives::guard::{Guard, Left};
+use crate::primitives::handle::{Handle, Kind};
+use crate::primitives::slab::{Entry, Slab};
+use crate::primitives::sync::{AtomicU32, Mutex, UnsafeCell, process_static};
+use crate::primitives::wake_list::WakeList;
+use crate::primitives::{Wake, waker};
+use crate::task::{TaskName, is_dead};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+process_static! {
+    static SETS: Slab<Set> = Slab::new();
+}
+
+/// The program's reference is the open guard; every call is a user.
+#[derive(Default)]
+#[repr(C, align(64))]
+pub(crate) struct Set {
+    guard: Guard,
+    next_free: AtomicU32,
+    /// Written before the guard is opened, and constant until its last user left.
+    pot: UnsafeCell<Option<Arc<Pot>>>,
+}
+
+// SAFETY: all zeros are a free guard, and no pot.
+unsafe impl Entry for Set {
+    fn next_free(&self) -> &AtomicU32 {
+        &self.next_free
+    }
+}
+
+// SAFETY: the pot is constant while there are users, and may be used from any thread.
+unsafe impl Sync for Set {}
+// SAFETY: as above.
+unsafe impl Send for Set {}
+
+/// What is in a set. Members that are watched keep it, also after the set was freed; then it has neither members nor
+/// waiters.
+#[derive(Default)]
+struct Pot {
+    /// The runtime whose tasks use the set.
+    runtime: u64,
+    contents: Mutex<Contents>,
+}
+
+#[derive(Default)]
+struct Contents {
+    freed: bool,
+    /// The keys of fired members, in their order.
+    ready: VecDeque<u64>,
+    /// How many members are watched.
+    watched: usize,
+    /// Those of them that are tasks, by the member's address, which is their waiter's key.
+    tasks: HashMap<usize, TaskName>,
+    /// Who found nothing ready: a task or a context, with its waker. Whatever changes that wakes them all.
+    waiting: Vec<(usize, Waker)>,
+}
+
+/// One thing that a set waits for. Fired once, by whom it was given to.
+pub(super) struct Member {
+    pot: Arc<Pot>,
+    key: u64,
+}
+
+impl Wake for Member {
+    fn wake_by_ref(this: &Arc<Self>) {
+        this.fire();
+    }
+}
+
+impl Member {
+    /// It is ready.
+    pub(super) fn fire(&self) {
+        self.pot.tell(|contents| {
+            if !contents.freed {
+                contents.tasks.remove(&std::ptr::from_ref(self).addr());
+                contents.watched -= 1;
+                contents.ready.push_back(self.key);
+            }
+        });
+    }
+
+    /// True as long as somebody may want to know.
+    fn is_wanted(&self) -> bool {
+        !self.pot.contents.lock().freed
+    }
+}
+
+impl Pot {
+    /// Makes a member that whoever calls gives away to be fired.
+    fn admit(self: &Arc<Self>, key: u64, task: Option<TaskName>) -> Arc<Member> {
+        let member = Arc::new(Member { pot: self.clone(), key });
+        let mut contents = self.contents.lock();
+        contents.watched += 1;
+        if let Some(task) = task {
+            contents.tasks.insert(Arc::as_ptr(&member).addr(), task);
+        }
+        drop(contents);
+        member
+    }
+
+    /// Changes something that all who wait must hear of.
+    fn tell<R>(&self, change: impl FnOnce(&mut Contents) -> R) -> R {
+        let mut woken = WakeList::new();
+        let mut contents = self.contents.lock();
+        let result = change(&mut contents);
+        loop {
+            while woken.can_push() {
+                let Some((_, waker)) = contents.waiting.pop() else {
+                    drop(contents);
+                    woken.wake_all();
+                    return result;
+                };
+                woken.push(waker);
+            }
+            drop(contents);
+            woken.wake_all();
+            contents = self.contents.lock();
+        }
+    }
+
+    /// The key of the member that was ready first, which leaves the set.
+    fn poll(&self, cx: &PollContext) -> IoPoll<u64> {
+        // It is cloned, and dropped, without the lock.
+        let mut waker: Option<Waker> = None;
+        loop {
+            let mut contents = self.contents.lock();
+            if let Some(key) = contents.ready.pop_front() {
+                return Poll::Ready(Ok(key));
+            }
+            if contents.watched == 0 {
+                return Poll::Ready(Err(libc::ENOENT));
+            }
+            if let Some(waker) = waker.take() {
+                let unneeded = contents.wait(cx.key(), waker);
+                drop(contents);
+                drop(unneeded);
+                return Poll::Pending;
+            }
+            drop(contents);
+            waker = Some((*cx.waker()).clone());
+        }
+    }
+
+    /// Lets go of all members, and of everybody who waits for them.
+    fn end(&self) {
+        let tasks = self.tell(|contents| {
+            contents.freed = true;
+            contents.watched = 0;
+            contents.ready = VecDeque::new();
+            std::mem::take(&mut contents.tasks)
+        });
+        // A task may live long, and see many sets. An operation replaces a member that nobody wants by the next.
+        tasks.into_iter().for_each(|(key, task)| task.forget_joiner(key));
+    }
+}
+
+impl Contents {
+    /// Notes who waits. Returns the wakers that are not needed any more, to be dropped after the lock.
+    fn wait(&mut self, key: usize, waker: Waker) -> Vec<(usize, Waker)> {
+        let is_full = self.waiting.len() == self.waiting.capacity();
+        let unneeded = |(other, old): &mut (usize, Waker)| *other == key || is_full && is_dead(old);
+        let unneeded = self.waiting.extract_if(.., unneeded).collect();
+        self.waiting.push((key, waker));
+        unneeded
+    }
+}
+
+/// The use of a set, which lives as long as this.
+pub(crate) struct SetUse {
+    set: &'static Set,
+    index: u32,
+}
+
+/// Makes a set for tasks of the runtime.
+pub(crate) fn new_set(runtime: &RuntimeRef) -> Result<u64, Errno> {
+    let pot = Arc::new(Pot { runtime: runtime.shared().handle, contents: Mutex::default() });
+    let (index, set) = SETS.alloc().ok_or(libc::ENOMEM)?;
+    let generation = set.guard.next_generation();
+    // SAFETY: a free entry is the caller's alone.
+    set.pot.with_mut(|place| unsafe { *place = Some(pot) });
+    set.guard.open();
+    Ok(Handle { generation, index }.pack(Kind::Set))
+}
+
+/// Gives up the program's reference.
+pub(crate) fn free_set(raw: u64) -> Result<(), Errno> {
+    let (handle, set) = find(raw)?;
+    if !set.guard.close(handle.generation) {
+        return Err(libc::EBADF);
+    }
+    drop(SetUse { set, index: handle.index });
+    Ok(())
+}
+
+fn find(raw: u64) -> Result<(Handle, &'static Set), Errno> {
+    let handle = Handle::parse(raw, Kind::Set).ok_or(libc::EBADF)?;
+    Ok((handle, SETS.get(handle.index).ok_or(libc::EBADF)?))
+}
+
+impl SetUse {
+    /// Becomes a user of the set.
+    pub(crate) fn enter(raw: u64) -> Result<Self, Errno> {
+        let (handle, set) = find(raw)?;
+        if set.guard.enter(handle.generation) { Ok(Self { set, index: handle.index }) } else { Err(libc::EBADF) }
+    }
+
+    /// The pot, for a context of the runtime that the set is for.
+    fn pot(&self, cx: &PollContext) -> Result<&Arc<Pot>, Errno> {
+        // SAFETY: we are a user, so it is there and constant.
+        let pot = self.set.pot.with(|pot| unsafe { (*pot).as_ref() }).ok_or(libc::EBADF)?;
+        if pot.runtime == cx.runtime() { Ok(pot) } else { Err(libc::EPERM) }
+    }
+
+    /// Adds what the handle names.
+    pub(crate) fn add(&self, cx: &PollContext, handle: u64, key: u64) -> Result<(), Errno> {
+        let pot = self.pot(cx)?;
+        if let Some(op) = OpName::parse(handle) {
+            return op.watch(cx, || pot.admit(key, None));
+        }
+        match TaskName::parse(handle) {
+            Some(task) if cx.task() == Some(task) => Err(libc::EDEADLK),
+            Some(task) => task.watch::<i64>(|| waker(pot.admit(key, Some(task)))).map_err(|_stale| libc::EBADF),
+            None if is_of_another_kind(handle) => Err(libc::EINVAL),
+            None => Err(libc::EBADF),
+        }
+    }
+
+    /// The key of the member that was ready first, which leaves the set.
+    pub(crate) fn poll(&self, cx: &PollContext) -> IoPoll<u64> {
+        match self.pot(cx) {
+            Err(errno) => Poll::Ready(Err(errno)),
+            // The budget is for what the member yields: it must still be there when that is taken.
+            Ok(_) if !cx.can_spend() => Poll::Pending,
+            Ok(pot) => pot.poll(cx),
+        }
+    }
+}
+
+fn is_of_another_kind(raw: u64) -> bool {
+    let kinds = [Kind::Runtime, Kind::Io, Kind::Lease, Kind::Blob, Kind::Set];
+    kinds.into_iter().any(|kind| Handle::parse(raw, kind).is_some())
+}
+
+impl Drop for SetUse {
+    fn drop(&mut self) {
+        if self.set.guard.leave() == Left::Last {
+            // SAFETY: the last user left, so nobody else looks at it.
+            let pot = self.set.pot.with_mut(|pot| unsafe { (*pot).take() });
+            if self.set.guard.recycle(u32::MAX) {
+                SETS.free(self.index);
+            }
+            pot.into_iter().for_each(|pot| pot.end());
+        }
+    }
+}
+
+impl OpName {
+    /// Makes the operation a member, fired when it has something for its task: now, if it has. `EEXIST`: another set, or
+    /// this one, has it and would never hear of it.
+    fn watch(self, cx: &PollContext, admit: impl FnOnce() -> Arc<Member>) -> Result<(), Errno> {
+        self.with(cx, |_worker, _op, body| {
+            let watcher = body.watcher.take().filter(|watcher| watcher.is_wanted());
+            if watcher.is_some() {
+                body.watcher.set(watcher);
+                return Err(libc::EEXIST);
+            }
+            match body.is_ready() {
+                true => admit().fire(),
+                false => body.watcher.set(Some(admit())),
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::thread::{self, Thread};
+
+    struct Sleeper(Thread);
+
+    impl Wake for Sleeper {
+        fn wake_by_ref(this: &Arc<Self>) {
+            this.0.unpark();
+        }
+    }
+
+    fn context() -> &'static PollContext {
+        PollContext::standalone(0, waker(Arc::new(Sleeper(thread::current())))).expect("memory")
+    }
+
+    /// Members that fire while the set is polled come once each, and whoever found none is woken.
+    #[test]
+    fn loom_members_fire_while_the_set_is_polled() {
+        loom::model(|| {
+            let pot = Arc::new(Pot::default());
+            let members = [1, 2].map(|key| pot.admit(key, None));
+            let firing = members.map(|member| thread::spawn(move || member.fire()));
+            let (cx, mut sum) = (context(), 0);
+            loop {
+                match pot.poll(cx) {
+                    Poll::Ready(Ok(key)) => sum += key,
+                    Poll::Ready(Err(errno)) => break assert_eq!(errno, libc::ENOENT),
+                    Poll::Pending => thread::park(),
+                }
+            }
+            assert_eq!(sum, 3);
+            firing.into_iter().for_each(|thread| thread.join().expect("no panic"));
+            cx.free_standalone();
+        });
+    }
+
+    /// Whoever waits is woken when the set is freed, and a member that fires then is nobody's.
+    #[test]
+    fn loom_a_member_fires_while_the_set_is_freed() {
+        loom::model(|| {
+            let pot = Arc::new(Pot::default());
+            let member = pot.admit(1, None);
+            let cx = context();
+            let waits = pot.poll(cx) == Poll::Pending;
+            let firing = thread::spawn(move || member.fire());
+            let freeing = thread::spawn({
+                let pot = pot.clone();
+                move || pot.end()
+            });
+            assert!(waits);
+            thread::park();
+            firing.join().expect("no panic");
+            freeing.join().expect("no panic");
+            assert!(pot.poll(cx) == Poll::Ready(Err(libc::ENOENT)));
+            cx.free_standalone();
+        });
+    }
+}

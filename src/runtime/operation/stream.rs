@@ -1,0 +1,560 @@
+//! Ordered sends: operations of tasks, and what any thread gives to a stream, in one order.
+//!
+//! Who has the baton (`traffic.rs`) tries at once. When the socket is full, an operation of the library's, the pump, keeps
+//! the baton and goes on when there is room: by an entry on a ring, or by readiness. What queues up leaves together.
+//!
+//! A send that was cut after some of its bytes went leaves a hole in the stream, so nothing can be sent after it.
+
+use super::super::buffers::Lease;
+use super::super::context::{Current, PollContext};
+use super::super::io::{Errno, IoName, IoPoll, traits};
+use super::super::runtimes::RuntimeRef;
+use super::super::transfer::attempted;
+use super::super::worker::Worker;
+use super::parcel::{Batch, Content, Goods, MOST_PARTS, MOST_TOGETHER, Owed, Parcel, parcel_of};
+use super::request::Request;
+use super::submit::make;
+use super::*;
+use crate::driver::Completion;
+use crate::primitives::inbox::Pushed;
+use crate::primitives::sync::Ordering::*;
+use crate::readiness::Interest;
+use io_uring::{opcode, types};
+use std::task::Poll;
+
+/// How far the holder came.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    /// All went, and the baton was given up.
+    Idle,
+    /// The socket is full. The baton is still the caller's.
+    Full,
+}
+
+/// The holder of a descriptor's baton.
+#[derive(Clone, Copy)]
+struct Holder {
+    io: IoName,
+    traffic: &'static Traffic,
+}
+
+impl Holder {
+    fn with_queue<R>(self, f: impl FnOnce(&mut VecDeque<Box<Parcel>>) -> R) -> R {
+        // SAFETY: a `Holder` exists only where the baton was taken and not given up.
+        unsafe { self.traffic.with_queue(f) }
+    }
+
+    /// Fills an empty batch with what is to leave next. False: nothing is queued.
+    fn load(self, batch: &mut Batch) -> bool {
+        loop {
+            // SAFETY: as in `with_queue`.
+            unsafe { self.traffic.collect() };
+            match self.traffic.failed.load(Acquire) as Errno {
+                0 => {}
+                libc::ECANCELED => self.drop_all(libc::ECANCELED),
+                _ => self.drop_all(libc::EPIPE),
+            }
+            let Some(first) = self.with_queue(|queue| queue.front().map(|parcel| (parcel.owed(), parcel.sent))) else {
+                return false;
+            };
+            match first {
+                (Some(of), sent) if !of.op.turn.take(of.life) => {
+                    // It was cancelled. If a part of it went, the rest is missing now.
+                    self.drop_first();
+                    if sent > 0 {
+                        self.fail(self.why_cut());
+                    }
+                }
+                _ if self.shut_down_first() => {}
+                _ => {
+                    self.with_queue(|queue| self.take_more(queue, batch));
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Loads the first parcel, whose turn was taken, and what may leave with it.
+    fn take_more(self, queue: &VecDeque<Box<Parcel>>, batch: &mut Batch) {
+        let together = self.io.has(traits::STREAM);
+        let mut bytes = 0;
+        for parcel in queue {
+            let is_first = batch.parcels == 0;
+            let fits = batch.parts.len() < MOST_PARTS && batch.parcels < MOST_PARTS && bytes < MOST_TOGETHER;
+            let is_plain = !parcel.is_special() && !matches!(parcel.content, Content::Shutdown { .. });
+            let joins = is_first || (together && fits && is_plain);
+            if !joins || (!is_first && parcel.owed().is_some_and(|of| !of.op.turn.take(of.life))) {
+                return;
+            }
+            bytes += parcel.append_to(&mut batch.parts);
+            batch.parcels += 1;
+            if let (true, Content::Send { message, flags, .. }) = (is_first && parcel.is_special(), &parcel.content) {
+                batch.flags = *flags;
+                // What is no data goes with the first byte.
+                // SAFETY: the message is the program's, and the turn was taken.
+                if let Some(message) = unsafe { message.as_ref() }.filter(|_| parcel.sent == 0) {
+                    batch.header = *message;
+                }
+                return;
+            }
+        }
+    }
+
+    /// Does a shutdown whose turn has come. Its turn was taken.
+    fn shut_down_first(self) -> bool {
+        let Some((of, how)) = self.with_queue(|queue| match queue.front()?.content {
+            Content::Shutdown { of, how } => Some((of, how)),
+            _ => None,
+        }) else {
+            return false;
+        };
+        self.drop_first();
+        of.op.deliver_to(of.life, shut_down(self.io, how));
+        true
+    }
+
+    fn drop_first(self) {
+        if let Some(parcel) = self.with_queue(VecDeque::pop_front) {
+            self.traffic.queue_shrinks(parcel.len - parcel.sent);
+        }
+    }
+
+    /// So many bytes of the batch went; `None`: nothing was sent, not even nothing. Puts back what did not go.
+    fn unload(self, batch: &mut Batch, sent: Option<usize>) {
+        let (mut cut, parcels) = (false, std::mem::take(&mut batch.parcels));
+        let (loaded, mut sent) = if let Some(sent) = sent { (parcels, sent) } else { (0, 0) };
+        for _ in 0..loaded {
+            let Some(whole) = self.with_queue(|queue| {
+                let parcel = queue.front_mut()?;
+                let now = sent.min(parcel.len - parcel.sent);
+                parcel.sent += now;
+                sent -= now;
+                self.traffic.queue_shrinks(now);
+                Some(parcel.sent == parcel.len)
+            }) else {
+                break;
+            };
+            if !whole {
+                break;
+            }
+            if let Some(parcel) = self.with_queue(VecDeque::pop_front)
+                && let Some(of) = parcel.owed()
+            {
+                of.op.deliver_to(of.life, parcel.len as i64);
+            }
+        }
+        // The turns of those behind were taken, too.
+        let unwanted: Vec<_> = self.with_queue(|queue| {
+            let left = batch_left(queue);
+            left.filter(|(of, _)| !of.op.turn.put_back(of.life)).collect()
+        });
+        for (of, begun) in unwanted {
+            cut |= begun;
+            self.with_queue(|queue| {
+                let at =
+                    queue.iter().position(|parcel| parcel.owed().is_some_and(|other| std::ptr::eq(other.op, of.op)));
+                if let Some(parcel) = at.and_then(|at| queue.remove(at)) {
+                    self.traffic.queue_shrinks(parcel.len - parcel.sent);
+                }
+            });
+            of.op.deliver_to(of.life, -i64::from(libc::ECANCELED));
+        }
+        batch.parts.clear();
+        *batch = Batch { parts: std::mem::take(&mut batch.parts), ..Batch::default() };
+        if cut {
+            self.fail(self.why_cut());
+        }
+    }
+
+    /// A send failed. On a stream nothing can be sent any more; elsewhere it was one message's own affair. The first of what is
+    /// queued learns why.
+    fn failed(self, errno: Errno) {
+        if self.io.has(traits::STREAM) {
+            return self.fail(errno);
+        }
+        if let Some(owed) = self.with_queue(|queue| queue.front().map(|parcel| parcel.owed())) {
+            self.drop_first();
+            owed.into_iter().for_each(|of| self.end(of, errno));
+        }
+    }
+
+    /// Nothing can be sent any more. The first of what is queued learns why.
+    fn fail(self, errno: Errno) {
+        self.traffic.failed.store(errno as u32, Release);
+        if let Some(of) = self.with_queue(|queue| queue.front().and_then(|parcel| parcel.owed())) {
+            self.drop_first();
+            self.end(of, errno);
+        }
+        self.drop_all(if errno == libc::ECANCELED { errno } else { libc::EPIPE });
+    }
+
+    /// Why nothing follows a send that was cut: it is missing, or the descriptor is being closed, which ends all alike.
+    fn why_cut(self) -> Errno {
+        if self.io.is_open() { libc::EPIPE } else { libc::ECANCELED }
+    }
+
+    /// Drops what is queued. A shutdown still takes effect, unless the descriptor is being closed.
+    fn drop_all(self, errno: Errno) {
+        // SAFETY: as in `with_queue`.
+        unsafe { self.traffic.collect() };
+        while let Some(owed) = self.with_queue(|queue| queue.front().map(|parcel| parcel.owed())) {
+            let is_wanted = errno != libc::ECANCELED && owed.is_some_and(|of| of.op.turn.take(of.life));
+            if is_wanted && self.shut_down_first() {
+                continue;
+            }
+            self.drop_first();
+            owed.into_iter().for_each(|of| self.end(of, errno));
+        }
+        self.traffic.wake_flushers(0);
+    }
+
+    /// Ends an operation whose turn may or may not have been taken.
+    fn end(self, of: Owed, errno: Errno) {
+        if of.op.turn.take(of.life) || of.op.turn.is_taken(of.life) {
+            of.op.deliver_to(of.life, -i64::from(errno));
+        }
+    }
+
+    /// Sends until nothing is queued, and gives the baton up; or until the socket is full.
+    fn push_out(self) -> Progress {
+        let mut batch = Batch::default();
+        loop {
+            if !self.load(&mut batch) {
+                if self.traffic.baton.park() {
+                    return Progress::Idle;
+                }
+                continue;
+            }
+            let flags = batch.flags | libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+            // SAFETY: the batch's memory is ours, or a program's whose turn was taken; the holder is a user of the descriptor.
+            match attempted(unsafe { libc::sendmsg(self.io.fd(), batch.message(), flags) }) {
+                Ok(sent) => self.unload(&mut batch, Some(sent)),
+                Err(libc::EINTR) => self.unload(&mut batch, None),
+                Err(libc::EAGAIN) => {
+                    self.unload(&mut batch, None);
+                    return Progress::Full;
+                }
+                Err(errno) => {
+                    self.unload(&mut batch, None);
+                    self.failed(errno);
+                }
+            }
+        }
+    }
+
+    /// The socket is full: the pump takes the baton over.
+    fn start_pump(self) {
+        let owner = self.io.io.owner.load(Relaxed);
+        let here = Current::with_worker(|worker| worker.filter(|w| w.shared().handle == owner).map(|w| w.index()));
+        let home = here.unwrap_or_else(|| self.io.home());
+        match make(owner, home, None, Request::Pump, [Some(self.io), None]) {
+            Ok(pump) => {
+                self.traffic.pump.store(pump.name(), Release);
+                if pump.word.tell(None, News::TRY) == Told::Post {
+                    // Without an owner it is buried there.
+                    let _ = pump.post();
+                }
+            }
+            // The descriptor was closed, or memory is out.
+            Err(errno) => {
+                let errno = if errno == libc::EBADF { libc::ECANCELED } else { errno };
+                self.traffic.failed.store(errno as u32, Release);
+                self.let_go(errno);
+            }
+        }
+    }
+
+    /// Drops everything and gives the baton up.
+    fn let_go(self, errno: Errno) {
+        self.drop_all(errno);
+        while !self.traffic.baton.park() {
+            self.drop_all(errno);
+        }
+    }
+
+    /// Sends what can be sent now, and sees to the rest.
+    fn go(self) {
+        if self.push_out() == Progress::Full {
+            self.start_pump();
+        }
+    }
+}
+
+/// Shuts a socket down, of which the caller is a user.
+pub(super) fn shut_down(io: IoName, how: i32) -> i64 {
+    // SAFETY: the caller says so.
+    super::progress::errno_outcome(attempted(unsafe { libc::shutdown(io.fd(), how) } as isize))
+}
+
+/// The operations at the head of a queue whose turn is taken, and whether a part of them went.
+fn batch_left(queue: &VecDeque<Box<Parcel>>) -> impl Iterator<Item = (Owed, bool)> {
+    queue
+        .iter()
+        .take(MOST_PARTS)
+        .filter_map(|parcel| parcel.owed().map(|of| (of, parcel.sent > 0)))
+        .filter(|(of, _)| of.op.turn.is_taken(of.life))
+}
+
+impl IoName {
+    fn stream(self) -> Result<&'static Traffic, Errno> {
+        match (self.has(traits::SOCKET), self.has(traits::NONBLOCK)) {
+            (false, _) => Err(libc::ENOTSOCK),
+            (true, false) => Err(libc::EINVAL),
+            (true, true) => self.traffic(),
+        }
+    }
+
+    /// Sends what the library then owns, after everything that was given before. Any thread. On an error it is dropped,
+    /// but for a lease, which is given back.
+    pub(crate) fn send(self, goods: Goods<'_>) -> Result<usize, (Errno, Option<Lease>)> {
+        let refused = |errno, goods| match goods {
+            Goods::Lease(lease, ..) => Err((errno, Some(lease))),
+            _ => Err((errno, None)),
+        };
+        let in_use = match self.enter() {
+            Ok(in_use) => in_use,
+            Err(errno) => return refused(errno, goods),
+        };
+        let traffic = match self.stream() {
+            Ok(traffic) => traffic,
+            Err(errno) => return refused(errno, goods),
+        };
+        if traffic.failed.load(Acquire) != 0 {
+            return refused(libc::EPIPE, goods);
+        }
+        let len = goods.bytes().len();
+        if traffic.baton.acquire() {
+            let holder = Holder { io: self, traffic };
+            let sent = match holder.send_now(goods.bytes()) {
+                Ok(sent) => sent,
+                Err(errno) => {
+                    if self.has(traits::STREAM) {
+                        holder.fail(errno);
+                    }
+                    holder.go();
+                    return refused(errno, goods);
+                }
+            };
+            if sent != Some(len) {
+                let parcel = goods.into_parcel(sent.unwrap_or(0));
+                traffic.queue_grows(parcel.len - parcel.sent);
+                holder.with_queue(|queue| queue.push_front(parcel));
+                holder.start_pump();
+            } else if !traffic.baton.park() {
+                holder.go();
+            }
+            drop(in_use);
+            return Ok(len);
+        }
+        match self.send_limit() {
+            Ok(limit) if traffic.queued() < limit => {}
+            Ok(_) => return refused(libc::EAGAIN, goods),
+            Err(errno) => return refused(errno, goods),
+        }
+        self.enqueue(traffic, goods.into_parcel(0));
+        Ok(len)
+    }
+
+    /// How much may be queued on one stream of this runtime.
+    fn send_limit(self) -> Result<u64, Errno> {
+        Ok(RuntimeRef::enter(self.owner()?)?.shared().config.send_limit)
+    }
+
+    /// Puts a parcel behind the others; sends, if nobody does any more.
+    fn enqueue(self, traffic: &'static Traffic, parcel: Box<Parcel>) {
+        traffic.queue_grows(parcel.len - parcel.sent);
+        let parcel = Box::into_raw(parcel);
+        // SAFETY: a box is not null; the push gives it to the baton's holder.
+        if traffic.baton.push(unsafe { std::ptr::NonNull::new_unchecked(parcel) }) == Pushed::Unpark {
+            Holder { io: self, traffic }.go();
+        }
+    }
+
+    /// Waits until no more than `low_water` bytes are queued.
+    pub(crate) fn poll_flush(self, cx: &PollContext, low_water: u64) -> IoPoll<()> {
+        let _in_use = match self.enter() {
+            Ok(in_use) => in_use,
+            Err(errno) => return Poll::Ready(Err(errno)),
+        };
+        if !cx.can_spend() {
+            return Poll::Pending;
+        }
+        let Some(traffic) = self.traffic_if_any() else { return Poll::Ready(Ok(())) };
+        let flushed = traffic.is_flushed(low_water, cx.key(), &cx.waker());
+        match traffic.failed.load(Acquire) {
+            0 if !flushed => Poll::Pending,
+            failed => {
+                cx.spend();
+                Poll::Ready(if failed == 0 { Ok(()) } else { Err(failed as Errno) })
+            }
+        }
+    }
+}
+
+impl Holder {
+    /// Tries to send, without the queue. `None`: the socket is full.
+    fn send_now(self, bytes: &[u8]) -> Result<Option<usize>, Errno> {
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+        loop {
+            // SAFETY: the bytes are the caller's, and the holder is a user of the descriptor.
+            match attempted(unsafe { libc::send(self.io.fd(), bytes.as_ptr().cast(), bytes.len(), flags) }) {
+                Err(libc::EINTR) => {}
+                Err(libc::EAGAIN) => return Ok(None),
+                result => return result.map(Some),
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// An operation enters the queue of its stream.
+    pub(super) fn join_stream(&self, op: &'static Operation) {
+        let body = op.body(self);
+        let Some((io, traffic)) = body.ios[0].and_then(|io| io.traffic_if_any().map(|traffic| (io, traffic))) else {
+            return self.settle(op, -i64::from(libc::EBADF));
+        };
+        match body.request {
+            // Nothing that is queued has to do with reading.
+            Request::Shutdown { how: libc::SHUT_RD } => return self.settle(op, shut_down(io, libc::SHUT_RD)),
+            Request::Shutdown { .. } => {}
+            _ if traffic.failed.load(Acquire) != 0 => return self.settle(op, -i64::from(libc::EPIPE)),
+            _ => {}
+        }
+        let of = Owed { op, life: op.word.generation() };
+        if let Request::Send { buffer, len, flags: 0 } = body.request
+            && traffic.baton.acquire()
+        {
+            let holder = Holder { io, traffic };
+            // SAFETY: the memory is the program's until it takes the outcome.
+            let bytes = if len == 0 { &[] } else { unsafe { std::slice::from_raw_parts(buffer, len) } };
+            match holder.send_now(bytes) {
+                Ok(Some(sent)) if sent == len => {
+                    if !traffic.baton.park() {
+                        holder.go();
+                    }
+                    return self.settle(op, len as i64);
+                }
+                Ok(sent) => {
+                    let mut parcel = parcel_of(of, &body.request);
+                    parcel.sent = sent.unwrap_or(0);
+                    self.wait_in_stream(op);
+                    traffic.queue_grows(len - parcel.sent);
+                    holder.with_queue(|queue| queue.push_front(parcel));
+                    return holder.start_pump();
+                }
+                Err(errno) => {
+                    holder.fail(errno);
+                    holder.go();
+                    return self.settle(op, -i64::from(errno));
+                }
+            }
+        }
+        let parcel = parcel_of(of, &body.request);
+        self.wait_in_stream(op);
+        io.enqueue(traffic, parcel);
+    }
+
+    fn wait_in_stream(&self, op: &'static Operation) {
+        op.body(self).stage.set(Stage::Stream);
+        op.turn.begin(op.word.generation());
+    }
+
+    /// Takes an operation out of its stream, if nobody has its memory in hand; else whoever has will end it.
+    pub(super) fn cancel_send(&self, op: &'static Operation) {
+        let traffic = op.body(self).ios[0].and_then(IoName::traffic_if_any);
+        if op.turn.cancel(op.word.generation()) {
+            self.settle(op, -i64::from(libc::ECANCELED));
+        }
+        // It may have nothing left to wait for, or must let go of what it has.
+        if let Some(pump) = traffic.and_then(|traffic| OpName::parse(traffic.pump.load(Acquire))) {
+            pump.retry();
+        }
+    }
+
+    /// Sends what a stream has queued: as far as that goes, then again when there is room.
+    pub(super) fn pump(&self, op: &'static Operation) {
+        let body = op.body(self);
+        let Some((io, traffic)) = body.ios[0].and_then(|io| io.traffic_if_any().map(|traffic| (io, traffic))) else {
+            return self.settle(op, 0);
+        };
+        let holder = Holder { io, traffic };
+        let mut batch = body.batch.take();
+        holder.unload(&mut batch, None);
+        if body.cancelled.get() {
+            traffic.failed.store(libc::ECANCELED as u32, Release);
+            holder.let_go(libc::ECANCELED);
+            return self.settle(op, 0);
+        }
+        if !self.driver.borrow().supports(opcode::SendMsg::CODE) {
+            let polled = self.as_operation(op, |cx| {
+                io.poll_call(cx, Interest::WRITABLE, |_fd| match holder.push_out() {
+                    Progress::Idle => Ok(0),
+                    Progress::Full => Err(libc::EAGAIN),
+                })
+            });
+            return match polled {
+                Poll::Pending => body.stage.set(Stage::Ready),
+                Poll::Ready(Ok(_)) => self.settle(op, 0),
+                // Readiness cannot be waited for: the descriptor, or the runtime, goes.
+                Poll::Ready(Err(errno)) => {
+                    let closed = errno == libc::EBADF && !io.is_open();
+                    let errno = if closed || errno == libc::ESHUTDOWN { libc::ECANCELED } else { errno };
+                    traffic.failed.store(errno as u32, Release);
+                    holder.let_go(errno);
+                    self.settle(op, 0);
+                }
+            };
+        }
+        while !holder.load(&mut batch) {
+            if traffic.baton.park() {
+                return self.settle(op, 0);
+            }
+        }
+        let mut batch = body.batch.replace(batch);
+        batch.parts.clear();
+        let message = body.batch.borrow_mut().message();
+        let flags = body.batch.borrow().flags | libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        let entry = opcode::SendMsg::new(types::Fd(io.fd()), message)
+            .flags(flags as u32)
+            .ioprio(if body.moved.replace(1) == 0 { POLL_FIRST } else { 0 })
+            .build();
+        self.push(op, entry);
+    }
+
+    /// The kernel sent what the pump gave it, or a part.
+    pub(super) fn pumped(&self, op: &'static Operation, completion: Completion) {
+        let body = op.body(self);
+        let Some((io, traffic)) = body.ios[0].and_then(|io| io.traffic_if_any().map(|traffic| (io, traffic))) else {
+            return self.settle(op, 0);
+        };
+        let holder = Holder { io, traffic };
+        let mut batch = body.batch.take();
+        match completion.result.checked_neg().unwrap_or(0) {
+            sent if sent <= 0 => holder.unload(&mut batch, Some(sent.unsigned_abs() as usize)),
+            libc::EAGAIN | libc::EINTR | libc::ECANCELED => holder.unload(&mut batch, None),
+            errno => {
+                holder.unload(&mut batch, None);
+                holder.failed(errno);
+            }
+        }
+        self.pump(op);
+    }
+}
+
+/// IORING_RECVSEND_POLL_FIRST: the socket was full a moment ago, when the pump began. Later it is tried first, for a socket
+/// takes more than poll(2) says: a Unix one counts as writable below a quarter of its buffer.
+const POLL_FIRST: u16 = 1;
+
+/// A pump whose worker is gone: what is queued is dropped, and the baton given up, on whatever thread found out.
+pub(super) fn bury(pump: &'static Operation) {
+    // SAFETY: the entry is alive, and its owner, who would come to its body, is gone.
+    let io = pump.body.with(|body| unsafe { (*body).assume_init_ref() }).ios[0];
+    if let Some((io, traffic)) = io.and_then(|io| io.traffic_if_any().map(|traffic| (io, traffic))) {
+        let holder = Holder { io, traffic };
+        traffic.failed.store(libc::ECANCELED as u32, Release);
+        holder.let_go(libc::ECANCELED);
+        io.leave_traffic_of(pump, 0, false);
+    }
+    pump.drop_body();
+    pump.end();
+}

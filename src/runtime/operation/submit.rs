@@ -1,0 +1,474 @@
+//! Beginning an operation, choosing its way, and what a task may ask of it.
+
+use super::super::context::{Current, PollContext};
+use super::super::io::{Errno, IoName, IoPoll, traits};
+use super::super::pool::{Job, Pool};
+use super::super::shared::{Counters, NEVER, Phase};
+use super::super::worker::Worker;
+use super::progress::errno_outcome;
+use super::request::{CURRENT, Fds, Request, Yields};
+use super::*;
+use crate::primitives::sync::Ordering::{AcqRel, Relaxed};
+use std::os::fd::RawFd;
+use std::task::Poll;
+
+/// The group of the receive buffers on a worker's ring.
+pub(super) const GROUP: u16 = 0;
+
+/// Runs `f` with the worker and the task of a poll. `EPERM` for a context that is no task's, or not this thread's.
+fn in_poll<R>(cx: &PollContext, f: impl FnOnce(&Worker, &'static Header) -> Result<R, Errno>) -> Result<R, Errno> {
+    Current::with_worker(|worker| {
+        let worker = worker.filter(|worker| std::ptr::eq(worker.context(), cx)).ok_or(libc::EPERM)?;
+        f(worker, cx.header().ok_or(libc::EPERM)?)
+    })
+}
+
+/// Begins an operation of the task that is polled, and returns its handle.
+pub(crate) fn submit(cx: &PollContext, request: Request, ios: [Option<IoName>; 2]) -> Result<u64, Errno> {
+    in_poll(cx, |worker, task| {
+        for io in ios.into_iter().flatten() {
+            worker.check(io, &request)?;
+        }
+        let request = for_this_kind(request, ios[0]);
+        let op = worker.begin(task, request, ios)?;
+        let name = op.name();
+        worker.launch(op);
+        Ok(name)
+    })
+}
+
+/// Writing to a socket is sending: in its order, and without SIGPIPE.
+fn for_this_kind(request: Request, io: Option<IoName>) -> Request {
+    match request {
+        Request::Write { buffer, len, .. } if io.is_some_and(|io| io.has(traits::SOCKET)) => {
+            Request::Send { buffer, len, flags: 0 }
+        }
+        request => request,
+    }
+}
+
+impl OpName {
+    /// The operation, if it is alive and this task's.
+    fn owned(self, task: &'static Header) -> Result<&'static Operation, Errno> {
+        match self.op.task.load(Relaxed) {
+            _ if !self.is_live() => Err(libc::EBADF),
+            owner if std::ptr::eq(owner, task) => Ok(self.op),
+            _ => Err(libc::EPERM),
+        }
+    }
+
+    /// Runs `f` with the operation, for the task that it belongs to.
+    pub(super) fn with<R>(
+        self,
+        cx: &PollContext,
+        f: impl FnOnce(&Worker, &'static Operation, &Body) -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
+        let owner = in_poll(cx, |worker, task| {
+            let op = self.owned(task)?;
+            f(worker, op, op.body(worker))
+        });
+        // Outside of tasks a stale handle is that before all else.
+        owner.map_err(|errno| if errno == libc::EPERM && !self.is_live() { libc::EBADF } else { errno })
+    }
+
+    /// The same, for the task whose poll goes on on this thread.
+    fn with_own<R>(self, f: impl FnOnce(&Worker, &'static Operation, &Body) -> Result<R, Errno>) -> Result<R, Errno> {
+        match PollContext::current() {
+            Some(cx) => self.with(cx, f),
+            None => Err(if self.is_live() { libc::EPERM } else { libc::EBADF }),
+        }
+    }
+
+    /// The outcome, once.
+    pub(crate) fn poll(self, cx: &PollContext) -> IoPoll<i64> {
+        let polled = self.with(cx, |worker, op, body| {
+            if body.request.is_many() {
+                return Err(libc::EINVAL);
+            }
+            if !cx.can_spend() {
+                return Ok(Poll::Pending);
+            }
+            if body.stage.get() != Stage::Done {
+                body.awaited.set(true);
+                return Ok(Poll::Pending);
+            }
+            cx.spend();
+            Ok(Poll::Ready(worker.take(op)))
+        });
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
+            Err(errno) => Poll::Ready(Err(errno)),
+        }
+    }
+
+    /// Sets the time at which it is ended.
+    pub(crate) fn set_deadline(self, at: u64) -> Result<(), Errno> {
+        self.with_own(|worker, op, body| {
+            if body.stage.get() != Stage::Done {
+                worker.set_deadline(op, at);
+            }
+            Ok(())
+        })
+    }
+
+    /// The task lets go of the outcome.
+    pub(crate) fn forget(self, done: Done, arg: *mut c_void) -> Result<(), Errno> {
+        self.with_own(|worker, op, body| {
+            if body.request.is_many() {
+                return Err(libc::EINVAL);
+            }
+            op.word.forget();
+            body.fate.set(Fate::Reported(done, arg));
+            body.tell_watcher();
+            if body.stage.get() == Stage::Done {
+                worker.report_later(op);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Waits until none of the task's operations goes on.
+pub(crate) fn poll_quiesce(cx: &PollContext) -> IoPoll<()> {
+    let quiet = in_poll(cx, |_worker, task| {
+        let Some(extra) = task.extra() else { return Ok(true) };
+        let quiet = extra.live_ops.load(Relaxed) == 0;
+        extra.quiesces.store(!quiet, Relaxed);
+        Ok(quiet)
+    });
+    match quiet {
+        Ok(true) => Poll::Ready(Ok(())),
+        Ok(false) => Poll::Pending,
+        Err(errno) => Poll::Ready(Err(errno)),
+    }
+}
+
+impl Worker {
+    /// Whether an operation may be begun on a descriptor.
+    fn check(&self, io: IoName, request: &Request) -> Result<(), Errno> {
+        if io.owner()? != self.shared().handle {
+            return Err(libc::EPERM);
+        }
+        if self.shared().phase() != Phase::Running {
+            return Err(libc::ESHUTDOWN);
+        }
+        let is_file = io.has(traits::FILE);
+        if !is_file && !io.has(traits::NONBLOCK) && (request.is_on(false) || matches!(request, Request::Splice { .. }))
+        {
+            return Err(libc::EINVAL);
+        }
+        let offset = match request {
+            Request::Read { offset, .. } | Request::Write { offset, .. } => *offset,
+            Request::Readv { offset, .. } | Request::Writev { offset, .. } => *offset,
+            _ => CURRENT,
+        };
+        if offset != CURRENT && !is_file { Err(libc::ESPIPE) } else { Ok(()) }
+    }
+
+    /// Makes an operation of the task that runs here.
+    fn begin(
+        &self,
+        task: &'static Header,
+        request: Request,
+        ios: [Option<IoName>; 2],
+    ) -> Result<&'static Operation, Errno> {
+        let op = make(self.shared().handle, self.index(), Some(task), request, ios)?;
+        self.join_task(op, task);
+        let extra = task.extra_or_new();
+        extra.live_ops.store(extra.live_ops.load(Relaxed) + 1, Relaxed);
+        Counters::add(&self.remote().counters.ops_begun, 1);
+        Ok(op)
+    }
+
+    /// Puts the operation first in its task's list; from its first on the task stays here.
+    fn join_task(&self, op: &'static Operation, task: &'static Header) {
+        let extra = task.extra_or_new();
+        let first = extra.first_op.load(Relaxed);
+        let me = op.index.load(Relaxed) + 1;
+        op.body(self).next.set(first);
+        match neighbour(first) {
+            Some(next) => next.body(self).prev.set(me),
+            None => task.stay(self.index()),
+        }
+        extra.first_op.store(me, Relaxed);
+    }
+
+    /// The reverse of `join_task`. The last one lets a task end that only waited for it.
+    fn leave_task(&self, op: &'static Operation) {
+        // SAFETY: a task with operations is alive, and this one is in its list.
+        let Some(task) = (unsafe { op.task.load(Relaxed).as_ref() }) else { return };
+        let body = op.body(self);
+        let (prev, next) = (body.prev.get(), body.next.get());
+        if let Some(next) = neighbour(next) {
+            next.body(self).prev.set(prev);
+        }
+        match neighbour(prev) {
+            Some(prev) => prev.body(self).next.set(next),
+            None => {
+                task.extra_or_new().first_op.store(next, Relaxed);
+                if next == 0 {
+                    task.drained();
+                }
+            }
+        }
+    }
+
+    /// A task ends: its operations are cancelled, and those that are over let go.
+    pub(in super::super) fn drain_task(&self, task: &'static Header) {
+        let mut next = task.extra_or_new().first_op.load(Relaxed);
+        while let Some(op) = neighbour(next) {
+            let body = op.body(self);
+            // Read first: the operation may be gone after the next lines. No other one is touched by them.
+            next = body.next.get();
+            if matches!(body.fate.get(), Fate::Taken) {
+                body.fate.set(Fate::Dropped);
+                if body.stage.get() == Stage::Done {
+                    self.release(op);
+                    continue;
+                }
+            }
+            self.cancel(op);
+        }
+    }
+
+    /// Sends the operation on its way.
+    pub(super) fn launch(&self, op: &'static Operation) {
+        let body = op.body(self);
+        let io = body.ios[0];
+        match &body.request {
+            Request::Send { .. } | Request::SendMsg { .. } | Request::Writev { .. } | Request::Shutdown { .. }
+                if io.is_some_and(|io| io.has(traits::STREAM)) =>
+            {
+                return self.join_stream(op);
+            }
+            // Not a stream: nothing is queued, and the call does not block.
+            Request::Shutdown { how } => {
+                return self.settle(op, io.map_or(-i64::from(libc::EBADF), |io| super::stream::shut_down(io, *how)));
+            }
+            // It begins when the last user of the descriptor has gone.
+            Request::Close => return self.await_last_user(op),
+            _ => {}
+        }
+        self.carry_out(op);
+    }
+
+    /// Does what must be done, on the way that there is.
+    pub(super) fn carry_out(&self, op: &'static Operation) {
+        let body = op.body(self);
+        let io = body.ios[0];
+        let is_file = io.is_some_and(|io| io.has(traits::FILE));
+        let by_ring = body.request.opcode(io).is_some_and(|opcode| self.driver.borrow().supports(opcode));
+        match &body.request {
+            Request::RecvMany => self.receive(op),
+            _ if by_ring => self.to_ring(op),
+            request if request.is_on(is_file) || matches!(request, Request::Splice { .. }) => self.attempt(op),
+            _ => self.to_pool(op),
+        }
+    }
+
+    pub(super) fn fds(&self, op: &'static Operation) -> Fds {
+        let body = op.body(self);
+        let fd = |io: Option<IoName>| io.map_or(libc::AT_FDCWD, IoName::fd);
+        Fds { first: fd(body.ios[0]), second: fd(body.ios[1]) }
+    }
+
+    /// Queues the operation's entry.
+    pub(super) fn to_ring(&self, op: &'static Operation) {
+        let body = op.body(self);
+        let is_file = body.ios[0].is_some_and(|io| io.has(traits::FILE));
+        match body.request.entry(self.fds(op), is_file) {
+            Some(entry) => self.push(op, entry),
+            None => self.settle(op, -i64::from(libc::ENOSYS)),
+        }
+    }
+
+    pub(super) fn push(&self, op: &'static Operation, entry: crate::driver::Entry) {
+        let body = op.body(self);
+        if !self.driver.borrow().has_ring() {
+            // It was closed, and the worker with it is about to end.
+            return self.settle(op, -i64::from(libc::ECANCELED));
+        }
+        body.cancels.set(false);
+        // SAFETY: what the entry names is the program's until the outcome was taken, or the body's, which outlives the last
+        // completion; the operation is a user of its descriptors until then.
+        let ticket = unsafe { self.driver.borrow_mut().push(entry.user_data(op.name())) };
+        body.stage.set(Stage::Ring(ticket));
+    }
+
+    /// Gives the operation to a thread that may block.
+    pub(super) fn to_pool(&self, op: &'static Operation) {
+        let body = op.body(self);
+        // SAFETY: the request is alive, and nobody else uses the memory that it names.
+        if let Some(read) = unsafe { body.request.read_cached(self.fds(op).first) } {
+            return self.settle(op, read as i64);
+        }
+        body.stage.set(Stage::Pool);
+        // SAFETY: the entry stays alive until the job was run or revoked, for it is not settled before.
+        let job = unsafe { Job::new(work, std::ptr::from_ref(op).cast()) };
+        match (Pool::submit(&self.shared().pool, job), &body.request) {
+            (Ok(()), _) => {}
+            // That it is closed was promised: better here than never.
+            (Err(_), Request::Close) => {
+                // SAFETY: as for the job.
+                let done = unsafe { body.request.call(self.fds(op)) };
+                self.settle(op, errno_outcome(done));
+            }
+            (Err((errno, _)), _) => self.settle(op, -i64::from(errno)),
+        }
+    }
+}
+
+/// A thread of the pool does an operation.
+///
+/// # Safety
+/// `op` is an entry in the stage `Pool`, given to the pool once.
+unsafe fn work(op: *const ()) {
+    // SAFETY: the caller says so; entries are never unmapped.
+    let op: &'static Operation = unsafe { &*op.cast::<Operation>() };
+    // SAFETY: the owner leaves the body alone in this stage, but for cells that are not read here; the request is constant.
+    let (done, yields) = unsafe {
+        op.body.with(|body| {
+            let body = (*body).assume_init_ref();
+            let fd = |io: Option<IoName>| io.map_or(libc::AT_FDCWD, IoName::fd);
+            let fds = Fds { first: fd(body.ios[0]), second: fd(body.ios[1]) };
+            let done = loop {
+                match body.request.call(fds) {
+                    // A close that was interrupted has closed.
+                    Err(libc::EINTR) if matches!(body.request, Request::Close) => break Ok(0),
+                    Err(libc::EINTR) => {}
+                    done => break done,
+                }
+            };
+            (done, body.request.yields())
+        })
+    };
+    let heard = op.deliver(errno_outcome(done));
+    if heard {
+        return;
+    }
+    if let (Ok(fd), Yields::File) = (done, yields) {
+        close(fd as RawFd);
+    }
+    // SAFETY: a task that was given up is never freed, and the worker that counted is gone.
+    let task = unsafe { op.task.load(Relaxed).as_ref() };
+    if let Some(extra) = task.and_then(Header::extra) {
+        extra.live_ops.fetch_sub(1, AcqRel);
+    }
+}
+
+/// The operation with this index and 1.
+fn neighbour(link: u32) -> Option<&'static Operation> {
+    OPS.get(link.checked_sub(1)?)
+}
+
+/// Makes an entry, and a user of its descriptors.
+pub(super) fn make(
+    runtime: u64,
+    home: u32,
+    task: Option<&'static Header>,
+    request: Request,
+    ios: [Option<IoName>; 2],
+) -> Result<&'static Operation, Errno> {
+    let mut users = [None, None];
+    for (user, io) in users.iter_mut().zip(ios) {
+        *user = io.map(IoName::enter).transpose()?;
+    }
+    let (index, op) = OPS.alloc().ok_or(libc::ENOMEM)?;
+    op.index.store(index, Relaxed);
+    op.home.store(home, Relaxed);
+    op.runtime.store(runtime, Relaxed);
+    op.task.store(task.map_or(std::ptr::null_mut(), |task| std::ptr::from_ref(task).cast_mut()), Relaxed);
+    let many = request.is_many().then(Box::default);
+    let receives = request.receives();
+    let body = Body {
+        family: ios[0].map_or(0, |io| io.family()),
+        request,
+        ios,
+        users: RefCell::new(users),
+        stage: Cell::new(Stage::Ready),
+        outcome: Cell::new(0),
+        fate: Cell::new(if task.is_some() { Fate::Taken } else { Fate::Dropped }),
+        awaited: Cell::new(false),
+        cancelled: Cell::new(false),
+        timed_out: Cell::new(false),
+        cancels: Cell::new(false),
+        deadline: Cell::new(NEVER),
+        prev: Cell::new(0),
+        next: Cell::new(0),
+        watcher: Cell::new(None),
+        moved: Cell::new(0),
+        many,
+        batch: RefCell::default(),
+    };
+    // SAFETY: a free entry is the caller's alone.
+    op.body.with_mut(|place| unsafe { (*place).write(body) });
+    op.word.open();
+    for (slot, io) in ios.into_iter().enumerate() {
+        let Some(io) = io else { continue };
+        if let Err(errno) = io.join_traffic(op, slot, receives) {
+            for (slot, io) in ios.into_iter().enumerate().take(slot) {
+                io.into_iter().for_each(|io| io.leave_traffic_of(op, slot, receives));
+            }
+            op.drop_body();
+            op.end();
+            return Err(errno);
+        }
+    }
+    Ok(op)
+}
+
+impl Operation {
+    /// Drops what is the owner's. The life ends next.
+    pub(super) fn drop_body(&self) {
+        // SAFETY: the owner ends the life; nobody else comes to the body any more.
+        self.body.with_mut(|body| unsafe { (*body).assume_init_drop() });
+    }
+}
+
+impl Worker {
+    /// The outcome of an operation that is done, as the program sees it, and the end of its entry.
+    pub(super) fn take(&self, op: &'static Operation) -> i64 {
+        let outcome = self.claim(op);
+        self.release(op);
+        outcome
+    }
+
+    /// Makes what the operation produced the program's.
+    pub(super) fn claim(&self, op: &'static Operation) -> i64 {
+        let body = op.body(self);
+        let outcome = body.outcome.replace(-1);
+        if outcome < 0 {
+            return outcome;
+        }
+        let made = match body.request.yields() {
+            Yields::Number => return outcome,
+            Yields::Connection => self.shared().adopt(outcome as RawFd, body.family),
+            Yields::File => self.shared().adopt_file(outcome as RawFd),
+        };
+        made.map_or_else(|errno| -i64::from(errno), |io| io.raw() as i64)
+    }
+
+    /// Lets go of an operation that is done: what nobody took is closed or given back.
+    pub(super) fn release(&self, op: &'static Operation) {
+        let body = op.body(self);
+        if body.request.yields() != Yields::Number && body.outcome.get() >= 0 && !body.request.is_many() {
+            close(body.outcome.get() as RawFd);
+        }
+        if let Some(many) = &body.many {
+            many.connections.borrow_mut().drain(..).for_each(close);
+        }
+        let watcher = body.watcher.take();
+        self.leave_task(op);
+        op.drop_body();
+        op.end();
+        // Whoever it wakes finds a handle that is stale.
+        watcher.into_iter().for_each(|watcher| watcher.fire());
+    }
+}
+
+/// Closes a descriptor that nobody has heard of.
+pub(super) fn close(fd: RawFd) {
+    // SAFETY: the kernel gave it to an operation, whose task did not take it.
+    unsafe { libc::close(fd) };
+}

@@ -1,0 +1,297 @@
+//! What goes on on one descriptor: the operations that are its users, and the baton of its sends.
+//!
+//! The baton is an inbox whose owner is whoever sends: parked means that nobody does. Who replaces PARKED has the baton and
+//! is the only one who sends and who touches the queue; everybody else pushes. The holder gives it up by parking, which
+//! fails if something was pushed. So a send is never passed by a later one, and never left behind.
+
+use super::super::io::{Errno, IoName};
+use super::parcel::Parcel;
+use super::{News, OPS, OpName, Operation, Told};
+use crate::primitives::inbox::Inbox;
+use crate::primitives::pack::Field;
+use crate::primitives::slab::{Entry, Slab};
+use crate::primitives::sync::{AtomicU32, AtomicU64, Mutex, Ordering::*, UnsafeCell, process_static};
+use std::collections::VecDeque;
+use std::task::Waker;
+
+process_static! {
+    /// The traffic of all descriptors that have some.
+    static TRAFFIC: Slab<Traffic> = Slab::new();
+}
+
+/// `| AWAITED 1 | bytes 63 |`: what is queued, and whether somebody waits for it to become less.
+const BYTES: Field = Field::low(63);
+const AWAITED: Field = BYTES.above(1);
+
+/// An operation's neighbours in the list of a descriptor: each is its index, doubled, with its slot, and 1; 0: none.
+#[derive(Default)]
+pub(super) struct Links {
+    prev: AtomicU32,
+    next: AtomicU32,
+}
+
+/// See the module.
+#[derive(Default)]
+#[repr(C, align(64))]
+pub(crate) struct Traffic {
+    next_free: AtomicU32,
+    /// Operations that read, beside which no direct call may.
+    receiving: AtomicU32,
+    /// The first of the operations.
+    first: Mutex<u32>,
+    pub(super) baton: Inbox<Parcel>,
+    queued: AtomicU64,
+    /// Why nothing can be sent any more: an errno, or 0.
+    pub(super) failed: AtomicU32,
+    flushers: Mutex<Flushers>,
+    /// The operation of the library's that sends for the holder, or that waits to close the descriptor.
+    pub(super) pump: AtomicU64,
+    pub(super) closer: AtomicU64,
+    /// Parcels in their order. The holder's.
+    queue: UnsafeCell<Queue>,
+}
+
+/// Who waits for the queue to drain.
+#[derive(Default)]
+struct Flushers {
+    #[expect(clippy::box_collection, reason = "one word, and all zeros where there is none")]
+    waiting: Option<Box<Vec<(usize, u64, Waker)>>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    #[expect(clippy::box_collection, reason = "one word, and all zeros where there is none")]
+    parcels: Option<Box<VecDeque<Box<Parcel>>>>,
+}
+
+// SAFETY: all zeros are null pointers, unlocked mutexes and an inbox; an entry is made anew before each life.
+unsafe impl Entry for Traffic {
+    fn next_free(&self) -> &AtomicU32 {
+        &self.next_free
+    }
+}
+
+// SAFETY: the queue is the baton's holder's, and everything in it may move between threads.
+unsafe impl Sync for Traffic {}
+// SAFETY: as above.
+unsafe impl Send for Traffic {}
+
+fn node(op: &Operation, slot: usize) -> u32 {
+    op.index.load(Relaxed) * 2 + slot as u32 + 1
+}
+
+fn links(node: u32) -> Option<&'static Links> {
+    let node = node.checked_sub(1)?;
+    OPS.get(node / 2).map(|op| &op.links[node as usize % 2])
+}
+
+impl IoName {
+    /// The descriptor's traffic, made if there is none. The caller is a user of the descriptor.
+    pub(super) fn traffic(self) -> Result<&'static Traffic, Errno> {
+        if let Some(traffic) = self.traffic_if_any() {
+            return Ok(traffic);
+        }
+        let (index, traffic) = TRAFFIC.alloc().ok_or(libc::ENOMEM)?;
+        traffic.begin();
+        match self.io.traffic.compare_exchange(0, index + 1, AcqRel, Acquire) {
+            Ok(_) => Ok(traffic),
+            Err(now) => {
+                TRAFFIC.free(index);
+                TRAFFIC.get(now - 1).ok_or(libc::ENOMEM)
+            }
+        }
+    }
+
+    /// The same, if there is some.
+    pub(in super::super) fn traffic_if_any(self) -> Option<&'static Traffic> {
+        TRAFFIC.get(self.io.traffic.load(Acquire).checked_sub(1)?)
+    }
+
+    /// Enters an operation into the list. `EBADF`: the descriptor was closed since the caller became its user, and nobody
+    /// would tell the operation.
+    pub(super) fn join_traffic(self, op: &'static Operation, slot: usize, receives: bool) -> Result<(), Errno> {
+        let traffic = self.traffic()?;
+        let mut first = traffic.first.lock();
+        if !self.is_open() {
+            return Err(libc::EBADF);
+        }
+        let me = node(op, slot);
+        op.links[slot].prev.store(0, Relaxed);
+        op.links[slot].next.store(*first, Relaxed);
+        if let Some(next) = links(*first) {
+            next.prev.store(me, Relaxed);
+        }
+        *first = me;
+        drop(first);
+        if receives {
+            traffic.receiving.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Takes an operation out of the list.
+    pub(super) fn leave_traffic_of(self, op: &'static Operation, slot: usize, receives: bool) {
+        let Some(traffic) = self.traffic_if_any() else { return };
+        let mut first = traffic.first.lock();
+        let (prev, next) = (op.links[slot].prev.load(Relaxed), op.links[slot].next.load(Relaxed));
+        if let Some(next) = links(next) {
+            next.prev.store(prev, Relaxed);
+        }
+        match links(prev) {
+            Some(prev) => prev.next.store(next, Relaxed),
+            None => *first = next,
+        }
+        drop(first);
+        if receives {
+            traffic.receiving.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Tells every operation on the descriptor, which has just been closed, to end. But for the one that closes it.
+    pub(in super::super) fn cancel_traffic(self) {
+        let Some(traffic) = self.traffic_if_any() else { return };
+        let closer = traffic.closer.load(Acquire);
+        // Told under the lock: an operation that is in the list is alive. Nobody's code runs in telling.
+        let first = traffic.first.lock();
+        let mut next = *first;
+        while let Some(op) = next.checked_sub(1).and_then(|node| OPS.get(node / 2)) {
+            if op.name() != closer && op.word.tell(None, News::CANCEL) == Told::Post {
+                op.post();
+            }
+            next = links(next).map_or(0, |links| links.next.load(Relaxed));
+        }
+    }
+
+    /// The operation that closes the descriptor when it is its last user.
+    pub(in super::super) fn closer(self) -> Option<OpName> {
+        OpName::parse(self.traffic_if_any()?.closer.load(Acquire))
+    }
+
+    /// False: another one was faster.
+    pub(in super::super) fn set_closer(self, op: u64) -> bool {
+        self.traffic_if_any().is_some_and(|traffic| traffic.closer.compare_exchange(0, op, AcqRel, Acquire).is_ok())
+    }
+
+    /// True if an operation is a user of the descriptor, or something is queued to be sent.
+    pub(in super::super) fn has_traffic(self) -> bool {
+        self.traffic_if_any().is_some_and(|traffic| *traffic.first.lock() != 0 || traffic.is_sending())
+    }
+
+    /// True if a direct call in this direction would come between operations.
+    pub(in super::super) fn is_busy(self, writes: bool) -> bool {
+        match (self.io.traffic.load(Relaxed), writes) {
+            (0, _) => false,
+            (_, true) => self.traffic_if_any().is_some_and(Traffic::is_sending),
+            (_, false) => self.traffic_if_any().is_some_and(|traffic| traffic.receiving.load(Relaxed) > 0),
+        }
+    }
+}
+
+/// Gives back the traffic of a descriptor whose last user has gone.
+pub(in super::super) fn leave_traffic(index: &AtomicU32) {
+    let Some(index) = index.swap(0, AcqRel).checked_sub(1) else { return };
+    if let Some(traffic) = TRAFFIC.get(index) {
+        drop(traffic.take_queue());
+        drop(traffic.flushers.lock().waiting.take());
+        TRAFFIC.free(index);
+    }
+}
+
+impl Traffic {
+    /// Makes a free entry ready for a descriptor.
+    fn begin(&self) {
+        // What the life before left pushed was dropped with it.
+        let _ = self.baton.take();
+        let _ = self.baton.park();
+        self.receiving.store(0, Relaxed);
+        self.queued.store(0, Relaxed);
+        self.failed.store(0, Relaxed);
+        self.pump.store(0, Relaxed);
+        self.closer.store(0, Relaxed);
+    }
+
+    fn is_sending(&self) -> bool {
+        !self.baton.is_parked()
+    }
+
+    // The queue. Only for the holder of the baton.
+
+    /// Runs `f` with the queue.
+    ///
+    /// # Safety
+    /// The caller has the baton.
+    pub(super) unsafe fn with_queue<R>(&self, f: impl FnOnce(&mut VecDeque<Box<Parcel>>) -> R) -> R {
+        // SAFETY: the baton makes the queue the caller's.
+        self.queue.with_mut(|queue| f(unsafe { (*queue).parcels.get_or_insert_default() }))
+    }
+
+    /// Everything that was pushed goes behind what is queued.
+    ///
+    /// # Safety
+    /// The caller has the baton.
+    pub(super) unsafe fn collect(&self) {
+        for parcel in self.baton.take() {
+            // SAFETY: a push gave the parcel away; the baton is the caller's.
+            unsafe { self.with_queue(|queue| queue.push_back(Box::from_raw(parcel.as_ptr()))) };
+        }
+    }
+
+    /// What is left after the last user.
+    fn take_queue(&self) -> Queue {
+        // SAFETY: no user is left, so nobody has the baton, nor pushes.
+        unsafe {
+            self.collect();
+            self.queue.with_mut(|queue| std::mem::take(&mut *queue))
+        }
+    }
+
+    // What is queued, in bytes.
+
+    pub(super) fn queued(&self) -> u64 {
+        BYTES.get(self.queued.load(Acquire))
+    }
+
+    pub(super) fn queue_grows(&self, bytes: usize) {
+        self.queued.fetch_add(bytes as u64, AcqRel);
+    }
+
+    /// Bytes left the queue: who waits for that is woken.
+    pub(super) fn queue_shrinks(&self, bytes: usize) {
+        let before = self.queued.fetch_sub(bytes as u64, AcqRel);
+        if AWAITED.get(before) != 0 {
+            self.wake_flushers(BYTES.get(before) - bytes as u64);
+        }
+    }
+
+    /// Wakes those for whom so little is left.
+    pub(super) fn wake_flushers(&self, left: u64) {
+        let mut woken = Vec::new();
+        let mut flushers = self.flushers.lock();
+        if let Some(waiting) = &mut flushers.waiting {
+            woken.extend(waiting.extract_if(.., |(_, low_water, _)| left <= *low_water).map(|(_, _, waker)| waker));
+            if waiting.is_empty() {
+                self.queued.fetch_and(!AWAITED.mask(), AcqRel);
+            }
+        }
+        drop(flushers);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// True if no more than this is queued; else the waker is called when it is so. A waiter is told apart by its key.
+    pub(super) fn is_flushed(&self, low_water: u64, key: usize, waker: &Waker) -> bool {
+        if self.queued() <= low_water {
+            return true;
+        }
+        let waker = waker.clone();
+        let mut flushers = self.flushers.lock();
+        let waiting = flushers.waiting.get_or_insert_default();
+        let old: Vec<_> = waiting.extract_if(.., |(other, _, _)| *other == key).collect();
+        waiting.push((key, low_water, waker));
+        // The flag and what is queued are one word: either the next to send sees the flag, or we see what it left.
+        let before = self.queued.fetch_or(AWAITED.mask(), AcqRel);
+        let flushed = BYTES.get(before) <= low_water || self.failed.load(Acquire) != 0;
+        drop(flushers);
+        drop(old);
+        flushed
+    }
+}
