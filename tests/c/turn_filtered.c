@@ -22,8 +22,13 @@ static void turn_under_a_filter(void) {
     rt_task parked = probe_spawn(rt, &p);
     while (CHECK_OK(rt_turn(rt, 0)) > 0) continue;
     uint64_t begun = rt_now();
-    CHECK_EQ(rt_turn(rt, WAIT), 0);
-    CHECK(rt_now() - begun >= WAIT);
+    /* A signal may end a wait early, also one that the kernel sends to itself. It does not spin. */
+    int turns = 0;
+    while (rt_now() - begun < WAIT) {
+        CHECK_EQ(rt_turn(rt, WAIT), 0);
+        turns++;
+    }
+    CHECK(turns < 10);
 
     int ends[2];
     net_pipe(ends);
