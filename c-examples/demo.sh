@@ -2,9 +2,10 @@
 # Shows an echo server at work: starts it on a port that the kernel picks, sends it some lines,
 # and prints what comes back. `make run` calls it.
 #
-#     c-examples/demo.sh build/c-examples/echo_server
+#     c-examples/demo.sh build/c-examples/echo_server [OPTION...]
 set -u
-server=${1:?usage: $0 SERVER}
+server=${1:?usage: $0 SERVER [OPTION...]}
+shift
 lines=("hello" "two tasks meet in a runtime" "goodbye")
 
 fail() {
@@ -13,7 +14,7 @@ fail() {
 }
 
 # The server says where it listens before it serves.
-exec {output}< <(exec "$server" --port 0)
+exec {output}< <(exec "$server" --port 0 "$@")
 pid=$!
 trap 'kill "$pid" 2> /dev/null' EXIT
 read -r -t 10 greeting <&"$output" || fail "$server: did not say where it listens"
@@ -21,7 +22,7 @@ port=${greeting#*127.0.0.1:}
 port=${port%%[!0-9]*}
 [ -n "$port" ] || fail "$server: no port in: $greeting"
 
-echo "\$ $server --port 0"
+echo "\$ $server --port 0 $*"
 echo "$greeting"
 exec {connection}<> "/dev/tcp/127.0.0.1/$port" || fail "cannot connect to port $port"
 for line in "${lines[@]}"; do

@@ -1,11 +1,14 @@
 /* A TCP echo server: one task that accepts, and one for each connection.
  *
- * It shows the same server in two styles:
- *   await      reads top to bottom, with the macros of asyncio_await.h and the library's calls;
- *   readiness  makes the system calls itself and tells the library what they said, as a program
- *              does whose read(2) and write(2) are buried in a protocol library.
+ * It shows the same server in three styles:
+ *   await       reads top to bottom, with the macros of asyncio_await.h and the library's calls;
+ *   readiness   makes the system calls itself and tells the library what they said, as a program
+ *               does whose read(2) and write(2) are buried in a protocol library;
+ *   completion  asks once for all connections, and once for all that a connection receives: each
+ *               comes in a buffer of the library's, which goes back to the peer without a copy.
  *
- * Usage: echo_server [--port P] [--engine auto|epoll|uring] [--workers N] [--style await|readiness]
+ * Usage: echo_server [--port P] [--engine auto|epoll|uring] [--workers N]
+ *                    [--style await|readiness|completion]
  *
  *   --port     0, the default, lets the kernel pick one; the first line of output says which.
  *   --workers  threads; 0 runs everything on the main one. Default: as many as there are CPUs.
@@ -23,7 +26,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,23 +38,37 @@
 #include <asyncio.h>
 #include <asyncio_await.h>
 
+enum {
+    BUFFER = 16 * 1024,
+    /* Of a connection, in bytes: with more unsent it waits until no more than the lesser is. */
+    MUCH_UNSENT = 32 * 1024,
+    LITTLE_UNSENT = 16 * 1024,
+};
+
+struct style {
+    const char *name;
+    rt_poll_fn accept, echo; /* the poll functions of the acceptor and of a connection */
+    size_t buffer;           /* that a connection has of its own */
+};
+
 struct options {
     uint16_t port;
     uint32_t engine, flavour, workers;
-    bool await;
+    const struct style *style;
 };
 
 struct server {
     rt_runtime rt;
     rt_io listener, signals;
     rt_task acceptor;
-    rt_poll_fn echo;           /* the poll function of a connection, in the chosen style */
-    int spare;                 /* a descriptor to give up when there is no other left */
-    uint64_t connections;      /* the acceptor's alone until the runtime is gone */
+    const struct style *style;
+    int spare;                  /* a descriptor to give up when there is no other left */
+    uint64_t connections;       /* the acceptor's alone until the runtime is gone */
     atomic_uint_fast64_t bytes; /* of the connections that ended */
 
     /* of the acceptor's coroutine */
     rt_frame accept_frame;
+    rt_op accepting;
     rt_io accepted;
     int64_t accept_result;
 
@@ -75,7 +91,11 @@ struct conn {
     int fd;
     size_t len; /* of what was read and is not written yet, from `off` on */
 
-    char buf[16 * 1024];
+    rt_op receiving;
+    rt_buf received; /* its lease is zero once the library has it back */
+    size_t unsent;   /* at most so much is */
+
+    char buf[];
 };
 
 /* ---- a connection ---- */
@@ -84,6 +104,7 @@ struct conn {
 static void drop_conn(void *state) {
     struct conn *c = state;
     atomic_fetch_add(&c->server->bytes, c->bytes);
+    rt_buf_release(c->received.lease);
     rt_close(c->io);
     free(c);
 }
@@ -92,7 +113,7 @@ static int64_t echo_await(rt_cx *cx, void *state) {
     struct conn *c = state;
     RT_BEGIN(&c->frame);
     for (;;) {
-        RT_AWAIT(c->n, rt_poll_read(cx, c->io, c->buf, sizeof c->buf));
+        RT_AWAIT(c->n, rt_poll_read(cx, c->io, c->buf, BUFFER));
         if (c->n <= 0) RT_RETURN(c->n);
         RT_AWAIT(c->m, rt_poll_write_all(cx, c->io, c->buf, (size_t)c->n, &c->off));
         if (c->m < 0) RT_RETURN(c->m);
@@ -117,7 +138,7 @@ static int64_t fill(rt_cx *cx, struct conn *c) {
         rt_ready seen;
         int64_t r = rt_poll_ready(cx, c->io, RT_READABLE, &seen);
         if (r < 0) return r; /* RT_PENDING, too */
-        ssize_t n = read(c->fd, c->buf, sizeof c->buf);
+        ssize_t n = read(c->fd, c->buf, BUFFER);
         if (n == 0) return 0;
         if (n < 0) {
             if ((r = after_failure(c, seen)) < 0) return r;
@@ -125,7 +146,7 @@ static int64_t fill(rt_cx *cx, struct conn *c) {
         }
         /* Less than was asked for: the socket is empty now. That saves the read that says so. The
          * end of the stream is not forgotten, RT_READ_CLOSED outlasts a clear. */
-        if ((size_t)n < sizeof c->buf) rt_clear_ready(c->io, seen);
+        if ((size_t)n < BUFFER) rt_clear_ready(c->io, seen);
         c->len = (size_t)n;
         c->off = 0;
         return 1;
@@ -159,19 +180,43 @@ static int64_t echo_readiness(rt_cx *cx, void *state) {
     }
 }
 
+/* Sends are queued, in order, and the task goes on receiving: it waits only while its peer leaves
+ * much unread. What is unsent when a descriptor is closed gets lost, hence the flush at the end. */
+static int64_t echo_completion(rt_cx *cx, void *state) {
+    struct conn *c = state;
+    RT_BEGIN(&c->frame);
+    c->n = rt_submit_recv_multi(cx, c->io, &c->receiving);
+    if (c->n < 0) RT_RETURN(c->n);
+    for (;;) {
+        RT_AWAIT(c->n, rt_poll_recv_next(cx, c->receiving, &c->received));
+        if (c->n <= 0) break;
+        c->m = rt_send_buf(c->io, &c->received);
+        if (c->m < 0) RT_RETURN(c->m);
+        c->received.lease = 0;
+        c->bytes += (uint64_t)c->n;
+        c->unsent += (size_t)c->n;
+        if (c->unsent <= MUCH_UNSENT) continue;
+        RT_AWAIT(c->m, rt_poll_flush(cx, c->io, LITTLE_UNSENT));
+        if (c->m < 0) RT_RETURN(c->m);
+        c->unsent = LITTLE_UNSENT;
+    }
+    RT_AWAIT(c->m, rt_poll_flush(cx, c->io, 0));
+    RT_END(c->n < 0 ? c->n : c->m);
+}
+
 /* Takes `io`, whether it succeeds or not. */
 static void start_conn(struct server *s, rt_io io) {
-    struct conn *c = malloc(sizeof *c);
+    struct conn *c = malloc(sizeof *c + s->style->buffer);
     if (c == NULL) {
         rt_close(io);
         return;
     }
-    memset(c, 0, offsetof(struct conn, buf)); /* the buffer's pages come with the first data */
+    memset(c, 0, sizeof *c); /* the buffer's pages come with the first data */
     c->server = s;
     c->io = io;
     c->fd = (int)rt_io_fd(io);
     s->connections++;
-    if (rt_spawn(s->rt, s->echo, c, drop_conn, NULL) < 0) drop_conn(c);
+    if (rt_spawn(s->rt, s->style->echo, c, drop_conn, NULL) < 0) drop_conn(c);
 }
 
 /* ---- accepting ---- */
@@ -223,6 +268,26 @@ static int64_t accept_readiness(rt_cx *cx, void *state) {
         }
     }
 }
+
+/* One submission for all that ever connect. Shortages do not end it. */
+static int64_t accept_completion(rt_cx *cx, void *state) {
+    struct server *s = state;
+    RT_BEGIN(&s->accept_frame);
+    s->accept_result = rt_submit_accept_multi(cx, s->listener, &s->accepting);
+    if (s->accept_result < 0) RT_RETURN(s->accept_result);
+    for (;;) {
+        RT_AWAIT(s->accept_result, rt_poll_accept_next(cx, s->accepting, &s->accepted));
+        if (s->accept_result == 0) start_conn(s, s->accepted);
+        else if (!is_shortage(s->accept_result)) break;
+    }
+    RT_END(s->accept_result);
+}
+
+static const struct style styles[] = {
+    {"await", accept_await, echo_await, BUFFER},
+    {"readiness", accept_readiness, echo_readiness, BUFFER},
+    {"completion", accept_completion, echo_completion, 0},
+};
 
 /* ---- the server ---- */
 
@@ -297,12 +362,12 @@ static int open_server(struct server *s, const struct options *o) {
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
 
-    s->echo = o->await ? echo_await : echo_readiness;
+    s->style = o->style;
     s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (s->spare < 0) return fail("/dev/null", -errno);
     if (open_runtime(s, o) < 0 || open_signals(s, &set) < 0 || open_listener(s, &port) < 0)
         return -1;
-    int64_t r = rt_spawn(s->rt, o->await ? accept_await : accept_readiness, s, NULL, &s->acceptor);
+    int64_t r = rt_spawn(s->rt, s->style->accept, s, NULL, &s->acceptor);
     if (r < 0) return fail("spawn", r);
 
     rt_describe(s->rt, about, sizeof about);
@@ -326,10 +391,28 @@ static bool parse_number(const char *text, unsigned long max, unsigned long *out
     return errno == 0 && end != text && *end == '\0' && *out <= max && text[0] != '-';
 }
 
-static bool parse_option(struct options *o, const char *name, const char *value) {
+static bool parse_engine(struct options *o, const char *value) {
     static const char *const engines[] = {[RT_ENGINE_AUTO] = "auto",
                                           [RT_ENGINE_EPOLL] = "epoll",
                                           [RT_ENGINE_URING] = "uring"};
+    for (uint32_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
+        if (strcmp(value, engines[i]) != 0) continue;
+        o->engine = i;
+        return true;
+    }
+    return false;
+}
+
+static bool parse_style(struct options *o, const char *value) {
+    for (size_t i = 0; i < sizeof styles / sizeof styles[0]; i++) {
+        if (strcmp(value, styles[i].name) != 0) continue;
+        o->style = &styles[i];
+        return true;
+    }
+    return false;
+}
+
+static bool parse_option(struct options *o, const char *name, const char *value) {
     unsigned long n;
     if (strcmp(name, "--port") == 0) {
         if (!parse_number(value, UINT16_MAX, &n)) return false;
@@ -342,17 +425,8 @@ static bool parse_option(struct options *o, const char *name, const char *value)
         o->workers = (uint32_t)n;
         return true;
     }
-    if (strcmp(name, "--style") == 0) {
-        o->await = strcmp(value, "await") == 0;
-        return o->await || strcmp(value, "readiness") == 0;
-    }
-    if (strcmp(name, "--engine") != 0) return false;
-    for (uint32_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
-        if (strcmp(value, engines[i]) != 0) continue;
-        o->engine = i;
-        return true;
-    }
-    return false;
+    if (strcmp(name, "--engine") == 0) return parse_engine(o, value);
+    return strcmp(name, "--style") == 0 && parse_style(o, value);
 }
 
 static bool parse(struct options *o, int argc, char **argv) {
@@ -370,10 +444,10 @@ static void raise_descriptor_limit(void) {
 }
 
 int main(int argc, char **argv) {
-    struct options o = {.flavour = RT_MULTI_THREAD, .await = true};
+    struct options o = {.flavour = RT_MULTI_THREAD, .style = &styles[0]};
     if (!parse(&o, argc, argv)) {
         fprintf(stderr, "usage: %s [--port P] [--engine auto|epoll|uring] [--workers N]"
-                        " [--style await|readiness]\n", argv[0]);
+                        " [--style await|readiness|completion]\n", argv[0]);
         return 2;
     }
     raise_descriptor_limit();
