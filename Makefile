@@ -28,7 +28,7 @@ C_FLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iin
 # Programs find the library from where they lie in build/, wherever the tree is moved.
 LINK = -Lbuild/lib -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../../lib' -lasyncio $(LDFLAGS)
 
-.PHONY: all lib examples c-tests run test lint bench bench-servers header install uninstall clean
+.PHONY: all lib examples c-tests run test lint bench bench-servers bench-files header install uninstall clean
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
@@ -63,7 +63,21 @@ $(BENCHES): build/bench/%: benches/servers/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
 
--include $(EXAMPLES:=.d) $(C_TESTS:=.d) $(BENCHES:=.d)
+# Readers of files. libuv's only where it is.
+FILE_BENCHES := build/bench/ring_read build/bench/rt_read
+ifneq ($(shell pkg-config --exists libuv && echo yes),)
+FILE_BENCHES += build/bench/uv_read
+build/bench/uv_read: C_FLAGS += $(shell pkg-config --cflags libuv)
+build/bench/uv_read: PEER := $(shell pkg-config --libs libuv)
+endif
+build/bench/rt_read: PEER = $(LINK)
+build/bench/rt_read: $(LIB)
+
+$(FILE_BENCHES): build/bench/%: benches/files/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
+
+-include $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(BENCHES:=.d)
 
 run: build/c-examples/echo_server
 	@c-examples/demo.sh $<
@@ -79,6 +93,9 @@ bench:
 
 bench-servers: examples $(BENCHES)
 	benches/servers/compare
+
+bench-files: $(FILE_BENCHES)
+	benches/files/compare
 
 header:
 	ASYNCIO_BLESS=1 $(CARGO) test --test header
