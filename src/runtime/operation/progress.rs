@@ -18,6 +18,8 @@ use std::task::Poll;
 pub(in super::super) struct Ops {
     /// Operations with news, from this thread or out of the mailbox.
     pub(super) woken: Woken,
+    /// Free entries that are this worker's.
+    pub(super) spare: RefCell<Vec<&'static Operation>>,
     /// Operations whose outcome goes to a function of the program's.
     reports: RefCell<VecDeque<&'static Operation>>,
     deadlines: RefCell<Deadlines>,
@@ -47,6 +49,7 @@ impl Ops {
         cx.refill(UNLIMITED);
         Self {
             woken: Woken::default(),
+            spare: RefCell::default(),
             reports: RefCell::default(),
             deadlines: RefCell::default(),
             buffers: RefCell::new(buffers),
@@ -525,6 +528,7 @@ impl Worker {
                 self.cancel(op);
             }
         }
+        self.ops().spare.borrow_mut().drain(..).for_each(Operation::give_back);
         self.ops().cx.free();
     }
 }

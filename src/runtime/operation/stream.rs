@@ -247,7 +247,7 @@ impl Holder {
         let owner = self.io.io.owner.load(Relaxed);
         let here = Current::with_worker(|worker| worker.filter(|w| w.shared().handle == owner).map(|w| w.index()));
         let home = here.unwrap_or_else(|| self.io.home());
-        match make(owner, home, None, Request::Pump, [Some(self.io), None]) {
+        match make(owner, home, None, Request::Pump, [Some(self.io), None], || None) {
             Ok(pump) => {
                 self.traffic.pump.store(pump.name(), Release);
                 if pump.word.tell(None, News::TRY) == Told::Post {

@@ -15,6 +15,9 @@ use std::task::Poll;
 /// The group of the receive buffers on a worker's ring.
 pub(super) const GROUP: u16 = 0;
 
+/// How many free entries a worker keeps for itself.
+const MOST_SPARE: usize = 256;
+
 /// Runs `f` with the worker and the task of a poll. `EPERM` for a context that is no task's, or not this thread's.
 fn in_poll<R>(cx: &PollContext, f: impl FnOnce(&Worker, &'static Header) -> Result<R, Errno>) -> Result<R, Errno> {
     Current::with_worker(|worker| {
@@ -173,7 +176,8 @@ impl Worker {
         request: Request,
         ios: [Option<IoName>; 2],
     ) -> Result<&'static Operation, Errno> {
-        let op = make(self.shared().handle, self.index(), Some(task), request, ios)?;
+        let spare = || self.ops().spare.borrow_mut().pop();
+        let op = make(self.shared().handle, self.index(), Some(task), request, ios, spare)?;
         self.join_task(op, task);
         let extra = task.extra_or_new();
         extra.live_ops.store(extra.live_ops.load(Relaxed) + 1, Relaxed);
@@ -362,20 +366,27 @@ fn neighbour(link: u32) -> Option<&'static Operation> {
     OPS.get(link.checked_sub(1)?)
 }
 
-/// Makes an entry, and a user of its descriptors.
+/// Makes an entry, and a user of its descriptors. `spare`: a free entry that is the caller's, which saves a walk to the slab.
 pub(super) fn make(
     runtime: u64,
     home: u32,
     task: Option<&'static Header>,
     request: Request,
     ios: [Option<IoName>; 2],
+    spare: impl FnOnce() -> Option<&'static Operation>,
 ) -> Result<&'static Operation, Errno> {
     let mut users = [None, None];
     for (user, io) in users.iter_mut().zip(ios) {
         *user = io.map(IoName::enter).transpose()?;
     }
-    let (index, op) = OPS.alloc().ok_or(libc::ENOMEM)?;
-    op.index.store(index, Relaxed);
+    let op = match spare() {
+        Some(op) => op,
+        None => {
+            let (index, op) = OPS.alloc().ok_or(libc::ENOMEM)?;
+            op.index.store(index, Relaxed);
+            op
+        }
+    };
     op.home.store(home, Relaxed);
     op.runtime.store(runtime, Relaxed);
     op.task.store(task.map_or(std::ptr::null_mut(), |task| std::ptr::from_ref(task).cast_mut()), Relaxed);
@@ -461,7 +472,13 @@ impl Worker {
         let watcher = body.watcher.take();
         self.leave_task(op);
         op.drop_body();
-        op.end();
+        match op.word.close() {
+            Over::Later => {}
+            Over::Free if op.word.is_reusable() && self.ops().spare.borrow().len() < MOST_SPARE => {
+                self.ops().spare.borrow_mut().push(op);
+            }
+            Over::Free => op.give_back(),
+        }
         // Whoever it wakes finds a handle that is stale.
         watcher.into_iter().for_each(|watcher| watcher.fire());
     }

@@ -4,7 +4,7 @@
 //! is the only one who sends and who touches the queue; everybody else pushes. The holder gives it up by parking, which
 //! fails if something was pushed. So a send is never passed by a later one, and never left behind.
 
-use super::super::io::{Errno, IoName};
+use super::super::io::{Errno, IoName, traits};
 use super::parcel::Parcel;
 use super::{News, OPS, OpName, Operation, Told};
 use crate::primitives::inbox::Inbox;
@@ -123,7 +123,8 @@ impl IoName {
         }
         *first = me;
         drop(first);
-        if receives {
+        // Reads of a file get in nobody's way.
+        if receives && !self.has(traits::FILE) {
             traffic.receiving.fetch_add(1, Relaxed);
         }
         Ok(())
@@ -142,7 +143,7 @@ impl IoName {
             None => *first = next,
         }
         drop(first);
-        if receives {
+        if receives && !self.has(traits::FILE) {
             traffic.receiving.fetch_sub(1, Relaxed);
         }
     }
