@@ -1491,7 +1491,8 @@ int64_t rt_submit_ftruncate(rt_cx *cx, rt_io io, uint64_t len, rt_op *out);
 
 /**
  * Submits: openat(2), with O_CLOEXEC. `dir` is a registered directory, or 0 for the current one. Outcome: the file, an `rt_io`
- * without readiness, owned; or the system's error. Otherwise as `rt_submit_accept`.
+ * without readiness, owned; or the system's error. Whether the open of a FIFO without O_NONBLOCK waits for the other end depends on
+ * the engine: use O_NONBLOCK. Otherwise as `rt_submit_accept`.
  *
  * # Safety
  * `cx` is the context of this poll; `path` is a C string; `out` is writable.
