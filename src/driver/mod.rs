@@ -9,7 +9,6 @@
 //!   changed. An event may arrive for a descriptor that is gone; its token says so by its generation.
 //! - `unpark` makes the current wait, or the next one, return.
 //! - A descriptor that was closed elsewhere costs an error at most, never a panic.
-
 //!
 //! Beside its backend for readiness a driver may have a ring (`uring/`), which takes operations and gives completions.
 //! Both share one sleep: with nothing on the ring the worker sleeps in epoll; else it sleeps in the ring, where a

@@ -385,7 +385,7 @@ unsafe fn total(parts: *const libc::iovec, count: i32) -> usize {
 }
 
 /// The flag of pwritev2 that keeps it from raising SIGPIPE (Linux 6.18).
-const RWF_NOSIGNAL: i64 = 0x100;
+pub(super) const RWF_NOSIGNAL: i32 = 0x100;
 
 impl IoName {
     /// Writes to what is no socket, without SIGPIPE.
@@ -396,7 +396,8 @@ impl IoName {
         if !self.has(traits::NO_WRITE_FLAGS) {
             let (number, n) = (i64::from(fd), i64::from(count));
             // SAFETY: the caller says so. An offset of -1 writes at the descriptor's own position.
-            let wrote = unsafe { libc::syscall(libc::SYS_pwritev2, number, parts, n, -1i64, -1i64, RWF_NOSIGNAL) };
+            let wrote =
+                unsafe { libc::syscall(libc::SYS_pwritev2, number, parts, n, -1i64, -1i64, i64::from(RWF_NOSIGNAL)) };
             match attempted(wrote as isize) {
                 // An older kernel, or a kind of descriptor that takes no flags.
                 Err(libc::EOPNOTSUPP | libc::ENOSYS) => self.io.traits.fetch_or(traits::NO_WRITE_FLAGS, Relaxed),

@@ -1,9 +1,9 @@
 //! Operations with many results: accepting connections, and receiving into leased buffers.
 //!
 //! A receiver has at most about `MOST_HELD` buffers that wait for its task or are leased by it; then it pauses until half of
-//! them came back, or until some did and its task waits for more. So a flooding peer, or a slow task, cannot drain the pool. A receiver that finds the pool empty waits in a
-//! queue; who gives a buffer back sees to it that the queue is looked at. No timer is involved, and as long as the pool has
-//! a free buffer nobody waits.
+//! them came back, or until some did and its task waits for more. So a flooding peer, or a slow task, cannot drain the
+//! pool. A receiver that finds the pool empty waits in a queue; who gives a buffer back sees to it that the queue is looked
+//! at. No timer is involved, and as long as the pool has a free buffer nobody waits.
 
 use super::super::buffers::Lease;
 use super::super::context::PollContext;

@@ -524,12 +524,37 @@ impl Worker {
         }
         for (_, op) in OPS.iter() {
             let mine = op.runtime.load(Relaxed) == self.shared().handle && op.home.load(Relaxed) == self.index();
-            if mine && op.word.is_alive() {
-                self.cancel(op);
+            if mine && op.word.is_alive() && self.is_made(op) {
+                self.end_for_good(op);
             }
         }
         self.ops().spare.borrow_mut().drain(..).for_each(Operation::give_back);
         self.ops().cx.free();
+    }
+}
+
+impl Worker {
+    /// False for a pump that another thread is just making: finding nobody to tell, that thread buries it.
+    fn is_made(&self, op: &'static Operation) -> bool {
+        let is_pump = op.task.load(Relaxed).is_null();
+        let traffic = || op.body(self).ios[0].and_then(IoName::traffic_if_any);
+        !is_pump || traffic().is_some_and(|traffic| traffic.pump.load(Acquire) == op.name())
+    }
+
+    /// Ends an operation of a worker whose mailbox is closed. Being the one who marks the entry as mailed makes it ours:
+    /// another thread that has marked it is about to find the mailbox closed, and lets go or buries it.
+    fn end_for_good(&self, op: &'static Operation) {
+        loop {
+            match op.word.tell(None, News::CANCEL) {
+                Told::Stale => return,
+                Told::Queued => std::thread::yield_now(),
+                Told::Post => break,
+            }
+        }
+        self.cancel(op);
+        if op.word.open_mail() == Mail::Over {
+            op.give_back();
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
-use super::super::transfer::{Attempted, attempted, without_sigpipe};
+use super::super::transfer::{Attempted, RWF_NOSIGNAL, attempted, without_sigpipe};
 use crate::driver::Entry;
 use crate::readiness::{Interest, Ready};
 use io_uring::{opcode, types};
@@ -18,9 +18,6 @@ pub(crate) const MOST_BYTES: usize = 0x7fff_f000;
 
 /// An offset that means the file's own position.
 pub(crate) const CURRENT: u64 = u64::MAX;
-
-/// The flag of a write that keeps it from raising SIGPIPE (Linux 6.18).
-const RWF_NOSIGNAL: i32 = 0x100;
 
 /// A socket address that the library keeps.
 pub(crate) struct Address {
