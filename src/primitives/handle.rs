@@ -1,15 +1,18 @@
 //! What a C caller holds instead of a pointer.
 //!
-//! | generation 32 | kind 4 | index 28 |
+//! | generation 32 | kind 5 | index 27 |
 //!
 //! The index names a slab entry, the kind says which slab, the generation which of the entry's lives. A kind is never 0,
 //! so no valid handle is 0.
 
 use super::pack::Field;
 
-const INDEX: Field = Field::low(28);
-const KIND: Field = INDEX.above(4);
+const INDEX: Field = Field::low(INDEX_BITS);
+const KIND: Field = INDEX.above(5);
 const GENERATION: Field = KIND.above(32);
+
+/// How many bits an index has.
+pub(crate) const INDEX_BITS: u32 = 27;
 
 /// How many entries a slab may have.
 pub(crate) const MAX_INDEX: u32 = INDEX.max() as u32;
@@ -25,8 +28,18 @@ pub(crate) enum Kind {
     Lease = 5,
     Blob = 6,
     Set = 7,
+    Timer = 8,
+    Signal = 9,
+    Process = 10,
+    Notify = 11,
+    Sem = 12,
+    Chan = 13,
+    Oneshot = 14,
+    Event = 15,
+    Stream = 16,
+    Server = 17,
     /// Names an operation's cancel on a ring. No handle of a program's has it.
-    Cancel = 15,
+    Cancel = 31,
 }
 
 /// A handle that was taken apart.

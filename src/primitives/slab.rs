@@ -4,14 +4,14 @@
 //! A slab only hands out entries. Whether an entry is alive, and for whom, is said by a word inside of it (`Guard`, or a
 //! task's state word).
 
-use super::handle::MAX_INDEX;
+use super::handle::{INDEX_BITS, MAX_INDEX};
 use super::pack::Field;
 use super::sync::{
     AtomicPtr, AtomicU32, AtomicU64, FIRST_PAGE_BITS, Mutex, Ordering::*, alloc_entries, const_outside_loom, nulls,
 };
 
 /// Each page is twice as large as the one before.
-const PAGES: usize = 28 - FIRST_PAGE_BITS as usize;
+const PAGES: usize = (INDEX_BITS - FIRST_PAGE_BITS) as usize;
 const CAPACITY: u32 = MAX_INDEX + 1 - (1 << FIRST_PAGE_BITS);
 
 /// What can live in a slab.

@@ -7,10 +7,9 @@ use super::super::context::PollContext;
 use super::super::io::{Errno, IoPoll};
 use super::super::runtimes::RuntimeRef;
 use super::OpName;
-use crate::primitives::guard::{Guard, Left};
 use crate::primitives::handle::{Handle, Kind};
-use crate::primitives::slab::{Entry, Slab};
-use crate::primitives::sync::{AtomicU32, Mutex, UnsafeCell, process_static};
+use crate::primitives::shelf::{Shelf, Use};
+use crate::primitives::sync::{Mutex, process_static};
 use crate::primitives::wake_list::WakeList;
 use crate::primitives::{Wake, waker};
 use crate::task::{TaskName, is_dead};
@@ -19,30 +18,8 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 process_static! {
-    static SETS: Slab<Set> = Slab::new();
+    static SETS: Shelf<Pot> = Shelf::new(Kind::Set);
 }
-
-/// The program's reference is the open guard; every call is a user.
-#[derive(Default)]
-#[repr(C, align(64))]
-pub(crate) struct Set {
-    guard: Guard,
-    next_free: AtomicU32,
-    /// Written before the guard is opened, and constant until its last user left.
-    pot: UnsafeCell<Option<Arc<Pot>>>,
-}
-
-// SAFETY: all zeros are a free guard, and no pot.
-unsafe impl Entry for Set {
-    fn next_free(&self) -> &AtomicU32 {
-        &self.next_free
-    }
-}
-
-// SAFETY: the pot is constant while there are users, and may be used from any thread.
-unsafe impl Sync for Set {}
-// SAFETY: as above.
-unsafe impl Send for Set {}
 
 /// What is in a set. Members that are watched keep it, also after the set was freed; then it has neither members nor
 /// waiters.
@@ -177,49 +154,29 @@ impl Contents {
 }
 
 /// The use of a set, which lives as long as this.
-pub(crate) struct SetUse {
-    set: &'static Set,
-    index: u32,
-}
+pub(crate) struct SetUse(Use<Pot>);
 
 /// Makes a set for tasks of the runtime.
 pub(crate) fn new_set(runtime: &RuntimeRef) -> Result<u64, Errno> {
     let pot = Arc::new(Pot { runtime: runtime.shared().handle, contents: Mutex::default() });
-    let (index, set) = SETS.alloc().ok_or(libc::ENOMEM)?;
-    let generation = set.guard.next_generation();
-    // SAFETY: a free entry is the caller's alone.
-    set.pot.with_mut(|place| unsafe { *place = Some(pot) });
-    set.guard.open();
-    Ok(Handle { generation, index }.pack(Kind::Set))
+    SETS.put(pot).ok_or(libc::ENOMEM)
 }
 
 /// Gives up the program's reference.
 pub(crate) fn free_set(raw: u64) -> Result<(), Errno> {
-    let (handle, set) = find(raw)?;
-    if !set.guard.close(handle.generation) {
-        return Err(libc::EBADF);
-    }
-    drop(SetUse { set, index: handle.index });
+    SETS.remove(raw).ok_or(libc::EBADF)?.end();
     Ok(())
-}
-
-fn find(raw: u64) -> Result<(Handle, &'static Set), Errno> {
-    let handle = Handle::parse(raw, Kind::Set).ok_or(libc::EBADF)?;
-    Ok((handle, SETS.get(handle.index).ok_or(libc::EBADF)?))
 }
 
 impl SetUse {
     /// Becomes a user of the set.
     pub(crate) fn enter(raw: u64) -> Result<Self, Errno> {
-        let (handle, set) = find(raw)?;
-        if set.guard.enter(handle.generation) { Ok(Self { set, index: handle.index }) } else { Err(libc::EBADF) }
+        SETS.enter(raw).map(Self).ok_or(libc::EBADF)
     }
 
     /// The pot, for a context of the runtime that the set is for.
     fn pot(&self, cx: &PollContext) -> Result<&Arc<Pot>, Errno> {
-        // SAFETY: we are a user, so it is there and constant.
-        let pot = self.set.pot.with(|pot| unsafe { (*pot).as_ref() }).ok_or(libc::EBADF)?;
-        if pot.runtime == cx.runtime() { Ok(pot) } else { Err(libc::EPERM) }
+        if self.0.runtime == cx.runtime() { Ok(&self.0) } else { Err(libc::EPERM) }
     }
 
     /// Adds what the handle names.
@@ -250,19 +207,6 @@ impl SetUse {
 fn is_of_another_kind(raw: u64) -> bool {
     let kinds = [Kind::Runtime, Kind::Io, Kind::Lease, Kind::Blob, Kind::Set];
     kinds.into_iter().any(|kind| Handle::parse(raw, kind).is_some())
-}
-
-impl Drop for SetUse {
-    fn drop(&mut self) {
-        if self.set.guard.leave() == Left::Last {
-            // SAFETY: the last user left, so nobody else looks at it.
-            let pot = self.set.pot.with_mut(|pot| unsafe { (*pot).take() });
-            if self.set.guard.recycle(u32::MAX) {
-                SETS.free(self.index);
-            }
-            pot.into_iter().for_each(|pot| pot.end());
-        }
-    }
 }
 
 impl OpName {
