@@ -139,6 +139,21 @@ struct statx;
 #define RT_OFFSET_CURRENT UINT64_MAX
 
 /**
+ * For `rt_timer_interval`: ticks that nobody took in time are taken one after the other.
+ */
+#define RT_MISSED_BURST UINT32_C(0)
+
+/**
+ * For `rt_timer_interval`: ticks that nobody took in time are taken at once; the next one comes when it would have come anyway.
+ */
+#define RT_MISSED_SKIP UINT32_C(1)
+
+/**
+ * For `rt_timer_interval`: ticks that nobody took in time are dropped; the next one comes a period after one was taken.
+ */
+#define RT_MISSED_DELAY UINT32_C(2)
+
+/**
  * What a poll knows of its surroundings. A task's context is good during the poll that it was given to, on that thread;
  * used outside of it, it gives `-EPERM` where that is detected.
  *
@@ -330,6 +345,10 @@ typedef struct rt_metrics_data {
      * Threads for calls that block.
      */
     uint64_t blocking_threads;
+    /**
+     * Timers, deadlines of operations among them.
+     */
+    uint64_t timers_live;
 } rt_metrics_data;
 
 /**
@@ -531,6 +550,24 @@ typedef uint64_t rt_blob;
  */
 typedef uint64_t rt_set;
 
+/**
+ * A timer: fires once at its time, or again and again with a period. A timer is never early, and late by what a tick of 16
+ * microseconds, the scheduler and the system add. Those with equal times fire in the order in which they were started.
+ *
+ * 0 is never a timer. The handle is good until `rt_timer_cancel`, or until its runtime is freed.
+ *
+ * Methods: `rt_timer_reset`, `rt_timer_cancel`, `rt_poll_timer`; `rt_set_add` takes it, too. Made by `rt_timer_start` and
+ * `rt_timer_interval`. Without a handle of one's own: `rt_poll_sleep`, `rt_poll_deadline`, `rt_call_at`.
+ *
+ * Threads: any thread may call any method. On the worker that a timer was started on they take no lock.
+ */
+typedef uint64_t rt_timer;
+
+/**
+ * What `rt_call_at` calls.
+ */
+typedef void (*rt_call_fn)(void *arg);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -653,13 +690,6 @@ int64_t rt_event_fd(rt_runtime rt);
  * Any thread. Does not block.
  */
 uint64_t rt_next_deadline(rt_runtime rt);
-
-/**
- * The time, in nanoseconds of the monotonic clock.
- *
- * Any thread; also in signal handlers.
- */
-uint64_t rt_now(void);
 
 /**
  * Ends a runtime's work: refuses new tasks (`-ESHUTDOWN`), wakes everybody who waits for a descriptor (their polls give
@@ -1731,6 +1761,119 @@ int64_t rt_set_add(rt_cx *cx,
 int64_t rt_poll_set(rt_cx *cx,
                     rt_set set,
                     uint64_t *key);
+
+/**
+ * The time, in nanoseconds, of the monotonic clock: what every `at` and `_at` is measured by.
+ *
+ * Any thread; also in signal handlers.
+ */
+uint64_t rt_now(void);
+
+/**
+ * Starts a timer that fires at a time, at once if that has passed, never for `RT_NEVER`.
+ *
+ * Returns 0, and the timer in `*out`, to be given to `rt_timer_cancel` once. On failure `*out` is 0: `-EBADF`; `-EINVAL` for NULL;
+ * `-ENOMEM`; `-ESHUTDOWN`. Any thread. Does not block.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_timer_start(rt_runtime rt,
+                       uint64_t at,
+                       rt_timer *out);
+
+/**
+ * Starts a timer that ticks at `first`, and every `period_ns` nanoseconds from then on. `missed` says what becomes of ticks that
+ * nobody took in time: `RT_MISSED_BURST`, `RT_MISSED_SKIP` or `RT_MISSED_DELAY`.
+ *
+ * As `rt_timer_start`. `-EINVAL` also for a period of 0, and for another `missed`.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_timer_interval(rt_runtime rt,
+                          uint64_t first,
+                          uint64_t period_ns,
+                          uint32_t missed,
+                          rt_timer *out);
+
+/**
+ * Arms a timer anew, whether it fired or not. Who waits for it waits on. An interval ticks on from there.
+ *
+ * Returns 1 if it had not fired for the time before: it will not. 0: it had. `-EBADF`. Any thread; of a reset and a firing at the
+ * same moment, one comes first. Does not block.
+ */
+int64_t rt_timer_reset(rt_timer timer,
+                       uint64_t at);
+
+/**
+ * Ends a timer, and makes its handle stale. Tasks that wait for it are woken, to see `-EBADF`.
+ *
+ * Returns 1 if it had not fired: it never will. 0: it had, or the handle is 0. `-EBADF`. Any thread; of a cancel and a firing at
+ * the same moment, one comes first, and so the other did not happen. Does not block.
+ */
+int64_t rt_timer_cancel(rt_timer timer);
+
+/**
+ * Waits for a timer.
+ *
+ * Returns 0 once it has fired, until it is reset. For an interval: how many ticks, one at least, this call took. `RT_PENDING`.
+ * `-EBADF`; `-EINVAL`, `-EPERM` for the context. Several tasks may wait; all are woken, and a tick is one's. In a poll, or with a context of
+ * the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_timer(rt_cx *cx,
+                      rt_timer timer);
+
+/**
+ * Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with a later
+ * time than before moves the timer, which is cheap: so an idle timeout is one call beside each read.
+ *
+ * Returns 0 at the time; `RT_PENDING`; `-EINVAL` for NULL; `-EBADF` for a slot that holds no timer; `-ENOMEM`; `-EPERM` for the context.
+ * Who leaves before gives the slot to `rt_timer_cancel`: drop functions do. In a poll, or with a context of the program's own. Does not
+ * block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `slot` is readable and writable.
+ */
+int64_t rt_poll_sleep(rt_cx *cx,
+                      rt_timer *slot,
+                      uint64_t at);
+
+/**
+ * Puts a deadline on a wait: `rt_poll_deadline(cx, &slot, at, rt_poll_read(cx, io, buf, n))`. The slot is as for `rt_poll_sleep`.
+ *
+ * Returns `inner` if that is not `RT_PENDING`, and else `-ETIME` if the time has come: both empty the slot. `RT_PENDING`: neither. Errors
+ * as for `rt_poll_sleep`. What `inner` waits for is not ended: an operation is cancelled by `rt_cancel`, or has a deadline of its own.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `slot` is readable and writable.
+ */
+int64_t rt_poll_deadline(rt_cx *cx,
+                         rt_timer *slot,
+                         uint64_t at,
+                         int64_t inner);
+
+/**
+ * Calls a function at a time and, with a period that is not 0, again and again. It is a task that does so: `rt_abort` takes the call
+ * back, and joining it says whether it was made (0) or taken back (`-ECANCELED`): never both. With `out` NULL it is detached.
+ *
+ * Returns 0; `drop`, which may be NULL, will be called with `arg` once, after the last call. On failure `arg` stays the caller's: as
+ * `rt_spawn`. Any thread. Does not block. The function is called on a worker, outside of a poll of the program's; one that takes long
+ * keeps others waiting.
+ *
+ * # Safety
+ * `call` and `drop` may be called with `arg` on any thread, one call at a time. `out` is NULL or writable.
+ */
+int64_t rt_call_at(rt_runtime rt,
+                   uint64_t at,
+                   uint64_t period_ns,
+                   rt_call_fn call,
+                   void *arg,
+                   rt_drop_fn drop,
+                   rt_task *out);
 
 #ifdef __cplusplus
 }  // extern "C"

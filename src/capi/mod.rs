@@ -24,6 +24,8 @@ mod stream;
 
 mod set;
 
+mod time;
+
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;

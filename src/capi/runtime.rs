@@ -3,7 +3,7 @@
 use super::result::RT_NEVER;
 use super::task::rt_poll_fn;
 use super::{copy_text, guarded, init_sized, not_null, runtime_ref, sized};
-use crate::runtime::{Config, Engine, Flavour, Hook, Hooks, NEVER, UNLIMITED, create, free, is_forked, now};
+use crate::runtime::{Config, Engine, Flavour, Hook, Hooks, NEVER, UNLIMITED, create, free, is_forked};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::time::Duration;
 
@@ -129,6 +129,8 @@ pub struct rt_metrics_data {
     pub leases_live: u64,
     /// Threads for calls that block.
     pub blocking_threads: u64,
+    /// Timers, deadlines of operations among them.
+    pub timers_live: u64,
 }
 
 /// Sets every field to its default. Call it as `rt_config_init(&config, sizeof config)`.
@@ -344,14 +346,6 @@ pub extern "C" fn rt_next_deadline(rt: rt_runtime) -> u64 {
     deadline
 }
 
-/// The time, in nanoseconds of the monotonic clock.
-///
-/// Any thread; also in signal handlers.
-#[unsafe(no_mangle)]
-pub extern "C" fn rt_now() -> u64 {
-    now()
-}
-
 /// Ends a runtime's work: refuses new tasks (`-ESHUTDOWN`), wakes everybody who waits for a descriptor (their polls give
 /// `-ESHUTDOWN`), aborts every task, and waits until their drop functions have run, for at most `timeout_ns`.
 ///
@@ -434,6 +428,7 @@ pub unsafe extern "C" fn rt_metrics(rt: rt_runtime, out: *mut rt_metrics_data) -
             ops_abandoned: metrics.ops_abandoned,
             leases_live: metrics.leases_live,
             blocking_threads: metrics.blocking_threads,
+            timers_live: metrics.timers_live,
         };
         let known = (size as usize).min(size_of::<rt_metrics_data>());
         // SAFETY: as above.

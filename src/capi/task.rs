@@ -197,6 +197,35 @@ unsafe fn spawn(
     }
 }
 
+/// Spawns a task of the library's own. On failure the future comes back.
+///
+/// # Safety
+/// `out` is null or writable.
+pub(super) unsafe fn spawn_library_task<F>(
+    runtime: &RuntimeRef,
+    future: F,
+    out: *mut rt_task,
+) -> Result<i64, (Errno, F)>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    if !out.is_null() {
+        // SAFETY: the caller says so, and so below.
+        unsafe { out.write(0) };
+    }
+    let named = |name: TaskName| {
+        if !out.is_null() {
+            // SAFETY: as above. Written before the task can run.
+            unsafe { out.write(name.raw()) };
+        }
+    };
+    match runtime.spawn(future, None, !out.is_null(), named) {
+        Ok(()) => Ok(0),
+        Err((error, future)) => Err((error.errno(), future)),
+    }
+}
+
 /// Spawns a task. It may run, and end, before this returns; `*out` is written before that. With `out` NULL the task is
 /// detached from the start.
 ///

@@ -54,6 +54,12 @@ impl Guard {
         self.update_if_open(generation, |word| OPEN.set(word, 0) + USERS.one())
     }
 
+    /// Makes the handle stale if nobody uses the entry: then it is the caller's. False: it is stale already, or in use.
+    pub(crate) fn close_if_unused(&self, generation: u32) -> bool {
+        let unused = GENERATION.set(OPEN.one(), generation.into());
+        self.0.compare_exchange(unused, GENERATION.set(0, generation.into()), AcqRel, Relaxed).is_ok()
+    }
+
     fn update_if_open(&self, generation: u32, next: impl Fn(u64) -> u64) -> bool {
         let mut word = self.0.load(Relaxed);
         loop {

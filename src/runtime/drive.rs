@@ -154,7 +154,7 @@ impl Worker {
         if !shared.embedded.load(Acquire) {
             return;
         }
-        let wake_at = shared.fds.retry_at().min(self.ops().next_deadline());
+        let wake_at = shared.fds.retry_at().min(self.note_next_deadline());
         self.driver.borrow().stay_awake();
         self.remote().driver.alarm((wake_at != NEVER).then_some(wake_at));
         if self.hand_over() || self.has_work() || !self.remote().inbox.park() {

@@ -20,6 +20,7 @@ mod registration;
 mod runtimes;
 mod shared;
 mod shutdown;
+mod timer;
 mod transfer;
 mod worker;
 
@@ -42,3 +43,5 @@ pub(crate) use process::is_forked;
 pub use runtimes::Error;
 pub(crate) use runtimes::{RuntimeRef, create, free};
 pub(crate) use shared::{NEVER, now};
+pub use timer::Missed;
+pub(crate) use timer::{Start, TimerName, start as start_timer, start_here as start_timer_here};

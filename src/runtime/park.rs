@@ -111,7 +111,7 @@ impl Worker {
         if self.remote().inbox.park() {
             Counters::add(&self.remote().counters.parks, 1);
             let begun = now();
-            let wake_at = deadline.min(self.shared().fds.retry_at()).min(self.ops().next_deadline());
+            let wake_at = deadline.min(self.shared().fds.retry_at()).min(self.note_next_deadline());
             self.turn(until(wake_at));
             self.spin.slept(now() - begun);
         }

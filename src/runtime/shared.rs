@@ -8,11 +8,12 @@ use super::injector::Injector;
 use super::operation::Operation;
 use super::pool::Pool;
 use super::queue::Queue;
+use super::timer::Timer;
 use super::worker::Worker;
 use crate::driver;
 use crate::primitives::inbox::{Inbox, Pushed};
 use crate::primitives::pack::Field;
-use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*};
+use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering::*};
 use crate::task::{Header, Notified, Schedule, TaskName};
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
@@ -74,7 +75,11 @@ pub(super) struct Remote {
     pub(super) inbox: Inbox<Header>,
     /// Operations of this worker that others have news for. Who pushes nudges the inbox, which is what the worker sleeps on.
     pub(super) mail: Inbox<Operation>,
-    /// The next deadline of an operation, for who asks from another thread. Written by the worker alone.
+    /// Timers of this worker that others did something to. As with the mail, who pushes nudges.
+    pub(super) timers: Inbox<Timer>,
+    /// The number of the worker's desk.
+    pub(super) desk: AtomicU32,
+    /// When the worker wants to be awake for a timer, for who asks from another thread. Who arms one there may only lower it.
     pub(super) next_deadline: AtomicU64,
     pub(super) driver: driver::Handle,
     pub(super) counters: Counters,
@@ -93,6 +98,8 @@ impl Remote {
             lifo: AtomicPtr::new(ptr::null_mut()),
             inbox: Inbox::new(),
             mail: Inbox::new(),
+            timers: Inbox::new(),
+            desk: AtomicU32::new(0),
             next_deadline: AtomicU64::new(NEVER),
             driver,
             counters: Counters::default(),
@@ -374,6 +381,7 @@ pub(crate) struct Metrics {
     pub(crate) ops_live: u64,
     pub(crate) leases_live: u64,
     pub(crate) blocking_threads: u64,
+    pub(crate) timers_live: u64,
     pub(crate) ops_abandoned: u64,
 }
 
@@ -398,6 +406,7 @@ impl Shared {
             },
             leases_live: super::buffers::live_leases(),
             blocking_threads: self.pool.threads() as u64,
+            timers_live: super::timer::owned_by(self.handle) as u64,
             ops_abandoned: self.ops_abandoned.load(Relaxed),
         }
     }

@@ -7,6 +7,7 @@ use super::operation::Ops;
 use super::park::Spin;
 use super::queue::Full;
 use super::shared::{Counters, Phase, Shared};
+use super::timer::Desk;
 use crate::driver::Driver;
 use crate::primitives::sync::{Arc, Ordering::*};
 use crate::task::{Notified, Ran, TaskName, live_tasks};
@@ -26,6 +27,7 @@ pub(crate) struct Worker {
     pinned: List,
     pub(super) driver: RefCell<Driver>,
     ops: Ops,
+    desk: Desk,
     pub(super) spin: Spin,
     /// Polls since the driver and the inject queue were looked at.
     unlooked: Cell<u32>,
@@ -69,6 +71,8 @@ impl Worker {
         ops: Ops,
     ) -> Self {
         let spin = Spin::new(&shared.config, shared.remotes.len());
+        let desk = Desk::new(shared.handle, index);
+        shared.remote(index).desk.store(desk.number(), Release);
         Self {
             shared,
             index,
@@ -76,6 +80,7 @@ impl Worker {
             pinned: List::new(),
             driver: RefCell::new(driver),
             ops,
+            desk,
             spin,
             unlooked: Cell::new(0),
             pinned_turn: Cell::new(true),
@@ -102,6 +107,10 @@ impl Worker {
 
     pub(super) fn ops(&self) -> &Ops {
         &self.ops
+    }
+
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     pub(super) fn hooks(&self) -> &Hooks {
@@ -166,6 +175,7 @@ impl Worker {
         let news = taken.is_news();
         if news {
             self.take_mail();
+            self.take_timer_mail();
         }
         for task in taken {
             // SAFETY: the inbox gives back what `into_raw` gave to it.
@@ -367,6 +377,7 @@ impl Worker {
             let _ = task;
         }
         self.end_operations();
+        self.end_timers();
         self.context.free();
     }
 }

@@ -17,7 +17,6 @@
 //! `release`. From `begin` to `settle` the operation is a user of its descriptors, and is counted by its task.
 
 mod blob;
-mod deadlines;
 mod many;
 mod parcel;
 mod progress;
@@ -45,6 +44,7 @@ pub(super) use traffic::{Traffic, leave_traffic};
 use super::buffers::LeaseQueue;
 use super::io::{Errno, InUse, IoName};
 use super::runtimes::RuntimeRef;
+use super::timer::TimerName;
 use super::worker::Worker;
 use crate::driver::Ticket;
 use crate::primitives::handle::{Handle, Kind};
@@ -177,7 +177,8 @@ struct Body {
     timed_out: Cell<bool>,
     /// A cancel was handed to the kernel for the entry that is there now.
     cancels: Cell<bool>,
-    deadline: Cell<u64>,
+    /// What ends it at a certain time.
+    deadline: Cell<Option<TimerName>>,
     /// Its neighbours in the task's list, as index and 1.
     prev: Cell<u32>,
     next: Cell<u32>,

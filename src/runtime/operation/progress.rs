@@ -3,10 +3,9 @@
 use super::super::buffers::Buffers;
 use super::super::context::{PollContext, UNLIMITED};
 use super::super::io::{Errno, Handed, IoName, traits};
-use super::super::shared::{Counters, NEVER, now};
+use super::super::shared::Counters;
 use super::super::transfer::{Attempted, MOST_PASSED_OVER, is_passed_over};
 use super::super::worker::Worker;
-use super::deadlines::Deadlines;
 use super::request::Request;
 use super::*;
 use crate::driver::{Completion, Entry};
@@ -22,7 +21,6 @@ pub(in super::super) struct Ops {
     pub(super) spare: RefCell<Vec<&'static Operation>>,
     /// Operations whose outcome goes to a function of the program's.
     reports: RefCell<VecDeque<&'static Operation>>,
-    deadlines: RefCell<Deadlines>,
     pub(super) buffers: RefCell<Buffers>,
     /// Whether the kernel has the buffers' ring. `None`: it was not asked yet.
     pub(super) provides: Cell<Option<bool>>,
@@ -51,7 +49,6 @@ impl Ops {
             woken: Woken::default(),
             spare: RefCell::default(),
             reports: RefCell::default(),
-            deadlines: RefCell::default(),
             buffers: RefCell::new(buffers),
             provides: Cell::new(None),
             limits: Cell::new(true),
@@ -65,11 +62,6 @@ impl Ops {
     /// True if there is something to do that no sleep would hear of.
     pub(in super::super) fn have_news(&self) -> bool {
         !self.woken.is_empty() || !self.reports.borrow().is_empty()
-    }
-
-    /// When the worker wants to be awake for a deadline.
-    pub(in super::super) fn next_deadline(&self) -> u64 {
-        self.deadlines.borrow().next().unwrap_or(NEVER)
     }
 }
 
@@ -349,7 +341,7 @@ impl Worker {
         let timed_out = body.timed_out.get() && outcome == -i64::from(libc::ECANCELED);
         body.outcome.set(if timed_out { -i64::from(libc::ETIME) } else { outcome });
         body.stage.set(Stage::Done);
-        self.set_deadline(op, NEVER);
+        self.end_deadline(body);
         self.waits_no_more(op);
         let receives = body.request.receives();
         for (slot, io) in body.ios.into_iter().enumerate() {
@@ -418,45 +410,29 @@ impl Worker {
 
     // Deadlines.
 
-    pub(super) fn set_deadline(&self, op: &'static Operation, at: u64) {
+    /// Sets the time at which an operation is ended. `ENOMEM`: it has none.
+    pub(super) fn set_deadline(&self, op: &'static Operation, at: u64) -> Result<(), Errno> {
+        let deadline = &op.body(self).deadline;
+        match deadline.get() {
+            None => deadline.set(Some(self.desk().start_for(op.name(), at).ok_or(libc::ENOMEM)?)),
+            Some(timer) => drop(timer.reset(at)),
+        }
+        Ok(())
+    }
+
+    fn end_deadline(&self, body: &Body) {
+        if let Some(timer) = body.deadline.take() {
+            let _ = self.desk().cancel(timer);
+        }
+    }
+
+    /// The deadline of the operation with this handle has come.
+    pub(in super::super) fn op_timed_out(&self, op: u64) {
+        let Some(OpName { op, .. }) = OpName::parse(op).filter(|name| name.is_live()) else { return };
         let body = op.body(self);
-        let before = body.deadline.replace(at);
-        if before == at {
-            return;
-        }
-        let mut deadlines = self.ops().deadlines.borrow_mut();
-        if before != NEVER {
-            deadlines.void(|name, at| self.has_deadline(name, at));
-        }
-        if at != NEVER {
-            deadlines.set(at, op.name());
-            self.remote().next_deadline.store(deadlines.next().unwrap_or(NEVER), Relaxed);
-        }
-    }
-
-    fn has_deadline(&self, name: u64, at: u64) -> bool {
-        Handle::parse(name, Kind::Op).is_some_and(|handle| {
-            let op = OPS.get(handle.index).filter(|op| op.word.lives(handle.generation));
-            op.is_some_and(|op| op.body(self).deadline.get() == at)
-        })
-    }
-
-    fn expire(&self) -> bool {
-        if self.ops().next_deadline() == NEVER {
-            return false;
-        }
-        let (mut any, now) = (false, now());
-        loop {
-            let expired = self.ops().deadlines.borrow_mut().expired(now, |name, at| self.has_deadline(name, at));
-            let Some(op) = expired.and_then(OpName::parse).map(|name| name.op) else { break };
-            any = true;
-            let body = op.body(self);
-            body.deadline.set(NEVER);
-            body.timed_out.set(true);
-            self.cancel(op);
-        }
-        self.remote().next_deadline.store(self.ops().next_deadline(), Relaxed);
-        any
+        self.end_deadline(body);
+        body.timed_out.set(true);
+        self.cancel(op);
     }
 
     // Closing.

@@ -6,6 +6,7 @@
 use super::super::context::PollContext;
 use super::super::io::{Errno, IoPoll};
 use super::super::runtimes::RuntimeRef;
+use super::super::timer::TimerName;
 use super::OpName;
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::shelf::{Shelf, Use};
@@ -185,6 +186,9 @@ impl SetUse {
         if let Some(op) = OpName::parse(handle) {
             return op.watch(cx, || pot.admit(key, None));
         }
+        if let Some(timer) = TimerName::parse(handle) {
+            return timer.watch(|| waker(pot.admit(key, None)));
+        }
         match TaskName::parse(handle) {
             Some(task) if cx.task() == Some(task) => Err(libc::EDEADLK),
             Some(task) => task.watch::<i64>(|| waker(pot.admit(key, Some(task)))).map_err(|_stale| libc::EBADF),
@@ -205,7 +209,8 @@ impl SetUse {
 }
 
 fn is_of_another_kind(raw: u64) -> bool {
-    let kinds = [Kind::Runtime, Kind::Io, Kind::Lease, Kind::Blob, Kind::Set];
+    use Kind::*;
+    let kinds = [Runtime, Io, Lease, Blob, Set, Signal, Process, Notify, Sem, Chan, Oneshot, Event, Stream, Server];
     kinds.into_iter().any(|kind| Handle::parse(raw, kind).is_some())
 }
 

@@ -3,7 +3,7 @@
 use super::super::context::{Current, PollContext};
 use super::super::io::{Errno, IoName, IoPoll, traits};
 use super::super::pool::{Job, Pool};
-use super::super::shared::{Counters, NEVER, Phase};
+use super::super::shared::{Counters, Phase};
 use super::super::worker::Worker;
 use super::progress::errno_outcome;
 use super::request::{CURRENT, Fds, Request, Yields};
@@ -108,10 +108,10 @@ impl OpName {
     /// Sets the time at which it is ended.
     pub(crate) fn set_deadline(self, at: u64) -> Result<(), Errno> {
         self.with_own(|worker, op, body| {
-            if body.stage.get() != Stage::Done {
-                worker.set_deadline(op, at);
+            if body.stage.get() == Stage::Done {
+                return Ok(());
             }
-            Ok(())
+            worker.set_deadline(op, at)
         })
     }
 
@@ -404,7 +404,7 @@ pub(super) fn make(
         cancelled: Cell::new(false),
         timed_out: Cell::new(false),
         cancels: Cell::new(false),
-        deadline: Cell::new(NEVER),
+        deadline: Cell::new(None),
         prev: Cell::new(0),
         next: Cell::new(0),
         watcher: Cell::new(None),

@@ -1,0 +1,257 @@
+//! A worker's side of its timers.
+
+use super::wheel::Wheel;
+use super::word::{NEVER_FROM, State, Was};
+use super::{Start, TIMERS, Timer, TimerName};
+use crate::primitives::guard::Left;
+use crate::primitives::sync::{AtomicU32, Ordering::*, process_static};
+use crate::runtime::context::PollContext;
+use crate::runtime::io::{Errno, IoPoll};
+use crate::runtime::shared::now;
+use std::cell::{Cell, RefCell};
+use std::task::{Poll, Waker};
+
+/// How many free entries a worker keeps for itself.
+const MOST_SPARE: usize = 256;
+
+process_static! {
+    static NUMBERS: AtomicU32 = AtomicU32::new(1);
+}
+
+/// See the module. One thread's at a time.
+pub(in super::super) struct Desk {
+    /// No other desk has it, or had it.
+    number: u32,
+    runtime: u64,
+    home: u32,
+    wheel: Wheel,
+    /// Free entries that are this worker's.
+    spare: RefCell<Vec<&'static Timer>>,
+    /// The time when `expire` began: what is later is not fired by it.
+    expired: Cell<u64>,
+}
+
+impl Desk {
+    pub(in super::super) fn new(runtime: u64, home: u32) -> Self {
+        Self {
+            number: NUMBERS.fetch_add(1, Relaxed),
+            runtime,
+            home,
+            wheel: Wheel::new(now()),
+            spare: RefCell::default(),
+            expired: Cell::new(0),
+        }
+    }
+
+    pub(in super::super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn has_timers(&self) -> bool {
+        self.wheel.has_timers()
+    }
+
+    /// When the worker wants to be awake for a timer.
+    pub(in super::super) fn next(&self) -> Option<u64> {
+        self.wheel.next()
+    }
+
+    /// Starts a timer. `None`: no memory.
+    #[inline]
+    pub(super) fn start(&self, start: Start) -> Option<u64> {
+        let timer = self.entry()?;
+        let generation = timer.begin(&start, false);
+        timer.guard.open();
+        self.queue(timer, start.at);
+        Some(timer.name(generation))
+    }
+
+    /// Starts the deadline of an operation.
+    pub(in super::super) fn start_for(&self, operation: u64, at: u64) -> Option<TimerName> {
+        let name = self.start(Start::at(at)).and_then(TimerName::parse)?;
+        name.timer.operation.set(operation);
+        Some(name)
+    }
+
+    /// A free entry that is this worker's.
+    fn entry(&self) -> Option<&'static Timer> {
+        if let Some(timer) = self.spare.borrow_mut().pop() {
+            return Some(timer);
+        }
+        let (index, timer) = TIMERS.alloc()?;
+        timer.belong(self.number, self.runtime, self.home, index);
+        Some(timer)
+    }
+
+    fn queue(&self, timer: &'static Timer, at: u64) {
+        match (at < NEVER_FROM, timer.spot.is_queued()) {
+            (true, false) => self.wheel.add(timer, at),
+            (true, true) => self.wheel.moved(timer, at),
+            (false, _) => self.wheel.remove(timer),
+        }
+    }
+
+    /// See `TimerName::cancel`.
+    #[inline]
+    pub(in super::super) fn cancel(&self, name: TimerName) -> Result<bool, Errno> {
+        let timer = name.timer;
+        if timer.guard.close_if_unused(name.generation) {
+            let was = timer.word.look();
+            self.wheel.remove(timer);
+            self.tell_all(timer, was);
+            if timer.mail.last_left_here() {
+                self.give_back(timer);
+            }
+            return Ok(was.armed);
+        }
+        if !timer.guard.close(name.generation) {
+            return Err(libc::EBADF);
+        }
+        let was = timer.word.end();
+        self.wheel.remove(timer);
+        self.tell_all(timer, was);
+        if timer.guard.leave() == Left::Last && timer.mail.last_left_here() {
+            self.give_back(timer);
+        }
+        Ok(was.armed)
+    }
+
+    /// Wakes everybody who waits, but for the task that asks.
+    fn tell_all(&self, timer: &'static Timer, was: Was) {
+        if let Some((key, waker)) = timer.waiter.take()
+            && PollContext::current().is_none_or(|cx| cx.key() != key)
+        {
+            waker.wake();
+        }
+        if was.waited {
+            timer.wake_others();
+        }
+    }
+
+    fn give_back(&self, timer: &'static Timer) {
+        timer.operation.set(0);
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() == MOST_SPARE {
+            return timer.give_back();
+        }
+        if timer.guard.recycle(u32::MAX) {
+            spare.push(timer);
+        }
+    }
+
+    /// See `TimerName::reset`.
+    #[inline]
+    pub(super) fn reset(&self, name: TimerName, at: u64) -> Result<bool, Errno> {
+        let timer = name.timer;
+        if !timer.guard.is_open(name.generation) {
+            return Err(libc::EBADF);
+        }
+        let was = timer.word.arm(at).ok_or(libc::EBADF)?;
+        self.queue(timer, at);
+        Ok(was.armed)
+    }
+
+    /// See `TimerName::poll_with`.
+    pub(super) fn poll(&self, name: TimerName, key: usize, waker: &Waker) -> IoPoll<u64> {
+        let timer = name.timer;
+        if !timer.guard.is_open(name.generation) {
+            return Poll::Ready(Err(libc::EBADF));
+        }
+        match timer.take() {
+            Err(errno) => return Poll::Ready(Err(errno)),
+            Ok(Some(taken)) => {
+                taken.next.into_iter().for_each(|next| self.queue(timer, next));
+                return Poll::Ready(Ok(taken.ticks));
+            }
+            Ok(None) => {}
+        }
+        match timer.waiter.take() {
+            // Two tasks wait: the second one does so as if it were elsewhere.
+            Some(first) if first.0 != key => {
+                timer.waiter.set(Some(first));
+                name.poll_from_afar(key, waker)
+            }
+            Some((_, same)) if same.will_wake(waker) => {
+                timer.waiter.set(Some((key, same)));
+                Poll::Pending
+            }
+            _ => {
+                timer.waiter.set(Some((key, waker.clone())));
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Somebody else did something to the timer.
+    pub(super) fn receive(&self, timer: &'static Timer) {
+        let over = timer.mail.open();
+        match timer.word.state() {
+            State::Armed(at) if timer.guard.current().is_some() => self.queue(timer, at),
+            _ => self.wheel.remove(timer),
+        }
+        if timer.guard.current().is_none() {
+            // The others were told by who ended it.
+            self.tell_all(timer, Was::default());
+        }
+        if over {
+            self.give_back(timer);
+        }
+    }
+
+    /// Fires all that has expired; `timed_out` ends the operation whose deadline it was. True if there was anything.
+    pub(super) fn expire(&self, now: u64, timed_out: impl Fn(u64)) -> bool {
+        self.expired.set(now);
+        self.wheel.expire(now, |timer| match timer.word.state() {
+            State::Armed(at) => at,
+            // Taken out below.
+            State::Fired(_) | State::Over => 0,
+        });
+        let mut any = false;
+        while let Some(timer) = self.wheel.pop_due() {
+            any = true;
+            self.fire(timer, &timed_out);
+        }
+        any
+    }
+
+    fn fire(&self, timer: &'static Timer, timed_out: &impl Fn(u64)) {
+        let State::Armed(at) = timer.word.state() else { return };
+        // What the program did as others fired moved it, or somebody elsewhere did, whose mail comes.
+        if at > self.expired.get() {
+            return self.queue(timer, at);
+        }
+        let Some(was) = timer.word.fire(at) else { return };
+        let operation = timer.operation.get();
+        if operation != 0 {
+            return timed_out(operation);
+        }
+        if let Some((_, waker)) = timer.waiter.take() {
+            waker.wake();
+        }
+        if was.waited {
+            timer.wake_others();
+        }
+    }
+
+    /// The worker goes: a timer of its own is unlinked, and ended.
+    pub(super) fn orphan(&self, timer: &'static Timer) {
+        if timer.owner.load(Acquire) != self.number {
+            return;
+        }
+        self.wheel.remove(timer);
+        let closed = timer.guard.current().is_some_and(|generation| timer.guard.close(generation));
+        if closed {
+            self.tell_all(timer, timer.word.end());
+        }
+        let last_left = closed && timer.guard.leave() == Left::Last;
+        if timer.mail.orphan(last_left) {
+            timer.give_back();
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.spare.borrow_mut().drain(..).for_each(Timer::give_back_spare);
+    }
+}
