@@ -13,7 +13,7 @@ use super::worker::Worker;
 use crate::driver;
 use crate::primitives::inbox::{Inbox, Pushed};
 use crate::primitives::pack::Field;
-use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering::*};
+use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*};
 use crate::task::{Header, Notified, Schedule, TaskName};
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
@@ -77,8 +77,6 @@ pub(super) struct Remote {
     pub(super) mail: Inbox<Operation>,
     /// Timers of this worker that others did something to. As with the mail, who pushes nudges.
     pub(super) timers: Inbox<Timer>,
-    /// The number of the worker's desk.
-    pub(super) desk: AtomicU32,
     /// When the worker wants to be awake for a timer, for who asks from another thread. Who arms one there may only lower it.
     pub(super) next_deadline: AtomicU64,
     pub(super) driver: driver::Handle,
@@ -99,7 +97,6 @@ impl Remote {
             inbox: Inbox::new(),
             mail: Inbox::new(),
             timers: Inbox::new(),
-            desk: AtomicU32::new(0),
             next_deadline: AtomicU64::new(NEVER),
             driver,
             counters: Counters::default(),

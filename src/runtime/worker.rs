@@ -72,7 +72,6 @@ impl Worker {
     ) -> Self {
         let spin = Spin::new(&shared.config, shared.remotes.len());
         let desk = Desk::new(shared.handle, index);
-        shared.remote(index).desk.store(desk.number(), Release);
         Self {
             shared,
             index,

@@ -12,12 +12,34 @@ use crate::runtime::runtimes::RuntimeRef;
 use std::ptr::NonNull;
 use std::task::{Poll, Waker};
 
-/// The use of a timer, which is not given back while this exists.
-struct InUse(&'static Timer);
+/// How an entry gets into its worker's mailbox.
+pub(super) trait Post {
+    /// False: the worker is gone, or about to go.
+    fn post(&self, timer: &'static Timer) -> bool;
+}
 
-impl Drop for InUse {
+/// By way of the runtime that the timer belongs to.
+pub(super) struct ByRuntime;
+
+impl Post for ByRuntime {
+    fn post(&self, timer: &'static Timer) -> bool {
+        let Ok(runtime) = RuntimeRef::enter(timer.runtime.load(Relaxed)) else { return false };
+        let remote = runtime.shared().remote(timer.home.load(Relaxed));
+        if let State::Armed(at) = timer.word.state() {
+            remote.next_deadline.fetch_min(at, AcqRel);
+        }
+        let posted = remote.timers.push(NonNull::from(timer)) != Pushed::Closed;
+        remote.nudge();
+        posted
+    }
+}
+
+/// The use of a timer, which is not given back while this exists.
+pub(super) struct InUse<'a, P: Post>(&'static Timer, &'a P);
+
+impl<P: Post> Drop for InUse<'_, P> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.leave(self.1);
     }
 }
 
@@ -26,39 +48,35 @@ pub(super) fn start(runtime: &RuntimeRef, start: Start) -> Result<u64, Errno> {
     let shared = runtime.shared();
     let home = runtime.pick_home();
     let (index, timer) = TIMERS.alloc().ok_or(libc::ENOMEM)?;
+    timer.belong(shared.handle, home, index);
     let generation = timer.begin(&start, true);
-    timer.belong(shared.remote(home).desk.load(Acquire), shared.handle, home, index);
     timer.guard.open();
-    let name = TimerName { timer, generation };
-    // Nobody else knows the handle, so it is good; but the worker may be ending all its timers.
-    let _in_use = name.enter();
-    if timer.post() {
+    if (TimerName { timer, generation }).introduce(&ByRuntime) {
         return Ok(timer.name(generation));
     }
-    let _ = name.cancel_from_afar();
     Err(libc::ESHUTDOWN)
 }
 
 impl Timer {
-    /// A free entry gets an owner.
-    pub(super) fn belong(&self, number: u32, runtime: u64, home: u32, index: u32) {
+    /// A free entry is for a worker, which becomes its owner when it first hears of it.
+    pub(super) fn belong(&self, runtime: u64, home: u32, index: u32) {
         self.runtime.store(runtime, Relaxed);
         self.home.store(home, Relaxed);
         self.index.store(index, Relaxed);
-        self.owner.store(number, Release);
     }
 
     /// A free entry gets what the timer is started with, and its generation.
     pub(super) fn begin(&self, start: &Start, mailed: bool) -> u32 {
         self.period.store(start.period, Relaxed);
         self.missed.store(start.missed as u8, Relaxed);
+        self.operation.set(0);
         self.mail.begin(mailed);
         self.word.begin(start.at);
         self.guard.next_generation()
     }
 
     /// Ends a use.
-    fn leave(&'static self) {
+    fn leave(&'static self, by: &impl Post) {
         if self.guard.leave() != Left::Last {
             return;
         }
@@ -66,34 +84,25 @@ impl Timer {
             Next::Nothing => {}
             Next::GiveBack => self.give_back(),
             Next::Post => {
-                self.post();
+                self.post(by);
             }
         }
     }
 
     /// Has the worker look at the timer.
-    fn tell_home(&'static self) {
+    fn tell_home(&'static self, by: &impl Post) {
         if self.mail.mark() {
-            self.post();
+            self.post(by);
         }
     }
 
     /// Puts the entry, which the caller marked, into the mailbox. False: the worker is gone, or about to go.
-    fn post(&'static self) -> bool {
-        if let Ok(runtime) = RuntimeRef::enter(self.runtime.load(Relaxed)) {
-            let remote = runtime.shared().remote(self.home.load(Relaxed));
-            if let State::Armed(at) = self.word.state() {
-                remote.next_deadline.fetch_min(at, AcqRel);
-            }
-            if remote.timers.push(NonNull::from(self)) != Pushed::Closed {
-                remote.nudge();
-                return true;
-            }
-        }
-        if self.mail.undelivered() {
+    fn post(&'static self, by: &impl Post) -> bool {
+        let posted = by.post(self);
+        if !posted && self.mail.undelivered() {
             self.give_back();
         }
-        false
+        posted
     }
 
     /// An entry that its worker kept for itself.
@@ -123,45 +132,57 @@ impl Timer {
 }
 
 impl TimerName {
-    fn enter(self) -> Option<InUse> {
-        self.timer.guard.enter(self.generation).then(|| InUse(self.timer))
+    fn enter<P: Post>(self, by: &P) -> Option<InUse<'_, P>> {
+        self.timer.guard.enter(self.generation).then(|| InUse(self.timer, by))
     }
 
-    pub(super) fn cancel_from_afar(self) -> Result<bool, Errno> {
+    /// A timer that was made here, and is marked, gets to its worker. False: that is ending all its timers, and this one is
+    /// ended, too.
+    pub(super) fn introduce(self, by: &impl Post) -> bool {
+        let _in_use = self.enter(by);
+        let posted = self.timer.post(by);
+        if !posted {
+            self.timer.mail.never_linked();
+            let _ = self.cancel_from_afar(by);
+        }
+        posted
+    }
+
+    pub(super) fn cancel_from_afar(self, by: &impl Post) -> Result<bool, Errno> {
         if !self.timer.guard.close(self.generation) {
             return Err(libc::EBADF);
         }
-        let in_use = InUse(self.timer);
+        let in_use = InUse(self.timer, by);
         let was = self.timer.word.end();
         if was.waited {
             self.timer.wake_others();
         }
-        self.timer.tell_home();
+        self.timer.tell_home(by);
         drop(in_use);
         Ok(was.armed)
     }
 
-    pub(super) fn reset_from_afar(self, at: u64) -> Result<bool, Errno> {
-        let _in_use = self.enter().ok_or(libc::EBADF)?;
+    pub(super) fn reset_from_afar(self, at: u64, by: &impl Post) -> Result<bool, Errno> {
+        let _in_use = self.enter(by).ok_or(libc::EBADF)?;
         let was = self.timer.word.arm(at).ok_or(libc::EBADF)?;
-        self.timer.tell_home();
+        self.timer.tell_home(by);
         Ok(was.armed)
     }
 
-    pub(super) fn poll_from_afar(self, key: usize, waker: &Waker) -> IoPoll<u64> {
+    pub(super) fn poll_from_afar(self, key: usize, waker: &Waker, by: &impl Post) -> IoPoll<u64> {
         loop {
-            let Some(_in_use) = self.enter() else { return Poll::Ready(Err(libc::EBADF)) };
+            let Some(_in_use) = self.enter(by) else { return Poll::Ready(Err(libc::EBADF)) };
             match self.timer.take() {
                 Err(errno) => return Poll::Ready(Err(errno)),
                 Ok(Some(taken)) => {
                     if taken.next.is_some() {
-                        self.timer.tell_home();
+                        self.timer.tell_home(by);
                     }
                     return Poll::Ready(Ok(taken.ticks));
                 }
                 Ok(None) => {}
             }
-            match self.wait_from_afar(key, waker) {
+            match self.wait_from_afar(key, waker, by) {
                 Err(errno) => return Poll::Ready(Err(errno)),
                 Ok(true) => return Poll::Pending,
                 Ok(false) => {}
@@ -173,8 +194,8 @@ impl TimerName {
     ///
     /// The waker is in the list before the word says that somebody waits, and who takes that back empties the list: so a
     /// waker is either found there, or the word is found to be fired here.
-    pub(super) fn wait_from_afar(self, key: usize, waker: &Waker) -> Result<bool, Errno> {
-        let _in_use = self.enter().ok_or(libc::EBADF)?;
+    pub(super) fn wait_from_afar(self, key: usize, waker: &Waker, by: &impl Post) -> Result<bool, Errno> {
+        let _in_use = self.enter(by).ok_or(libc::EBADF)?;
         let waker = waker.clone();
         let mut others = self.timer.others.lock();
         let list = others.get_or_insert_default();

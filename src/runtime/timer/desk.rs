@@ -1,5 +1,6 @@
 //! A worker's side of its timers.
 
+use super::afar::ByRuntime;
 use super::wheel::Wheel;
 use super::word::{NEVER_FROM, State, Was};
 use super::{Start, TIMERS, Timer, TimerName};
@@ -8,11 +9,11 @@ use crate::primitives::sync::{AtomicU32, Ordering::*, process_static};
 use crate::runtime::context::PollContext;
 use crate::runtime::io::{Errno, IoPoll};
 use crate::runtime::shared::now;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::task::{Poll, Waker};
 
 /// How many free entries a worker keeps for itself.
-const MOST_SPARE: usize = 256;
+const MOST_SPARE: u32 = 256;
 
 process_static! {
     static NUMBERS: AtomicU32 = AtomicU32::new(1);
@@ -25,8 +26,9 @@ pub(in super::super) struct Desk {
     runtime: u64,
     home: u32,
     wheel: Wheel,
-    /// Free entries that are this worker's.
-    spare: RefCell<Vec<&'static Timer>>,
+    /// Free entries that are this worker's, linked through their spots, and how many.
+    spare: Cell<Option<&'static Timer>>,
+    spares: Cell<u32>,
     /// The time when `expire` began: what is later is not fired by it.
     expired: Cell<u64>,
 }
@@ -38,12 +40,13 @@ impl Desk {
             runtime,
             home,
             wheel: Wheel::new(now()),
-            spare: RefCell::default(),
+            spare: Cell::new(None),
+            spares: Cell::new(0),
             expired: Cell::new(0),
         }
     }
 
-    pub(in super::super) fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> u32 {
         self.number
     }
 
@@ -75,11 +78,14 @@ impl Desk {
 
     /// A free entry that is this worker's.
     fn entry(&self) -> Option<&'static Timer> {
-        if let Some(timer) = self.spare.borrow_mut().pop() {
+        if let Some(timer) = self.spare.get() {
+            self.spare.set(timer.spot.next_spare());
+            self.spares.set(self.spares.get() - 1);
             return Some(timer);
         }
         let (index, timer) = TIMERS.alloc()?;
-        timer.belong(self.number, self.runtime, self.home, index);
+        timer.belong(self.runtime, self.home, index);
+        timer.owner.store(self.number, Release);
         Some(timer)
     }
 
@@ -118,7 +124,8 @@ impl Desk {
 
     /// Wakes everybody who waits, but for the task that asks.
     fn tell_all(&self, timer: &'static Timer, was: Was) {
-        if let Some((key, waker)) = timer.waiter.take()
+        if timer.has_waiter()
+            && let Some((key, waker)) = timer.waiter.take()
             && PollContext::current().is_none_or(|cx| cx.key() != key)
         {
             waker.wake();
@@ -129,13 +136,12 @@ impl Desk {
     }
 
     fn give_back(&self, timer: &'static Timer) {
-        timer.operation.set(0);
-        let mut spare = self.spare.borrow_mut();
-        if spare.len() == MOST_SPARE {
+        if self.spares.get() == MOST_SPARE {
             return timer.give_back();
         }
         if timer.guard.recycle(u32::MAX) {
-            spare.push(timer);
+            timer.spot.set_next_spare(self.spare.replace(Some(timer)));
+            self.spares.set(self.spares.get() + 1);
         }
     }
 
@@ -169,7 +175,7 @@ impl Desk {
             // Two tasks wait: the second one does so as if it were elsewhere.
             Some(first) if first.0 != key => {
                 timer.waiter.set(Some(first));
-                name.poll_from_afar(key, waker)
+                name.poll_from_afar(key, waker, &ByRuntime)
             }
             Some((_, same)) if same.will_wake(waker) => {
                 timer.waiter.set(Some((key, same)));
@@ -185,6 +191,7 @@ impl Desk {
     /// Somebody else did something to the timer.
     pub(super) fn receive(&self, timer: &'static Timer) {
         let over = timer.mail.open();
+        timer.owner.store(self.number, Release);
         match timer.word.state() {
             State::Armed(at) if timer.guard.current().is_some() => self.queue(timer, at),
             _ => self.wheel.remove(timer),
@@ -252,6 +259,7 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        self.spare.borrow_mut().drain(..).for_each(Timer::give_back_spare);
+        let spares = std::iter::successors(self.spare.take(), |timer| timer.spot.next_spare());
+        spares.collect::<Vec<_>>().into_iter().for_each(Timer::give_back_spare);
     }
 }

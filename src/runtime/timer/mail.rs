@@ -69,6 +69,11 @@ impl Mail {
         self.0.load(Acquire) & MAILED == 0 || self.0.fetch_or(OVER, AcqRel) & MAILED == 0
     }
 
+    /// The worker went before it heard of the entry.
+    pub(super) fn never_linked(&self) {
+        self.0.fetch_or(ORPHAN, AcqRel);
+    }
+
     /// The worker goes, and was the last user, or not. True: give the entry back.
     #[must_use]
     pub(super) fn orphan(&self, last_left: bool) -> bool {

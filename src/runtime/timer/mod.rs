@@ -31,6 +31,7 @@ use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::inbox::Node;
 use crate::primitives::slab::{Entry, Slab};
 use crate::primitives::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering::*, process_static};
+use afar::ByRuntime;
 use mail::Mail;
 use std::cell::Cell;
 use std::fmt;
@@ -62,7 +63,7 @@ pub enum Missed {
 pub(crate) struct Timer {
     guard: Guard,
     word: Word,
-    /// The worker that it belongs to, by a number that no other worker has.
+    /// The worker that it belongs to, by a number that no other worker has; 0: the worker has not heard of it.
     owner: AtomicU32,
     index: AtomicU32,
     spot: Spot,
@@ -111,6 +112,12 @@ impl Timer {
     /// The handle of the present life.
     fn name(&self, generation: u32) -> u64 {
         Handle { generation, index: self.index.load(Relaxed) }.pack(Kind::Timer)
+    }
+
+    /// For the worker.
+    fn has_waiter(&self) -> bool {
+        // SAFETY: the cell is the worker's alone, and nothing writes it during the look.
+        unsafe { (*self.waiter.as_ptr()).is_some() }
     }
 
     /// Gives the entry back to the slab.
@@ -219,13 +226,13 @@ impl TimerName {
     /// Ends it, and makes its handle stale. True: it had not fired, and never will.
     #[inline]
     pub(crate) fn cancel(self) -> Result<bool, Errno> {
-        self.here_or(|worker| worker.desk().cancel(self), || self.cancel_from_afar())
+        self.here_or(|worker| worker.desk().cancel(self), || self.cancel_from_afar(&ByRuntime))
     }
 
     /// Arms it anew. True: it had not fired for the time before, and will not.
     #[inline]
     pub(crate) fn reset(self, at: u64) -> Result<bool, Errno> {
-        self.here_or(|worker| worker.desk().reset(self, at), || self.reset_from_afar(at))
+        self.here_or(|worker| worker.desk().reset(self, at), || self.reset_from_afar(at, &ByRuntime))
     }
 
     /// Waits until it has fired: how many ticks the caller took of an interval, else 0.
@@ -243,7 +250,7 @@ impl TimerName {
 
     /// The same, with the waker of a future.
     pub(crate) fn poll_with(self, key: usize, waker: &Waker) -> IoPoll<u64> {
-        self.here_or(|worker| worker.desk().poll(self, key, waker), || self.poll_from_afar(key, waker))
+        self.here_or(|worker| worker.desk().poll(self, key, waker), || self.poll_from_afar(key, waker, &ByRuntime))
     }
 
     /// True if this is the time that it is armed for, or fired for. For who holds the handle.
@@ -261,7 +268,7 @@ impl TimerName {
         }
         let waker = waker();
         // One that ended meanwhile has been ready.
-        if self.wait_from_afar(waker.data().addr(), &waker) != Ok(true) {
+        if self.wait_from_afar(waker.data().addr(), &waker, &ByRuntime) != Ok(true) {
             waker.wake();
         }
         Ok(())

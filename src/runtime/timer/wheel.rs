@@ -52,6 +52,15 @@ impl Spot {
         self.place.get().wrapping_sub(1)
     }
 
+    /// Entries that are free and kept by their worker are linked here, too.
+    pub(super) fn next_spare(&self) -> Option<&'static Timer> {
+        self.next.get()
+    }
+
+    pub(super) fn set_next_spare(&self, next: Option<&'static Timer>) {
+        self.next.set(next);
+    }
+
     pub(super) fn is_queued(&self) -> bool {
         self.place() != NOWHERE
     }
@@ -393,8 +402,11 @@ mod tests {
                         now += random(1 << step);
                         let deadlines = queued.iter().map(|(&index, &(at, _))| (index, at)).collect();
                         let limit = now >> TICK_BITS;
-                        let mut expected: Vec<_> =
-                            queued.iter().filter(|(_, (at, _))| tick_after(*at) <= limit).map(|(&i, &k)| (k, i)).collect();
+                        let mut expected: Vec<_> = queued
+                            .iter()
+                            .filter(|(_, (at, _))| tick_after(*at) <= limit)
+                            .map(|(&i, &k)| (k, i))
+                            .collect();
                         expected.sort_unstable();
                         let expected: Vec<_> = expected.into_iter().map(|(_, index)| index).collect();
                         assert_eq!(fired(&wheel, &all, &deadlines, now), expected, "seed {seed}");
