@@ -11,11 +11,13 @@ compile_error!("libasyncio runs on 64-bit Linux only: it is built on epoll, even
 
 mod capi;
 mod driver;
+mod net;
 mod primitives;
 mod readiness;
 mod runtime;
 mod task;
 
+pub use net::resolve::{Lookup, lookup};
 pub use primitives::{AtomicWaker, Wake, WakerRef, waker, waker_ref};
 pub use readiness::{Interest, Ready, ReadyEvent};
 pub use runtime::{Config, Engine, Error, Flavour, Hook, Hooks, Io, Runtime};

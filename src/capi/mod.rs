@@ -24,6 +24,10 @@ mod stream;
 
 mod set;
 
+mod net;
+
+mod blocking;
+
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;
