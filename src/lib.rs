@@ -4,7 +4,7 @@
 //! [`JoinHandle`] and [`Io`]. `docs/ARCHITECTURE.md` says how the parts fit.
 //!
 //! Dependencies between the modules go one way only:
-//! `primitives <- { task, readiness } <- driver <- runtime <- capi`.
+//! `primitives <- { task, readiness } <- driver <- runtime <- net <- capi`.
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("libasyncio runs on 64-bit Linux only: it is built on epoll, eventfd and 64-bit words");

@@ -90,7 +90,7 @@ static bool half_spawned(void *arg) {
 }
 
 static void each_of_many_runs_or_is_taken_back(void) {
-    struct storm s = {.jobs = scaled(200000)};
+    struct storm s = {.jobs = scaled(1000000)};
     rt_config config = test_config();
     config.blocking_threads = 4;
     s.rt = test_runtime_with(&config);
@@ -107,7 +107,7 @@ static void each_of_many_runs_or_is_taken_back(void) {
 
 /* Without an end in between all of them run. */
 static void many_run_once(void) {
-    struct storm s = {.jobs = scaled(100000)};
+    struct storm s = {.jobs = scaled(50000)};
     s.rt = test_runtime();
     storm_spawn(&s);
     settle(s.rt);
