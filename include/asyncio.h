@@ -154,6 +154,21 @@ struct statx;
 #define RT_MISSED_DELAY UINT32_C(2)
 
 /**
+ * For `rt_poll_resolve`: addresses of IPv4 only.
+ */
+#define RT_RESOLVE_V4 UINT32_C(1)
+
+/**
+ * For `rt_poll_resolve`: addresses of IPv6 only.
+ */
+#define RT_RESOLVE_V6 UINT32_C(2)
+
+/**
+ * For `rt_poll_resolve`: only what is a literal address already; nobody is asked.
+ */
+#define RT_RESOLVE_NUMERIC UINT32_C(4)
+
+/**
  * What a poll knows of its surroundings. A task's context is good during the poll that it was given to, on that thread;
  * used outside of it, it gives `-EPERM` where that is detected.
  *
@@ -255,6 +270,15 @@ typedef struct rt_config {
      * How many bytes may be queued to be sent on one stream before `rt_send` and its kin refuse more. 0: 1 MiB.
      */
     uint64_t send_limit;
+    /**
+     * How many threads there may be that ask name servers, for `rt_poll_resolve` and its kin. They end when they are not
+     * used. 0: 4.
+     */
+    uint32_t resolver_threads;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
 } rt_config;
 
 /**
@@ -342,7 +366,7 @@ typedef struct rt_metrics_data {
      */
     uint64_t leases_live;
     /**
-     * Threads for calls that block.
+     * Threads for calls that block, those that ask name servers among them.
      */
     uint64_t blocking_threads;
     /**
@@ -566,7 +590,31 @@ typedef uint64_t rt_timer;
 /**
  * What `rt_call_at` calls.
  */
-typedef void (*rt_call_fn)(void *arg);
+typedef void (*rt_timer_fn)(void *arg);
+
+/**
+ * A function that may block. It runs once, on a thread of the library's, beside the runtime's tasks, with no lock held and all
+ * signals blocked. It may call everything that any thread may; it is not inside of a poll, so it has no `rt_cx`.
+ */
+typedef int64_t (*rt_call_fn)(void *arg);
+
+/**
+ * A socket address of any family: the first `len` bytes of `storage` are a `struct sockaddr`. Plain data, which may be copied.
+ */
+typedef struct rt_addr {
+    /**
+     * How many bytes the address has.
+     */
+    uint32_t len;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * The address, aligned for any family.
+     */
+    uint64_t storage[16];
+} rt_addr;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1870,10 +1918,85 @@ int64_t rt_poll_deadline(rt_cx *cx,
 int64_t rt_call_at(rt_runtime rt,
                    uint64_t at,
                    uint64_t period_ns,
-                   rt_call_fn call,
+                   rt_timer_fn call,
                    void *arg,
                    rt_drop_fn drop,
                    rt_task *out);
+
+/**
+ * Runs a function that may block, such as a computation that takes long or a foreign library's call, as a task: on one of
+ * the runtime's threads for that, of which there are `rt_config::blocking_threads` at most. What finds none free waits for
+ * its turn.
+ *
+ * The task's result is what `run` returned, any number, unchanged. `rt_abort`, and a shutdown, take back what no thread has
+ * begun: `run` is never called then, and the result is `-ECANCELED`. What runs cannot be stopped: it goes on, and what it
+ * returns is the result. Where the call cannot be queued or no thread can be had, the error is the result: `-ENOMEM`,
+ * `-EAGAIN`.
+ *
+ * `drop(arg)` is called once, when `run` has returned or will not be called, before the end can be joined; on a worker, as
+ * for all tasks. Only for a call that a shutdown gave up because it did not return, it never is. On a current-thread runtime
+ * the call begins when the runtime is driven.
+ *
+ * Returns 0, and the task in `*out`; with `out` NULL it is detached. The argument is the task's until `drop` (which may be
+ * NULL) was called with it. On failure the caller keeps it, and neither function is called: `-EBADF`; `-EINVAL` without
+ * `run`; `-ESHUTDOWN`; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `run` and `drop` may be called with `arg` on any thread, one call at a time. `out` is NULL or writable.
+ */
+int64_t rt_spawn_blocking(rt_runtime rt,
+                          rt_call_fn run,
+                          void *arg,
+                          rt_drop_fn drop,
+                          rt_task *out);
+
+/**
+ * Submits: call `run(arg)` on a thread that may block, as `rt_spawn_blocking` does. Outcome: what it returned, any number but
+ * `RT_PENDING`; or `-ENOMEM`, `-EAGAIN` where it was not called because no thread can be had.
+ *
+ * A cancel, and a deadline, take back what no thread has begun: the outcome is `-ECANCELED` or `-ETIME`. What runs goes on;
+ * its return is the outcome. `arg` is in use until the outcome was taken, or the task's drop function runs.
+ *
+ * Returns 0, and the operation in `*out`. On failure nothing was submitted, and `*out` is 0: `-EINVAL` for NULL; `-EPERM` outside of
+ * a task's poll; `-ENOMEM`. In a poll. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `run` may be called with `arg` on any thread; `out` is writable.
+ */
+int64_t rt_submit_call(rt_cx *cx,
+                       rt_call_fn run,
+                       void *arg,
+                       rt_op *out);
+
+/**
+ * Finds the addresses of `host`, a name or a literal address, by the C library's getaddrinfo(3): hosts files, DNS, and
+ * whatever else the machine is configured for.
+ *
+ * `*slot` is 0 in the first call and again when this is ready; in between it is an operation of the task, which `rt_cancel`
+ * and `rt_op_deadline` accept. A state that is dropped needs to do nothing about it. A literal address is answered at once,
+ * in any context; names are asked for on threads of their own share, `rt_config::resolver_threads` of them, so they neither
+ * keep file operations and other calls from their threads nor wait for those.
+ *
+ * Returns how many addresses were written to `out`, at most `max`, best first, each with `port`. `RT_PENDING`: the task will
+ * be woken. `-ENOENT`: there is no such name, or it has no address of the family that was asked for; `-EAGAIN`: the servers do
+ * not answer now; `-EIO`: they fail; `-ENOMEM`; what the system said otherwise. `-ECANCELED` after a cancel, `-ETIME` at the
+ * deadline: both end it at once, though the thread that asks cannot be interrupted; it goes on alone, until the resolver
+ * gives up, and counts as one of its share until then. `-EINVAL` for NULL, a `max` of 0 or unknown flags; `-EBADF` for a stale
+ * `*slot`; `-EPERM` for a name outside of tasks.
+ *
+ * `host` is copied by the first call, and may be NULL in later ones. `out` is written when this is ready, and not used in
+ * between. In a poll. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `slot` is writable; `host` is a C string in the first call; `out` has room for `max`.
+ */
+int64_t rt_poll_resolve(rt_cx *cx,
+                        rt_op *slot,
+                        const char *host,
+                        uint16_t port,
+                        uint32_t flags,
+                        rt_addr *out,
+                        uint32_t max);
 
 #ifdef __cplusplus
 }  // extern "C"

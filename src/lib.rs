@@ -4,19 +4,21 @@
 //! [`JoinHandle`] and [`Io`]. `docs/ARCHITECTURE.md` says how the parts fit.
 //!
 //! Dependencies between the modules go one way only:
-//! `primitives <- { task, readiness } <- driver <- runtime <- { time, .. } <- capi`.
+//! `primitives <- { task, readiness } <- driver <- runtime <- { time, sync, signal, process, net, stream, serve } <- capi`.
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("libasyncio runs on 64-bit Linux only: it is built on epoll, eventfd and 64-bit words");
 
 mod capi;
 mod driver;
+mod net;
 mod primitives;
 mod readiness;
 mod runtime;
 mod task;
 mod time;
 
+pub use net::resolve::{Lookup, lookup};
 pub use primitives::{AtomicWaker, Wake, WakerRef, waker, waker_ref};
 pub use readiness::{Interest, Ready, ReadyEvent};
 pub use runtime::{Config, Engine, Error, Flavour, Hook, Hooks, Io, Missed, Runtime};

@@ -24,7 +24,10 @@ mod stream;
 
 mod set;
 
+mod net;
 mod time;
+
+mod blocking;
 
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;

@@ -92,6 +92,11 @@ pub struct rt_config {
     pub blocking_threads: u32,
     /// How many bytes may be queued to be sent on one stream before `rt_send` and its kin refuse more. 0: 1 MiB.
     pub send_limit: u64,
+    /// How many threads there may be that ask name servers, for `rt_poll_resolve` and its kin. They end when they are not
+    /// used. 0: 4.
+    pub resolver_threads: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Counters of a runtime, from its beginning. Set `size`, then call `rt_metrics`.
@@ -127,7 +132,7 @@ pub struct rt_metrics_data {
     pub ops_abandoned: u64,
     /// Receive buffers that the program holds: of all runtimes, for they may outlive theirs.
     pub leases_live: u64,
-    /// Threads for calls that block.
+    /// Threads for calls that block, those that ask name servers among them.
     pub blocking_threads: u64,
     /// Timers, deadlines of operations among them.
     pub timers_live: u64,
@@ -206,6 +211,7 @@ unsafe fn to_config(config: *const rt_config) -> Result<Config, i32> {
         buffer_count: or_default(given.buffer_count, default.buffer_count),
         blocking_threads: or_default(given.blocking_threads as usize, default.blocking_threads),
         send_limit: or_default(given.send_limit, default.send_limit),
+        resolver_threads: or_default(given.resolver_threads as usize, default.resolver_threads),
         hooks: Hooks {
             thread_start: given.on_thread_start as Hook,
             thread_stop: given.on_thread_stop as Hook,

@@ -213,7 +213,7 @@ pub unsafe extern "C" fn rt_poll_deadline(cx: *mut rt_cx, slot: *mut rt_timer, a
 
 /// What `rt_call_at` calls.
 #[allow(non_camel_case_types)]
-pub type rt_call_fn = Option<unsafe extern "C" fn(arg: *mut c_void)>;
+pub type rt_timer_fn = Option<unsafe extern "C" fn(arg: *mut c_void)>;
 
 /// A program's function, with the duty to drop its argument.
 struct Called {
@@ -255,7 +255,7 @@ pub unsafe extern "C" fn rt_call_at(
     rt: rt_runtime,
     at: u64,
     period_ns: u64,
-    call: rt_call_fn,
+    call: rt_timer_fn,
     arg: *mut c_void,
     drop: rt_drop_fn,
     out: *mut rt_task,

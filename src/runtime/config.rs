@@ -88,6 +88,8 @@ pub struct Config {
     pub buffer_count: u32,
     /// How many threads there may be for calls that block.
     pub blocking_threads: usize,
+    /// How many threads there may be that ask name servers.
+    pub resolver_threads: usize,
     /// How many bytes may be queued on one stream before more are refused.
     pub send_limit: u64,
     /// Called at points of a worker's life.
@@ -111,6 +113,7 @@ impl Default for Config {
             buffer_size: 4096,
             buffer_count: 1024,
             blocking_threads: 64,
+            resolver_threads: 4,
             send_limit: 1 << 20,
             hooks: Hooks { thread_start: None, thread_stop: None, park: None, unpark: None, arg: std::ptr::null_mut() },
         }

@@ -8,7 +8,7 @@ use crate::task::{Header, TaskName, WAKER_VTABLE};
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ptr;
-use std::task::{RawWaker, RawWakerVTable, Waker};
+use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 process_static! {
     /// Contexts live in a slab, so that one that is used after its end is told from a live one, and never freed memory.
@@ -281,6 +281,17 @@ impl PollContext {
     pub(crate) fn current() -> Option<&'static Self> {
         Current::with_worker(|worker| worker.map(Worker::context))
             .filter(|context| context.phase.load(Relaxed) == POLLING)
+    }
+
+    /// Runs `f` with the context of the task that is polled with `context`, for a future that is polled on a worker of the
+    /// task's runtime. `None`: it is not.
+    pub(crate) fn within<R>(context: &Context<'_>, f: impl FnOnce(&'static Self) -> R) -> Option<R> {
+        let task = crate::task::header_of(context.waker())?;
+        let its_worker = |worker: &&Worker| worker.shared().identity() == task.scheduler();
+        let cx = Current::with_worker(|worker| worker.filter(its_worker).map(Worker::context))?;
+        // Its task may be one that marked itself.
+        let _polling = (cx.phase.load(Relaxed) != POLLING).then(|| cx.enter(task));
+        Some(f(cx))
     }
 
     /// The context of the worker whose poll goes on on this thread, for a task that marks itself.

@@ -3,10 +3,11 @@
 use super::blocking::join_thread;
 use super::config::Config;
 use super::io::{IoFlags, IoName};
+use super::operation::Closure;
 use super::runtimes::{Error, RuntimeRef, create, free};
 use super::shared::NEVER;
 use crate::readiness::{Interest, ReadyEvent};
-use crate::task::{JoinError, JoinHandle};
+use crate::task::{JoinError, JoinHandle, TaskName};
 use std::future::Future;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
@@ -35,6 +36,26 @@ impl Runtime {
         self.enter()?
             .spawn(future, None, true, |name| handle = Some(JoinHandle::new(name)))
             .map_err(|(error, _future)| Error::from(error.errno()))?;
+        Ok(handle.expect("named before it returned"))
+    }
+
+    /// Runs a function that may block on a thread for that. An abort takes back what no thread has begun; a function that runs
+    /// goes on, and its result wins. A current-thread runtime begins it when it is driven.
+    ///
+    /// The output is an error where the function did not run: `ECANCELED`, or what kept threads from being made.
+    pub fn spawn_blocking<F, T>(&self, run: F) -> Result<JoinHandle<Result<T, Error>>, Error>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut handle = None;
+        let named = |name: TaskName| {
+            name.shield();
+            handle = Some(JoinHandle::new(name));
+        };
+        self.enter()?
+            .spawn(Closure::new(run), None, true, named)
+            .map_err(|(error, _closure)| Error::from(error.errno()))?;
         Ok(handle.expect("named before it returned"))
     }
 

@@ -48,6 +48,17 @@ impl Job {
     }
 }
 
+/// Names a job that was queued, among all of its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(u64);
+
+/// A job in the queue, in the order of the places.
+struct Queued {
+    place: Place,
+    /// `None`: it was taken back.
+    job: Option<Job>,
+}
+
 /// See the module.
 pub(super) struct Pool {
     limit: usize,
@@ -64,7 +75,11 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct State {
     /// Nobody has begun these. Not empty: a thread exists.
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Queued>,
+    /// How many of them were taken back.
+    revoked: usize,
+    /// How many were ever queued.
+    places: u64,
     /// The threads that may still take a job. A thread takes itself out as it decides to end.
     threads: Vec<thread::JoinHandle<()>>,
     /// Those of them that run no job: asleep, or on their way to the queue, as new ones are.
@@ -95,7 +110,7 @@ impl Pool {
     ///
     /// The job comes back with `ESHUTDOWN` after `close`, with `ENOMEM` where there is no room to queue it, and with what the
     /// system said where no thread exists and none can be made. Too few threads are no reason to refuse.
-    pub(super) fn submit(this: &Arc<Self>, job: Job) -> Result<(), (Errno, Job)> {
+    pub(super) fn submit(this: &Arc<Self>, job: Job) -> Result<Place, (Errno, Job)> {
         let mut state = this.state.lock();
         if state.closed {
             return Err((libc::ESHUTDOWN, job));
@@ -103,7 +118,7 @@ impl Pool {
         if state.jobs.try_reserve(1).is_err() {
             return Err((libc::ENOMEM, job));
         }
-        if state.jobs.len() >= state.free && state.threads.len() < this.limit {
+        if state.queued() >= state.free && state.threads.len() < this.limit {
             // With the lock held, though it takes a while: nobody may rely on a thread that then cannot be made.
             match Self::make_thread(this) {
                 Ok(thread) => {
@@ -114,17 +129,17 @@ impl Pool {
                 Err(_) => {}
             }
         }
-        state.jobs.push_back(job);
+        let place = Place(state.places);
+        state.places += 1;
+        state.jobs.push_back(Queued { place, job: Some(job) });
         drop(state);
         this.work.notify_one();
-        Ok(())
+        Ok(place)
     }
 
-    /// Takes a job back that no thread has begun: the oldest one with this argument. True: it will not run.
-    pub(super) fn revoke(&self, argument: *const ()) -> bool {
-        let mut state = self.state.lock();
-        let place = state.jobs.iter().position(|job| job.argument == argument);
-        place.and_then(|place| state.jobs.remove(place)).is_some()
+    /// Takes a job back that no thread has begun. True: it will not run.
+    pub(super) fn revoke(&self, place: Place) -> bool {
+        self.state.lock().revoke(place)
     }
 
     /// Refuses new jobs. Those that are queued still run, then the threads end.
@@ -162,7 +177,7 @@ impl Pool {
     /// How many jobs no thread has begun.
     #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
-        self.state.lock().jobs.len()
+        self.state.lock().queued()
     }
 
     /// How many threads run no job.
@@ -191,7 +206,7 @@ impl Pool {
         let mut state = self.state.lock();
         let (mut patience, mut waited_enough) = (self.patience(), false);
         loop {
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some(job) = state.next_job() {
                 state.free -= 1;
                 drop(state);
                 job.run();
@@ -221,6 +236,34 @@ impl Pool {
 }
 
 impl State {
+    fn queued(&self) -> usize {
+        self.jobs.len() - self.revoked
+    }
+
+    fn next_job(&mut self) -> Option<Job> {
+        loop {
+            match self.jobs.pop_front()?.job {
+                None => self.revoked -= 1,
+                job => return job,
+            }
+        }
+    }
+
+    /// Empties the job's place. The queue closes up when half of it is empty, so that neither a revoke costs more when many
+    /// are queued, nor the queue grows by what was revoked.
+    fn revoke(&mut self, place: Place) -> bool {
+        let Ok(at) = self.jobs.binary_search_by_key(&place, |queued| queued.place) else { return false };
+        if self.jobs[at].job.take().is_none() {
+            return false;
+        }
+        self.revoked += 1;
+        if self.revoked * 2 > self.jobs.len() {
+            self.jobs.retain(|queued| queued.job.is_some());
+            self.revoked = 0;
+        }
+        true
+    }
+
     /// Returns the thread that ended before.
     fn end_this_thread(&mut self) -> Option<thread::JoinHandle<()>> {
         let this = thread::current().id();

@@ -475,6 +475,9 @@ impl RuntimeRef {
         // All calls have ended, but for those of tasks that were given up, which may be stuck for good.
         let patience = if shared.abandoned.load(Acquire) == 0 { NEVER } else { now().saturating_add(LAST_PATIENCE) };
         shared.pool.join(patience);
+        // Questions that nobody waits for any more own what they touch.
+        shared.resolvers.close();
+        shared.resolvers.join(now().saturating_add(LAST_PATIENCE));
         for io in owned_by(raw) {
             let _ = io.close_in(shared);
         }

@@ -154,6 +154,8 @@ pub(crate) struct Shared {
     pub(super) fds: FdTable,
     /// Threads for calls that block.
     pub(super) pool: Arc<Pool>,
+    /// Threads that ask name servers: a share of their own, so that slow servers keep no file from being read.
+    pub(super) resolvers: Arc<Pool>,
     live: AtomicU64,
     phase: AtomicU8,
     pub(super) stop: AtomicBool,
@@ -178,8 +180,8 @@ pub(super) struct Closed;
 
 impl Shared {
     pub(super) fn new(handle: u64, config: Config, drivers: Vec<driver::Handle>) -> Self {
-        let pool = Pool::new(config.blocking_threads, THREAD_IDLES, config.thread_name.clone(), config.stack_size);
-        let pool = Arc::new(pool);
+        let pool = |threads| Arc::new(Pool::new(threads, THREAD_IDLES, config.thread_name.clone(), config.stack_size));
+        let (pool, resolvers) = (pool(config.blocking_threads), pool(config.resolver_threads));
         Self {
             handle,
             config,
@@ -188,6 +190,7 @@ impl Shared {
             injector: Injector::new(),
             fds: FdTable::new(),
             pool,
+            resolvers,
             live: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             stop: AtomicBool::new(false),
@@ -402,8 +405,8 @@ impl Shared {
                 sum(|remote| &remote.counters.ops_begun).saturating_sub(ended)
             },
             leases_live: super::buffers::live_leases(),
-            blocking_threads: self.pool.threads() as u64,
             timers_live: super::timer::owned_by(self.handle) as u64,
+            blocking_threads: (self.pool.threads() + self.resolvers.threads()) as u64,
             ops_abandoned: self.ops_abandoned.load(Relaxed),
         }
     }

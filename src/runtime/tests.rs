@@ -1,6 +1,7 @@
 //! What the runtime's parts do on one thread, and what it does as a whole. What threads may do to the parts is in
 //! `loom_tests.rs`.
 
+mod calls;
 mod descriptors;
 mod ends;
 mod parts;

@@ -107,6 +107,11 @@ impl Header {
         self.state.is_pinned()
     }
 
+    /// True once somebody asked the task to end: for one that is shielded, and ends itself.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.state.is_cancelled()
+    }
+
     /// True if the task has operations, be they over. Asked where it runs.
     pub(crate) fn has_ops(&self) -> bool {
         self.extra().is_some_and(|extra| extra.first_op.load(Relaxed) != 0)

@@ -83,6 +83,11 @@ impl TaskName {
         Self { owner: true, ..self }
     }
 
+    /// Makes an abort of a task, which cannot run yet, a request that it sees in its next poll.
+    pub(crate) fn shield(self) {
+        self.cell.state.set_shielded();
+    }
+
     fn may_join(self) -> bool {
         self.owner || !self.cell.state.is_exclusive()
     }

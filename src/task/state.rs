@@ -1,6 +1,6 @@
 //! The task's state word, and its edges.
 //!
-//! | generation 32 | references 21 | flags 11 |
+//! | generation 32 | references 20 | flags 12 |
 //!
 //! A task's life:
 //!
@@ -14,15 +14,15 @@
 //!
 //! References: one for the life (until COMPLETE), one for the queue or the runner (while NOTIFIED or RUNNING), one for the
 //! right to join (while JOIN_INTEREST), one for every waker. A count that reaches its maximum stays there and the cell is
-//! never used again, which is the harmless end of two million wakers.
+//! never used again, which is the harmless end of a million wakers.
 //!
 //! A name is good while the generation matches and the task has not ended or been given up, or its join is still open.
 
 use crate::primitives::pack::Field;
 use crate::primitives::sync::{AtomicU64, Ordering::*};
 
-const FLAGS: Field = Field::low(11);
-const REFS: Field = FLAGS.above(21);
+const FLAGS: Field = Field::low(12);
+const REFS: Field = FLAGS.above(20);
 const GENERATION: Field = REFS.above(32);
 
 /// A worker polls it, or ends it. Never set together with a queue's reference.
@@ -48,6 +48,8 @@ const ABANDONED: u64 = 1 << 8;
 const EXCLUSIVE: u64 = 1 << 9;
 /// It has operations, so it stays with the worker that it ran on last. Changed by the runner alone, when it parks the task.
 const HELD: u64 = 1 << 10;
+/// It ends itself when it is asked to: it is polled then, where others are cancelled. Set before the task can run.
+const SHIELDED: u64 = 1 << 11;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -184,7 +186,7 @@ impl State {
             match word {
                 _ if word & ABANDONED != 0 => (None, Start::Abandoned),
                 _ if word & DRAINING != 0 => (Some(running), Start::End),
-                _ if word & CANCELLED != 0 => (Some(running), Start::Cancel),
+                _ if is_cut(word) => (Some(running), Start::Cancel),
                 _ => (Some(running), Start::Poll),
             }
         })
@@ -195,7 +197,7 @@ impl State {
         let hold = |word: u64| if held { word | HELD } else { word & !HELD };
         self.edge(|word| match word {
             _ if word & ABANDONED != 0 => (None, Park::Abandoned),
-            _ if word & CANCELLED != 0 => (None, Park::Cancel),
+            _ if is_cut(word) => (None, Park::Cancel),
             _ if word & NOTIFIED != 0 => (Some(hold(word) & !RUNNING), Park::Requeue),
             // Never the last reference: the life's stays.
             _ => (Some(drop_refs(hold(word) & !RUNNING, 1)), Park::Parked),
@@ -285,12 +287,13 @@ impl State {
             _ if word & (COMPLETE | DRAINING | ABANDONED) != 0 => (None, Named::Nothing),
             _ if word & NOTIFIED != 0 => (Some(word | flag), Named::Nothing),
             // An abort need not notify a running task: `park` looks at CANCELLED first.
-            _ if word & RUNNING != 0 => (Some(word | if flag == 0 { NOTIFIED } else { flag }), Named::Nothing),
+            _ if word & RUNNING != 0 && is_cut(word & SHIELDED | flag) => (Some(word | flag), Named::Nothing),
+            _ if word & RUNNING != 0 => (Some(word | flag | NOTIFIED), Named::Nothing),
             _ => (Some(add_refs(word | NOTIFIED | flag, 2)), Named::Submit),
         })
     }
 
-    /// For whoever holds the queue's reference: the task will be ended instead of polled.
+    /// For whoever holds the queue's reference: the task will be ended instead of polled, or polled to end itself.
     pub(super) fn cancel(&self) {
         self.edge(|word| (Some(word | CANCELLED), ()));
     }
@@ -376,6 +379,16 @@ impl State {
         self.edge(|word| (Some(word | EXCLUSIVE), ()));
     }
 
+    /// For whoever made the task, before it can run.
+    pub(super) fn set_shielded(&self) {
+        self.edge(|word| (Some(word | SHIELDED), ()));
+    }
+
+    /// True once somebody asked the task to end.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.0.load(Acquire) & CANCELLED != 0
+    }
+
     pub(super) fn is_exclusive(&self) -> bool {
         self.0.load(Acquire) & EXCLUSIVE != 0
     }
@@ -424,6 +437,11 @@ fn is_named(word: u64, generation: u32) -> bool {
     GENERATION.get(word) == generation.into()
         && REFS.get(word) != 0
         && (word & (COMPLETE | ABANDONED) == 0 || word & JOIN_INTEREST != 0)
+}
+
+/// True if the task is to be ended from outside.
+fn is_cut(word: u64) -> bool {
+    word & (CANCELLED | SHIELDED) == CANCELLED
 }
 
 fn add_refs(word: u64, n: u64) -> u64 {
@@ -502,6 +520,24 @@ mod tests {
         assert_eq!(state.take_join(1), Join::Taken);
         assert_eq!(state.take_join(1), Join::Stale);
         assert!(state.ref_dec(1));
+    }
+
+    #[test]
+    fn a_shielded_task_is_polled_when_it_is_asked_to_end() {
+        let state = open();
+        state.set_shielded();
+        assert_eq!(state.start(), Start::Poll);
+        assert!(!state.is_cancelled());
+        assert_eq!(state.abort_named(1), Named::Nothing);
+        assert!(state.is_cancelled());
+        assert_eq!(state.park(false), Park::Requeue, "the poll may have looked before");
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(false), Park::Parked, "once was enough");
+        assert_eq!(state.abort_named(1), Named::Submit);
+        assert!(!state.ref_dec(1));
+        state.cancel();
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.end(), End::Drop);
     }
 
     #[test]

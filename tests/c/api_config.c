@@ -34,6 +34,7 @@ static void init_clears_what_it_is_told(void) {
     CHECK_EQ(rt_config_init(&c.config, sizeof c.config), 0);
     CHECK_EQ(c.config.size, sizeof c.config);
     CHECK_EQ(c.config.workers, 0);
+    CHECK_EQ(c.config.resolver_threads, 0);
     CHECK(c.config.hook_arg == NULL);
     CHECK(c.beyond == UINT64_MAX);
     CHECK_EQ(rt_config_init(&c.config, sizeof c), 0);
@@ -95,6 +96,8 @@ static void extreme_values_work(void) {
     config.lifo_limit = 1;
     config.event_interval = 1;
     config.max_events = 1;
+    config.blocking_threads = 1;
+    config.resolver_threads = 1;
     config.stack_size = 64 * 1024;
     config.thread_name = "a name far longer than the kernel keeps for a thread";
     runs_with(&config);

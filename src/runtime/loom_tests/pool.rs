@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::primitives::sync::Arc;
-use crate::runtime::pool::{Job, Pool};
+use crate::runtime::pool::{Job, Place, Pool};
 use crate::runtime::shared::NEVER;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -21,10 +21,14 @@ unsafe impl Sync for Errand {}
 impl Errand {
     /// True: the pool took it.
     fn submit(&self, pool: &Arc<Pool>) -> bool {
+        self.queue(pool).is_some()
+    }
+
+    fn queue(&self, pool: &Arc<Pool>) -> Option<Place> {
         // SAFETY: the errand is not shared with a thread of the pool yet.
         self.content.with_mut(|content| unsafe { *content = 1 });
         // SAFETY: an errand outlives its pool's threads, for which each model waits.
-        Pool::submit(pool, unsafe { Job::new(Self::run, self.argument()) }).is_ok()
+        Pool::submit(pool, unsafe { Job::new(Self::run, self.argument()) }).ok()
     }
 
     fn argument(&self) -> *const () {
@@ -160,8 +164,9 @@ fn loom_pool_a_revoke_races_the_thread() {
     model(2, || {
         let pool = pool(1);
         let errands = [Errand::default(), Errand::default()];
-        assert!(errands.iter().all(|errand| errand.submit(&pool)));
-        let revoked = pool.revoke(errands[1].argument());
+        assert!(errands[0].submit(&pool));
+        let place = errands[1].queue(&pool).expect("an open pool");
+        let revoked = pool.revoke(place);
         pool.close();
         assert!(pool.join(NEVER));
         errands[0].check(true);

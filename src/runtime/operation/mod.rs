@@ -11,15 +11,18 @@
 //! - `many.rs`: operations with many results: accepting, and receiving into leased buffers.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
 //! - `stream.rs`: ordered sends; `parcel.rs`: what they consist of; `blob.rs`: what is sent to many.
+//! - `call.rs`: functions of the program's, as a task; `question.rs`: what is asked of name servers.
 //! - `set.rs`: waiting for many.
 //!
 //! A body's way: `begin` -> (Ring | Ready | Pool | Stream | Paused)* -> `settle` -> Done -> taken, reported or dropped ->
 //! `release`. From `begin` to `settle` the operation is a user of its descriptors, and is counted by its task.
 
 mod blob;
+mod call;
 mod many;
 mod parcel;
 mod progress;
+mod question;
 mod request;
 mod set;
 mod stream;
@@ -33,9 +36,11 @@ mod loom_tests;
 mod tests;
 
 pub(crate) use blob::{BlobUse, free_blob, new_blob};
+pub(crate) use call::{Call, Closure};
 pub(crate) use many::Delivered;
 pub(crate) use parcel::Goods;
 pub(super) use progress::Ops;
+pub(crate) use question::{Answer, Question};
 pub(crate) use request::{Address, CURRENT, MOST_BYTES, Request};
 pub(crate) use set::{SetUse, free_set, new_set};
 pub(crate) use submit::{poll_quiesce, submit};
@@ -43,6 +48,7 @@ pub(super) use traffic::{Traffic, leave_traffic};
 
 use super::buffers::LeaseQueue;
 use super::io::{Errno, InUse, IoName};
+use super::pool::Place;
 use super::runtimes::RuntimeRef;
 use super::timer::TimerName;
 use super::worker::Worker;
@@ -138,8 +144,8 @@ enum Stage {
     Ring(Ticket),
     /// It waits for readiness.
     Ready,
-    /// On a thread of the pool.
-    Pool,
+    /// Queued for the threads that may block, or on one of them.
+    Pool(Place),
     /// In a stream's queue.
     Stream,
     /// An operation with many results that cannot go on now; `Body::many` says why.
@@ -220,7 +226,7 @@ impl OpName {
         Some(Self { op: OPS.get(handle.index)?, generation: handle.generation })
     }
 
-    fn is_live(self) -> bool {
+    pub(crate) fn is_live(self) -> bool {
         self.op.word.is_live(self.generation)
     }
 

@@ -157,11 +157,19 @@ impl Worker {
     fn delivered(&self, op: &'static Operation, result: i64) {
         let body = op.body(self);
         match (body.stage.get(), &body.request) {
-            (Stage::Pool, Request::Splice { .. }) if result == -i64::from(libc::EAGAIN) => match body.cancelled.get() {
-                true => self.settle(op, -i64::from(libc::ECANCELED)),
-                false => self.attempt(op),
-            },
-            (Stage::Pool | Stage::Stream, _) => self.settle(op, result),
+            (Stage::Pool(_), Request::Splice { .. }) if result == -i64::from(libc::EAGAIN) => {
+                match body.cancelled.get() {
+                    true => self.settle(op, -i64::from(libc::ECANCELED)),
+                    false => self.attempt(op),
+                }
+            }
+            (Stage::Pool(_), Request::Resolve(question)) => self.settle(op, question.outcome()),
+            // What a function returns is its own: no number of it means that it was ended.
+            (Stage::Pool(_), Request::Call { .. }) => {
+                body.timed_out.set(false);
+                self.settle(op, result);
+            }
+            (Stage::Pool(_) | Stage::Stream, _) => self.settle(op, result),
             _ => {}
         }
     }
@@ -291,8 +299,8 @@ impl Worker {
                 }
                 self.cancelled_on_the_way(op);
             }
-            Stage::Pool if self.shared().pool.revoke(std::ptr::from_ref(op).cast()) => self.cancelled_on_the_way(op),
-            Stage::Pool => {}
+            Stage::Pool(place) if self.revoke(op, place) => self.cancelled_on_the_way(op),
+            Stage::Pool(_) => {}
             Stage::Stream => self.cancel_send(op),
             Stage::Paused => self.settle(op, cancelled),
         }

@@ -4,13 +4,16 @@
 use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
 use super::super::transfer::{Attempted, RWF_NOSIGNAL, attempted, without_sigpipe};
+use super::progress::errno_outcome;
+use super::question::Question;
 use crate::driver::Entry;
 use crate::readiness::{Interest, Ready};
 use io_uring::{opcode, types};
 use libc::{iovec, mode_t, msghdr};
 use std::cell::Cell;
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 
 /// What read(2) and its kin move at most in one call.
@@ -113,9 +116,19 @@ pub(crate) enum Request {
         path: CString,
         mode: mode_t,
     },
+    /// A function of the program's, which may block.
+    Call {
+        run: Function,
+        arg: *mut c_void,
+    },
+    /// Asks the name servers.
+    Resolve(Arc<Question>),
     /// The library's own: sends what a stream has queued.
     Pump,
 }
+
+/// A function of the program's. What it returns is the outcome, whatever it is.
+pub(crate) type Function = unsafe extern "C" fn(arg: *mut c_void) -> i64;
 
 /// What an operation yields beside a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +218,8 @@ impl Request {
             Self::MakeDir { .. } => opcode::MkDirAt::CODE,
             // Never blocks, so the call itself is cheaper.
             Self::Shutdown { .. } | Self::Splice { .. } | Self::Pump => return None,
+            // A thread's.
+            Self::Call { .. } | Self::Resolve(_) => return None,
         })
     }
 
@@ -263,14 +278,35 @@ impl Request {
             }
             Self::MakeDir { path, mode } => opcode::MkDirAt::new(fd, path.as_ptr()).mode(*mode).build(),
             Self::Shutdown { .. } | Self::Splice { .. } | Self::Pump => return None,
+            Self::Call { .. } | Self::Resolve(_) => return None,
         })
     }
 
-    /// Does it by a system call that may block: on a thread of the pool.
+    /// Does it where it may block, on a thread of the pool, and says what the outcome is.
     ///
     /// # Safety
     /// Everything that the request points to is alive, and the descriptors stay open during the call.
-    pub(super) unsafe fn call(&self, fds: Fds) -> Attempted {
+    pub(super) unsafe fn work(&self, fds: Fds) -> i64 {
+        if let Self::Call { run, arg } = self {
+            // SAFETY: the program promised that the function may be called with the argument on any thread.
+            return unsafe { run(*arg) };
+        }
+        loop {
+            // SAFETY: the caller says so.
+            match unsafe { self.call(fds) } {
+                // A close that was interrupted has closed.
+                Err(libc::EINTR) if matches!(self, Self::Close) => return 0,
+                Err(libc::EINTR) => {}
+                done => return errno_outcome(done),
+            }
+        }
+    }
+
+    /// Does it by a system call that may block.
+    ///
+    /// # Safety
+    /// Everything that the request points to is alive, and the descriptors stay open during the call.
+    unsafe fn call(&self, fds: Fds) -> Attempted {
         let fd = fds.first;
         // SAFETY: the caller says so, for all of these.
         unsafe {

@@ -5,12 +5,12 @@ use super::super::io::{Errno, IoName, IoPoll, traits};
 use super::super::pool::{Job, Pool};
 use super::super::shared::{Counters, Phase};
 use super::super::worker::Worker;
-use super::progress::errno_outcome;
 use super::request::{CURRENT, Fds, Request, Yields};
 use super::*;
 use crate::primitives::sync::Ordering::{AcqRel, Relaxed};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 /// The group of the receive buffers on a worker's ring.
 pub(super) const GROUP: u16 = 0;
@@ -105,6 +105,23 @@ impl OpName {
         }
     }
 
+    /// What the name servers answered, once.
+    pub(crate) fn poll_answer(self, cx: &PollContext) -> IoPoll<Vec<SocketAddr>> {
+        let question = self.with(cx, |_worker, _op, body| match &body.request {
+            Request::Resolve(question) => Ok(question.clone()),
+            _ => Err(libc::EINVAL),
+        });
+        let outcome = match question {
+            Ok(_) => ready!(self.poll(cx)),
+            Err(errno) => Err(errno),
+        };
+        Poll::Ready(match (question, outcome) {
+            (Ok(question), Ok(0..)) => question.answer(),
+            (_, Ok(errno)) => Err(-errno as Errno),
+            (_, Err(errno)) => Err(errno),
+        })
+    }
+
     /// Sets the time at which it is ended.
     pub(crate) fn set_deadline(self, at: u64) -> Result<(), Errno> {
         self.with_own(|worker, op, body| {
@@ -113,6 +130,28 @@ impl OpName {
             }
             worker.set_deadline(op, at)
         })
+    }
+
+    /// Whoever submitted it wants it no more: it is ended, and its outcome dropped. On the task's worker, also between
+    /// calls with its context; from elsewhere it is ended, and stays the task's.
+    pub(crate) fn discard(self) {
+        let discarded = Current::with_worker(|worker| {
+            let (home, runtime) = (self.op.home.load(Relaxed), self.op.runtime.load(Relaxed));
+            let is_its = |worker: &&Worker| worker.index() == home && worker.shared().handle == runtime;
+            let Some(worker) = worker.filter(is_its).filter(|_| self.is_live()) else { return false };
+            let body = self.op.body(worker);
+            self.op.word.forget();
+            body.tell_watcher();
+            body.fate.set(Fate::Dropped);
+            match body.stage.get() {
+                Stage::Done => worker.release(self.op),
+                _ => worker.cancel(self.op),
+            }
+            true
+        });
+        if !discarded {
+            let _ = self.cancel();
+        }
     }
 
     /// The task lets go of the outcome.
@@ -307,18 +346,34 @@ impl Worker {
         if let Some(read) = unsafe { body.request.read_cached(self.fds(op).first) } {
             return self.settle(op, read as i64);
         }
-        body.stage.set(Stage::Pool);
-        // SAFETY: the entry stays alive until the job was run or revoked, for it is not settled before.
-        let job = unsafe { Job::new(work, std::ptr::from_ref(op).cast()) };
-        match (Pool::submit(&self.shared().pool, job), &body.request) {
-            (Ok(()), _) => {}
+        let queued = match &body.request {
+            Request::Resolve(question) => question.submit(&self.shared().resolvers, op),
+            _ => {
+                // SAFETY: the entry stays alive until the job was run or revoked, for it is not settled before.
+                let job = unsafe { Job::new(work, std::ptr::from_ref(op).cast()) };
+                Pool::submit(&self.shared().pool, job).map_err(|(errno, _job)| errno)
+            }
+        };
+        match (queued, &body.request) {
+            (Ok(place), _) => body.stage.set(Stage::Pool(place)),
             // That it is closed was promised: better here than never.
             (Err(_), Request::Close) => {
                 // SAFETY: as for the job.
-                let done = unsafe { body.request.call(self.fds(op)) };
-                self.settle(op, errno_outcome(done));
+                let outcome = unsafe { body.request.work(self.fds(op)) };
+                self.settle(op, outcome);
             }
-            (Err((errno, _)), _) => self.settle(op, -i64::from(errno)),
+            (Err(errno), _) => self.settle(op, -i64::from(errno)),
+        }
+    }
+
+    /// Takes an operation back from the threads that may block. False: one of them has it, and must have done it first.
+    pub(super) fn revoke(&self, op: &'static Operation, place: Place) -> bool {
+        match &op.body(self).request {
+            Request::Resolve(question) => {
+                question.revoke(&self.shared().resolvers, place);
+                true
+            }
+            _ => self.shared().pool.revoke(place),
         }
     }
 }
@@ -331,28 +386,20 @@ unsafe fn work(op: *const ()) {
     // SAFETY: the caller says so; entries are never unmapped.
     let op: &'static Operation = unsafe { &*op.cast::<Operation>() };
     // SAFETY: the owner leaves the body alone in this stage, but for cells that are not read here; the request is constant.
-    let (done, yields) = unsafe {
+    let (outcome, yields) = unsafe {
         op.body.with(|body| {
             let body = (*body).assume_init_ref();
             let fd = |io: Option<IoName>| io.map_or(libc::AT_FDCWD, IoName::fd);
             let fds = Fds { first: fd(body.ios[0]), second: fd(body.ios[1]) };
-            let done = loop {
-                match body.request.call(fds) {
-                    // A close that was interrupted has closed.
-                    Err(libc::EINTR) if matches!(body.request, Request::Close) => break Ok(0),
-                    Err(libc::EINTR) => {}
-                    done => break done,
-                }
-            };
-            (done, body.request.yields())
+            (body.request.work(fds), body.request.yields())
         })
     };
-    let heard = op.deliver(errno_outcome(done));
+    let heard = op.deliver(outcome);
     if heard {
         return;
     }
-    if let (Ok(fd), Yields::File) = (done, yields) {
-        close(fd as RawFd);
+    if outcome >= 0 && yields == Yields::File {
+        close(outcome as RawFd);
     }
     // SAFETY: a task that was given up is never freed, and the worker that counted is gone.
     let task = unsafe { op.task.load(Relaxed).as_ref() };

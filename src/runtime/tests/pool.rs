@@ -201,22 +201,45 @@ fn a_job_that_no_thread_began_can_be_revoked() {
             argument(move || ran.send(n).expect("the test lives"))
         })
         .collect();
-    for &call in &calls {
-        Pool::submit(&pool, job(call)).expect("an open pool");
-    }
+    let places: Vec<_> = calls.iter().map(|&call| Pool::submit(&pool, job(call)).expect("an open pool")).collect();
     for n in [3, 0] {
-        assert!(pool.revoke(calls[n].cast()));
-        assert!(!pool.revoke(calls[n].cast()), "it is gone");
+        assert!(pool.revoke(places[n]));
+        assert!(!pool.revoke(places[n]), "it is gone");
         discard(calls[n]);
     }
     assert_eq!(pool.queued(), 3);
     pool.close();
-    assert!(pool.revoke(calls[4].cast()), "closed or not");
+    assert!(pool.revoke(places[4]), "closed or not");
     discard(calls[4]);
     drop((held, ran));
     assert_eq!(runs.iter().collect::<Vec<_>>(), [1, 2]);
     end(&pool);
-    assert!(!pool.revoke(calls[1].cast()), "it ran");
+    assert!(!pool.revoke(places[1]), "it ran");
+}
+
+/// In any order, beside jobs that stay.
+#[test]
+fn of_many_jobs_those_run_that_were_not_revoked() {
+    let pool = pool(1, LONG);
+    let held = occupy(&pool);
+    let (ran, runs) = channel();
+    let queued: Vec<_> = (0..1000)
+        .map(|n| {
+            let ran = ran.clone();
+            let call = argument(move || ran.send(n).expect("the test lives"));
+            (call, Pool::submit(&pool, job(call)).expect("an open pool"))
+        })
+        .collect();
+    let stays = |n: usize| n % 10 == 3;
+    for n in (0..1000).map(|n| n * 7 % 1000).filter(|&n| !stays(n)) {
+        assert!(pool.revoke(queued[n].1));
+        discard(queued[n].0);
+    }
+    assert_eq!(pool.queued(), 100);
+    drop((held, ran));
+    assert!(runs.iter().eq((0..1000).filter(|&n| stays(n))));
+    assert!(queued.iter().all(|&(_, place)| !pool.revoke(place)));
+    end(&pool);
 }
 
 #[test]
@@ -228,9 +251,9 @@ fn a_job_that_runs_cannot_be_revoked() {
         entered.send(()).expect("the test lives");
         assert!(holds.recv().is_err(), "dropped");
     });
-    Pool::submit(&pool, job(call)).expect("an open pool");
+    let place = Pool::submit(&pool, job(call)).expect("an open pool");
     receive(&enters);
-    assert!(!pool.revoke(call.cast()));
+    assert!(!pool.revoke(place));
     end_after(&pool, held);
 }
 

@@ -1,0 +1,3 @@
+//! Names, addresses and connections.
+
+pub(crate) mod resolve;
