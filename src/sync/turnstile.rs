@@ -21,13 +21,13 @@ pub(crate) struct Visitor<'a> {
     /// Tells visitors apart: an address that is nobody else's meanwhile.
     pub(super) key: usize,
     pub(super) waker: &'a Waker,
-    kind: Kind,
+    pub(super) kind: Kind,
     /// What has the budget of ready results, if there is one.
-    cx: Option<&'a PollContext>,
+    pub(super) cx: Option<&'a PollContext>,
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Task(&'static Header),
     Context,
     Owner,
