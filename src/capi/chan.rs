@@ -17,13 +17,13 @@ process_static! {
 }
 
 /// A channel, and what drops its items.
-struct Channel {
+pub(crate) struct Channel {
     hall: Arc<Hall<Items<Unread>>>,
     drop: rt_drop_fn,
 }
 
 /// An item that nobody has received yet: dropping it calls the program's function.
-pub(super) struct Unread {
+pub(crate) struct Unread {
     item: *mut c_void,
     drop: rt_drop_fn,
 }

@@ -17,7 +17,7 @@ process_static! {
 }
 
 /// A oneshot, and what drops its item.
-struct Oneshot {
+pub(crate) struct Oneshot {
     hall: Arc<Hall<Outcome<Unread>>>,
     drop: rt_drop_fn,
 }
