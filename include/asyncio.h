@@ -616,6 +616,62 @@ typedef struct rt_addr {
     uint64_t storage[16];
 } rt_addr;
 
+/**
+ * Notifies tasks that something changed: one of those who wait, or all of them. It belongs to no runtime.
+ *
+ * 0 is never a notify. The handle is good until `rt_notify_free`.
+ *
+ * Methods: `rt_notify_one`, `rt_notify_all`, `rt_poll_notified`, `rt_notify_free`. Made by `rt_notify_new`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_notify;
+
+/**
+ * Permits, which tasks acquire in the order of asking: nobody overtakes who waits. It belongs to no runtime.
+ *
+ * A task for which there are enough permits is woken, and they are set aside for its next poll. If that poll does not
+ * acquire them, or the task ends, they are for the next who waits.
+ *
+ * 0 is never a semaphore. The handle is good until `rt_sem_free`.
+ *
+ * Methods: `rt_poll_acquire`, `rt_sem_try_acquire`, `rt_sem_release`, `rt_sem_close`, `rt_sem_free`. Made by `rt_sem_new`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_sem;
+
+/**
+ * A queue of at most so many items between any tasks and threads. Items are pointers, which mean what the program likes;
+ * they come out in the order in which they went in. Who waits to send or to receive does so in the order of asking. It
+ * belongs to no runtime.
+ *
+ * A task whose turn it is, is woken, and a place or an item is set aside for its next poll. If that poll does not ask for
+ * it, or the task ends, it is for the next who waits. For a context of the program's own nothing is set aside: whoever
+ * waits behind it is woken as well, and who asks first gets it.
+ *
+ * 0 is never a channel. The handle is good until `rt_chan_free`.
+ *
+ * Methods: `rt_poll_chan_send`, `rt_chan_try_send`, `rt_chan_send`, `rt_poll_chan_recv`, `rt_chan_try_recv`, `rt_chan_recv`,
+ * `rt_chan_len`, `rt_chan_close`, `rt_chan_free`. Made by `rt_chan_new`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_chan;
+
+/**
+ * One item, a pointer, that is sent once and received once. It belongs to no runtime.
+ *
+ * 0 is never a oneshot. The handle is good until the item was received, or the receiver heard that there will be none, or
+ * `rt_oneshot_free`.
+ *
+ * Methods: for the sender `rt_oneshot_send`, `rt_oneshot_close`; for the receiver `rt_poll_oneshot`, `rt_oneshot_wait`,
+ * `rt_oneshot_free`. Made by `rt_oneshot_new`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_oneshot;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1997,6 +2053,298 @@ int64_t rt_poll_resolve(rt_cx *cx,
                         uint32_t flags,
                         rt_addr *out,
                         uint32_t max);
+
+/**
+ * Makes a notify.
+ *
+ * Returns 0, and the notify in `*out`. On failure `*out` is 0: `-EINVAL` for NULL; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_notify_new(rt_notify *out);
+
+/**
+ * Notifies whoever waits first. With nobody waiting the notification is kept, at most one, for whoever asks next.
+ *
+ * A task that is notified takes the notification in its next poll. If that poll does not ask for it, or the task ends, the
+ * next who waits is notified instead.
+ *
+ * Returns 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_notify_one(rt_notify n);
+
+/**
+ * Notifies all who wait now. Nothing is kept: who does not take it in its next poll has missed it.
+ *
+ * Returns 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_notify_all(rt_notify n);
+
+/**
+ * Waits for a notification, and takes it.
+ *
+ * Returns 0; `RT_PENDING`: there is none. A task that returns without having asked again keeps its place in the queue until it
+ * is notified. A context of the program's own is notified too, but has no next poll that could go by: whoever waits behind
+ * it is notified as well, and who asks first gets it.
+ *
+ * `-EBADF`, also for who waits when the notify is freed; `-EINVAL`, `-EPERM` for the context. In a poll, or with a context of
+ * the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_notified(rt_cx *cx,
+                         rt_notify n);
+
+/**
+ * Frees a notify. Who waits is woken, to see `-EBADF`.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_notify_free(rt_notify n);
+
+/**
+ * Makes a semaphore with so many permits.
+ *
+ * Returns 0, and the semaphore in `*out`. On failure `*out` is 0: `-EINVAL` for NULL, or more than INT64_MAX permits;
+ * `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_sem_new(uint64_t permits,
+                   rt_sem *out);
+
+/**
+ * Waits for `n` permits, and takes them all at once. They belong to nobody in particular: whoever is done with them gives
+ * them back by `rt_sem_release`, in a drop function too.
+ *
+ * Returns 0; `RT_PENDING`: not yet. A task that returns without having asked again keeps its place in the queue until its turn
+ * has come and gone; asking for another number is a new place. A context of the program's own is woken when there are
+ * permits, but nothing is set aside for it: whoever waits behind it is woken as well, and who asks first gets them.
+ *
+ * `-EPIPE`: the semaphore was closed; `-EBADF`, also for who waits when it is freed; `-EINVAL` for 0 permits; `-EINVAL`, `-EPERM`
+ * for the context. In a poll, or with a context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_acquire(rt_cx *cx,
+                        rt_sem sem,
+                        uint64_t n);
+
+/**
+ * Takes `n` permits if they are free and nobody waits.
+ *
+ * Returns 0; `-EAGAIN`; `-EPIPE`: the semaphore was closed; `-EINVAL` for 0 permits; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_sem_try_acquire(rt_sem sem,
+                           uint64_t n);
+
+/**
+ * Gives `n` permits, be they acquired before or new ones. Wakes those whose turn it is.
+ *
+ * Returns 0. On failure nothing is given: `-EOVERFLOW` for more than INT64_MAX permits; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_sem_release(rt_sem sem,
+                       uint64_t n);
+
+/**
+ * Closes a semaphore: who acquires, or waits to, sees `-EPIPE`. Permits can still be released.
+ *
+ * Returns 0, also the second time; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_sem_close(rt_sem sem);
+
+/**
+ * Frees a semaphore. Who waits is woken, to see `-EBADF`.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_sem_free(rt_sem sem);
+
+/**
+ * Makes a channel for at most `capacity` items. `drop` (which may be NULL) is called with each item that was sent and that
+ * nobody received before `rt_chan_free`. Memory is taken as items come.
+ *
+ * Returns 0, and the channel in `*out`. On failure `*out` is 0: `-EINVAL` for NULL, or a capacity of 0; `-ENOMEM`. Any thread.
+ * Does not block.
+ *
+ * # Safety
+ * `drop` may be called with any item, on any thread; `out` is writable.
+ */
+int64_t rt_chan_new(size_t capacity,
+                    rt_drop_fn drop,
+                    rt_chan *out);
+
+/**
+ * Sends an item, when there is room.
+ *
+ * Returns 0: the item is the channel's, and then the receiver's. `RT_PENDING`: not yet, and it is still the caller's, as on
+ * failure: `-EPIPE`: the channel was closed; `-EBADF`, also for who waits when it is freed; `-EINVAL`, `-EPERM` for the context.
+ * In a poll, or with a context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_chan_send(rt_cx *cx,
+                          rt_chan ch,
+                          void *item);
+
+/**
+ * Sends an item if there is room and nobody waits for it.
+ *
+ * Returns 0: the item is the channel's, and then the receiver's. On failure it is still the caller's: `-EAGAIN`; `-EPIPE`: the
+ * channel was closed; `-EBADF`. Any thread. Does not block.
+ *
+ * # Safety
+ * The item is what the channel's drop function takes.
+ */
+int64_t rt_chan_try_send(rt_chan ch,
+                         void *item);
+
+/**
+ * Sends an item from a thread: as `rt_poll_chan_send`, for at most `timeout_ns`. It drives no runtime meanwhile.
+ *
+ * Returns 0: the item is the channel's, and then the receiver's. On failure it is still the caller's: `-ETIME`: there was no
+ * room in time; `-EPIPE`; `-EBADF`; `-EDEADLK` inside of a runtime. Any thread. Blocks.
+ *
+ * # Safety
+ * The item is what the channel's drop function takes.
+ */
+int64_t rt_chan_send(rt_chan ch,
+                     void *item,
+                     uint64_t timeout_ns);
+
+/**
+ * Receives the first item, when there is one.
+ *
+ * Returns 0, and in `*item` the item, which is the caller's. `RT_PENDING`: there is none. `-EPIPE`: the channel was closed, and
+ * is empty; `-EBADF`, also for who waits when it is freed; `-EINVAL` for NULL; `-EINVAL`, `-EPERM` for the context. In a poll, or
+ * with a context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `item` is writable.
+ */
+int64_t rt_poll_chan_recv(rt_cx *cx,
+                          rt_chan ch,
+                          void **item);
+
+/**
+ * Receives the first item if there is one and nobody waits for it.
+ *
+ * Returns 0, and in `*item` the item, which is the caller's. `-EAGAIN`; `-EPIPE`: the channel was closed, and is empty; `-EINVAL`
+ * for NULL; `-EBADF`. Any thread. Does not block.
+ *
+ * # Safety
+ * `item` is writable.
+ */
+int64_t rt_chan_try_recv(rt_chan ch,
+                         void **item);
+
+/**
+ * Receives an item on a thread: as `rt_poll_chan_recv`, for at most `timeout_ns`. It drives no runtime meanwhile.
+ *
+ * Returns 0, and in `*item` the item, which is the caller's. `-ETIME`: none came in time; `-EPIPE`; `-EBADF`; `-EINVAL` for NULL;
+ * `-EDEADLK` inside of a runtime. Any thread. Blocks.
+ *
+ * # Safety
+ * `item` is writable.
+ */
+int64_t rt_chan_recv(rt_chan ch,
+                     void **item,
+                     uint64_t timeout_ns);
+
+/**
+ * How many items there are that nobody has received.
+ *
+ * Returns the number; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_chan_len(rt_chan ch);
+
+/**
+ * Closes a channel: who sends, or waits to, sees `-EPIPE`. Who receives gets what is there, and then `-EPIPE`.
+ *
+ * Returns 0, also the second time; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_chan_close(rt_chan ch);
+
+/**
+ * Frees a channel. Who waits is woken, to see `-EBADF`; items that nobody received are dropped, by this call.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_chan_free(rt_chan ch);
+
+/**
+ * Makes a oneshot. `drop` (which may be NULL) is called with the item if it was sent and not received before
+ * `rt_oneshot_free`.
+ *
+ * Returns 0, and the oneshot in `*out`. On failure `*out` is 0: `-EINVAL` for NULL; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `drop` may be called with the item, on any thread; `out` is writable.
+ */
+int64_t rt_oneshot_new(rt_drop_fn drop,
+                       rt_oneshot *out);
+
+/**
+ * Sends the item.
+ *
+ * Returns 0: the item is the oneshot's, and then the receiver's. On failure it is still the caller's: `-EALREADY`: one was sent
+ * before; `-EPIPE`: the sender gave up before; `-EBADF`: there is no receiver any more. Any thread. Does not block.
+ *
+ * # Safety
+ * The item is what the drop function takes.
+ */
+int64_t rt_oneshot_send(rt_oneshot o,
+                        void *item);
+
+/**
+ * The sender gives up: the receiver sees `-EPIPE`.
+ *
+ * Returns 0, also the second time, and for the handle 0; `-EALREADY`: the item was sent, and stays; `-EBADF`. Any thread. Does
+ * not block.
+ */
+int64_t rt_oneshot_close(rt_oneshot o);
+
+/**
+ * Waits for the item.
+ *
+ * Returns 0, and in `*item` the item, which is the caller's: the handle is spent. `RT_PENDING`: not yet. `-EPIPE`: the sender gave
+ * up, and the handle is spent. Several may wait; one gets the item, the others `-EBADF`.
+ *
+ * `-EBADF`, also for who waits when it is freed; `-EINVAL` for NULL; `-EINVAL`, `-EPERM` for the context. In a poll, or with a
+ * context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `item` is writable.
+ */
+int64_t rt_poll_oneshot(rt_cx *cx,
+                        rt_oneshot o,
+                        void **item);
+
+/**
+ * The same on a thread, for at most `timeout_ns`. It drives no runtime meanwhile.
+ *
+ * Returns 0, and in `*item` the item, which is the caller's: the handle is spent. `-EPIPE`: the sender gave up, and the handle is
+ * spent. `-ETIME`: not in time, and the handle is still good; `-EBADF`; `-EINVAL` for NULL; `-EDEADLK` inside of a runtime. Any
+ * thread. Blocks.
+ *
+ * # Safety
+ * `item` is writable.
+ */
+int64_t rt_oneshot_wait(rt_oneshot o,
+                        uint64_t timeout_ns,
+                        void **item);
+
+/**
+ * Frees a oneshot: the receiver gives up. An item that was sent is dropped, by this call. Who waits is woken, to see `-EBADF`.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`: also when it was received. Any thread. Does not block.
+ */
+int64_t rt_oneshot_free(rt_oneshot o);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -15,6 +15,7 @@ mod net;
 mod primitives;
 mod readiness;
 mod runtime;
+mod sync;
 mod task;
 mod time;
 
@@ -22,5 +23,6 @@ pub use net::resolve::{Lookup, lookup};
 pub use primitives::{AtomicWaker, Wake, WakerRef, waker, waker_ref};
 pub use readiness::{Interest, Ready, ReadyEvent};
 pub use runtime::{Config, Engine, Error, Flavour, Hook, Hooks, Io, Missed, Runtime};
+pub use sync::{Channel, Notify, Oneshot, Semaphore};
 pub use task::{JoinError, JoinHandle};
 pub use time::{Elapsed, Interval, Sleep, now, timeout_at};

@@ -29,10 +29,20 @@ mod time;
 
 mod blocking;
 
+mod notify;
+
+mod sem;
+
+mod chan;
+
+mod oneshot;
+
+use crate::primitives::shelf::Shelf;
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::task::Poll;
 
 /// A positive errno value.
@@ -95,6 +105,29 @@ fn runtime_ref(rt: u64) -> Result<RuntimeRef, Errno> {
 /// `EINVAL` for null.
 fn not_null<T>(pointer: *const T) -> Result<(), Errno> {
     if pointer.is_null() { Err(libc::EINVAL) } else { Ok(()) }
+}
+
+/// Makes an object, and writes its handle. On failure the handle is 0.
+///
+/// # Safety
+/// `out` is null or writable.
+unsafe fn put_on<T: Send + Sync>(
+    shelf: &'static Shelf<T>,
+    out: *mut u64,
+    make: impl FnOnce() -> Result<Arc<T>, Errno>,
+) -> Result<i64, Errno> {
+    not_null(out)?;
+    // SAFETY: the caller says so.
+    unsafe { out.write(0) };
+    let handle = shelf.put(make()?).ok_or(libc::ENOMEM)?;
+    // SAFETY: as above.
+    unsafe { out.write(handle) };
+    Ok(0)
+}
+
+/// Makes a handle stale. `None` for the handle 0.
+fn take_off<T: Send + Sync>(shelf: &'static Shelf<T>, raw: u64) -> Result<Option<Arc<T>>, Errno> {
+    if raw == 0 { Ok(None) } else { shelf.remove(raw).map(Some).ok_or(libc::EBADF) }
 }
 
 /// Copies a struct that begins with its own size: an older, smaller one leaves the later fields zero; a newer, larger one

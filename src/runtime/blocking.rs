@@ -1,4 +1,4 @@
-//! Waiting for a task on a thread.
+//! Waiting on a thread.
 
 use super::context::Current;
 use super::io::Errno;
@@ -9,7 +9,7 @@ use crate::task::{JoinError, TaskName};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Wakes a thread.
@@ -67,7 +67,7 @@ pub(crate) fn join_thread<T: 'static>(
     name: TaskName,
     timeout: u64,
 ) -> Result<Result<T, JoinError>, Errno> {
-    let deadline = if timeout == NEVER { NEVER } else { now().saturating_add(timeout) };
+    let deadline = deadline_in(timeout);
     if Current::is_inside(runtime.shared()) {
         return Err(libc::EDEADLK);
     }
@@ -87,4 +87,34 @@ pub(crate) fn join_thread<T: 'static>(
     }
     name.forget_joiner(key);
     Err(libc::ETIME)
+}
+
+/// Polls until that is ready, and sleeps in between; `ETIME` after the timeout. The waiter is told apart by a key, by which
+/// it leaves when it gives up.
+pub(crate) fn block_thread<R>(
+    timeout: u64,
+    mut poll: impl FnMut(usize, &Waker) -> Poll<R>,
+    leave: impl FnOnce(usize),
+) -> Result<R, Errno> {
+    if Current::is_inside_any() {
+        return Err(libc::EDEADLK);
+    }
+    let deadline = deadline_in(timeout);
+    let thread = Arc::new(ThreadWaker::default());
+    let waker = crate::primitives::waker(thread.clone());
+    let key = Arc::as_ptr(&thread).addr();
+    loop {
+        match poll(key, &waker) {
+            Poll::Ready(result) => return Ok(result),
+            Poll::Pending if now() >= deadline => break,
+            Poll::Pending => thread.wait(deadline),
+        }
+        thread.woken.store(false, Release);
+    }
+    leave(key);
+    Err(libc::ETIME)
+}
+
+fn deadline_in(timeout: u64) -> u64 {
+    if timeout == NEVER { NEVER } else { now().saturating_add(timeout) }
 }

@@ -162,7 +162,7 @@ impl PollContext {
     }
 
     /// The same, as whoever runs it knows it.
-    pub(super) fn header(&self) -> Option<&'static Header> {
+    pub(crate) fn header(&self) -> Option<&'static Header> {
         crate::task::header_of(&self.waker()).filter(|_| self.phase.load(Relaxed) == POLLING)
     }
 
@@ -170,10 +170,16 @@ impl PollContext {
         self.runtime.load(Relaxed)
     }
 
-    /// True if the poll may take a ready result. False: the task was woken and must return pending.
+    /// True if the poll may take a ready result.
+    #[inline]
+    pub(crate) fn has_budget(&self) -> bool {
+        self.budget.load(Relaxed) > 0
+    }
+
+    /// The same. False: the task was woken and must return pending.
     #[inline]
     pub(crate) fn can_spend(&self) -> bool {
-        let can = self.budget.load(Relaxed) > 0;
+        let can = self.has_budget();
         if !can {
             self.waker().wake_by_ref();
         }
@@ -260,6 +266,11 @@ impl Current {
     pub(super) fn with_worker<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
         // SAFETY: as in `worker_of`.
         f(unsafe { CURRENT.get().as_ref().and_then(|current| current.worker.as_ref()) })
+    }
+
+    /// True if this thread is somewhere inside of any runtime.
+    pub(super) fn is_inside_any() -> bool {
+        !CURRENT.get().is_null()
     }
 
     /// True if this thread is somewhere inside of the runtime: in a poll, a waker, a hook or a drop function.

@@ -1,5 +1,6 @@
 //! The cell: one entry of the slab, 128 bytes, the same type for every task.
 
+use super::calls::Called;
 use super::join::{JoinError, Joiners};
 use super::raw::{Notified, Schedule, Vtable};
 use super::state::{End, State};
@@ -45,6 +46,8 @@ pub(crate) struct Extra {
     pub(crate) quiesces: AtomicBool,
     /// The output of a task that ended before its operations did. The runner's.
     aside: AtomicPtr<()>,
+    /// By queues that the task waits in.
+    pub(super) called: Called,
 }
 
 /// See the module of tasks for who may touch which field.

@@ -19,7 +19,7 @@ use std::sync::Arc as Shared;
 use std::task::Waker;
 
 /// A queue for one task, that any thread may run. It refuses a task while it holds one, and orders no more than a queue must.
-struct Pool {
+pub(crate) struct Pool {
     slot: AtomicPtr<Header>,
     /// The thread that made the pool.
     maker: Thread,
@@ -28,7 +28,7 @@ struct Pool {
 }
 
 impl Pool {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Self::with(false)
     }
 
@@ -45,7 +45,7 @@ impl Pool {
         NonNull::new(self.slot.swap(ptr::null_mut(), Acquire)).map(|task| unsafe { Notified::from_raw(task) })
     }
 
-    fn run(&self) {
+    pub(crate) fn run(&self) {
         while let Some(task) = self.pop() {
             if let Ran::Again(task) = task.run() {
                 self.schedule(task);
@@ -67,7 +67,7 @@ impl Schedule for Pool {
 }
 
 /// Makes a task and queues it.
-fn launch<F>(pool: &Arc<Pool>, future: F, joinable: bool) -> TaskName
+pub(crate) fn launch<F>(pool: &Arc<Pool>, future: F, joinable: bool) -> TaskName
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {

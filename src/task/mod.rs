@@ -6,11 +6,12 @@
 //! - the stage (the future, later its output): whoever set RUNNING; after COMPLETE whoever cleared JOIN_INTEREST, or the
 //!   runner if it was clear already;
 //! - the link: the queue that holds the task, as long as NOTIFIED is set and RUNNING is not;
-//! - the joiners: under their lock;
+//! - the joiners, and the calls (`calls.rs`): under their locks;
 //! - everything else is written before the task's first reference is given away, and is constant until the last is gone.
 //!
 //! Each cell holds a count on its scheduler, so a wake that comes after the runtime was freed finds a closed inbox.
 
+mod calls;
 mod cell;
 mod join;
 mod name;
@@ -19,10 +20,11 @@ mod state;
 mod waker;
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+pub(crate) mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub(crate) use calls::{Call, Calls};
 pub(crate) use cell::{Header, spawn};
 pub use join::{JoinError, JoinHandle};
 pub(crate) use name::{Stale, TaskName, live_tasks};

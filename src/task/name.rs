@@ -177,6 +177,7 @@ impl TaskName {
         self.with(|cell| {
             let first = cell.state.abandon();
             if first {
+                cell.refuse_calls();
                 join::wake_joiners(cell);
             }
             first

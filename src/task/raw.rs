@@ -120,7 +120,9 @@ impl Notified {
         // SAFETY: as in `header`; the reference is now the runner's, and each arm says where it goes.
         let cell: &'static Header = unsafe { cell.as_ref() };
         let vtable = cell.vtable();
-        let polled = match cell.state.start() {
+        let start = cell.state.start();
+        let calls = cell.count_calls();
+        let polled = match start {
             Start::Abandoned => return Ran::Done,
             // SAFETY: here and below, `start` set RUNNING, and the stage holds the future until the task is complete.
             Start::Cancel => unsafe { (vtable.cancel)(cell) },
@@ -133,16 +135,21 @@ impl Notified {
             }
         };
         let polled = match polled {
-            Polled::Pending => match cell.state.park(cell.has_ops()) {
-                Park::Parked => return Ran::Done,
-                Park::Abandoned => Polled::Abandoned,
-                // SAFETY: the runner's reference became the queue's.
-                Park::Requeue => return Ran::Again(unsafe { Self::new(cell) }),
-                // SAFETY: as above.
-                Park::Cancel => unsafe { (vtable.cancel)(cell) },
-            },
+            Polled::Pending => {
+                // As long as the task is the runner's.
+                cell.end_calls(calls);
+                match cell.state.park(cell.has_ops()) {
+                    Park::Parked => return Ran::Done,
+                    Park::Abandoned => Polled::Abandoned,
+                    // SAFETY: the runner's reference became the queue's.
+                    Park::Requeue => return Ran::Again(unsafe { Self::new(cell) }),
+                    // SAFETY: as above.
+                    Park::Cancel => unsafe { (vtable.cancel)(cell) },
+                }
+            }
             ended => ended,
         };
+        cell.refuse_calls();
         let polled = match polled {
             Polled::Draining => drain(cell),
             ended => ended,

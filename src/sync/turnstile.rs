@@ -1,0 +1,348 @@
+//! Turnstiles: whoever waits for something scarce goes through in the order in which they came.
+//!
+//! When there is enough for the first who waits, that one is *called*: it leaves the queue, and its share is reserved for
+//! it, so whoever comes newly queues behind. What becomes of a call depends on who was called:
+//! - a task takes its share in its next poll. If that poll, or the task's end, goes by without, its place is gone and the
+//!   next is called (`task/calls.rs`);
+//! - an owner, a future or a thread inside of a call, takes its share or leaves;
+//! - a context of the program's own has no polls that end. It is woken and nothing is reserved for it; whoever is behind it
+//!   is called as well, and who comes first gets it. Either keeps its place in the queue.
+
+use crate::primitives::wake_list::WakeList;
+use crate::runtime::PollContext;
+use crate::task::{Call, Calls, Header, is_dead};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::task::Waker;
+
+/// Who comes to a turnstile.
+pub(crate) struct Visitor<'a> {
+    /// Tells visitors apart: an address that is nobody else's meanwhile.
+    pub(super) key: usize,
+    pub(super) waker: &'a Waker,
+    pub(super) kind: Kind,
+    /// What has the budget of ready results, if there is one.
+    pub(super) cx: Option<&'a PollContext>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Task(&'static Header),
+    Context,
+    Owner,
+}
+
+impl<'a> Visitor<'a> {
+    /// A poll of a task, or of a context of the program's own. `waker` is the context's.
+    pub(crate) fn of(cx: &'a PollContext, waker: &'a Waker) -> Self {
+        let kind = cx.header().map_or(Kind::Context, Kind::Task);
+        Self { key: cx.key(), waker, kind, cx: Some(cx) }
+    }
+
+    /// Somebody who will take its turn or leave.
+    pub(super) fn owner(key: usize, waker: &'a Waker) -> Self {
+        Self { key, waker, kind: Kind::Owner, cx: None }
+    }
+
+    /// Before the first wait. No lock is held.
+    pub(super) fn prepare(&self) -> Waker {
+        if let Kind::Task(task) = self.kind {
+            // We are in its poll, so this is the runner.
+            task.extra_or_new();
+        }
+        self.waker.clone()
+    }
+
+    pub(super) fn has_budget(&self) -> bool {
+        self.cx.is_none_or(PollContext::has_budget)
+    }
+
+    /// The task goes on when it has a new budget.
+    pub(super) fn tire(&self) {
+        self.waker.wake_by_ref();
+    }
+
+    pub(super) fn spend(&self) {
+        if let Some(cx) = self.cx {
+            cx.spend();
+        }
+    }
+}
+
+/// What is done by one use of an object: under its lock, and then without.
+pub(crate) struct Calling<'a> {
+    /// The object, for tasks to tell it that they gave up their turn.
+    pub(super) host: &'a dyn Fn() -> Arc<dyn Calls>,
+    /// How many calls there were.
+    pub(super) numbers: &'a mut u64,
+    pub(super) after: &'a mut After,
+}
+
+/// What is done without the lock.
+pub(super) struct After {
+    woken: WakeList,
+    more: Vec<Waker>,
+    unneeded: Vec<Waker>,
+}
+
+impl After {
+    pub(super) fn new() -> Self {
+        Self { woken: WakeList::new(), more: Vec::new(), unneeded: Vec::new() }
+    }
+
+    fn wake(&mut self, waker: Waker) {
+        if self.woken.can_push() { self.woken.push(waker) } else { self.more.push(waker) }
+    }
+
+    /// No lock is held.
+    pub(super) fn finish(mut self) {
+        self.unneeded.clear();
+        let mut more = self.more.into_iter();
+        loop {
+            self.woken.wake_all();
+            while self.woken.can_push() {
+                match more.next() {
+                    Some(waker) => self.woken.push(waker),
+                    // Dropping the list wakes what is in it.
+                    None => return self.woken.wake_all(),
+                }
+            }
+        }
+    }
+}
+
+/// See the module. Part of what a lock protects.
+#[derive(Default)]
+pub(crate) struct Turnstile {
+    /// Who waits and was not called.
+    queue: VecDeque<Waiting>,
+    /// Everybody who came and did not go through yet.
+    places: HashMap<usize, Place, BuildHasherDefault<Scatter>>,
+    /// How many of the queue are no contexts: whoever comes newly stays behind them.
+    ahead: usize,
+    /// What is reserved for those who were called.
+    reserved: u64,
+    tickets: u64,
+}
+
+struct Waiting {
+    ticket: u64,
+    key: usize,
+    weight: u64,
+    kind: Kind,
+    waker: Waker,
+}
+
+struct Place {
+    /// Rises along the queue.
+    ticket: u64,
+    /// How much the visitor needs.
+    weight: u64,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy)]
+enum Standing {
+    /// In the queue.
+    Waits,
+    /// It may go through, for what is reserved for it.
+    Called { number: u64, reserved: u64 },
+    /// It was woken, or found nothing when it was called. Nothing is reserved.
+    Away,
+}
+
+impl Turnstile {
+    /// True if somebody without a place may take so much of the stock.
+    pub(super) fn is_open(&self, weight: u64, stock: u64) -> bool {
+        self.ahead == 0 && weight <= stock.saturating_sub(self.reserved)
+    }
+
+    /// What is reserved for those who were called.
+    pub(super) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    pub(super) fn is_called(&self, key: usize) -> bool {
+        self.places.get(&key).is_some_and(|place| matches!(place.standing, Standing::Called { .. }))
+    }
+
+    /// Lets the visitor through, if it may: it takes so much of the stock, and its place is gone.
+    pub(super) fn pass(&mut self, key: usize, weight: u64, stock: u64, calling: &mut Calling<'_>) -> Option<u64> {
+        if self.places.get(&key).is_some_and(|place| place.weight != weight) {
+            self.leave(key, calling);
+        }
+        let Some(place) = self.places.get_mut(&key) else {
+            return self.is_open(weight, stock).then_some(weight);
+        };
+        let due = match place.standing {
+            Standing::Waits => return None,
+            Standing::Away => weight,
+            Standing::Called { reserved, .. } => {
+                self.reserved -= reserved;
+                place.standing = Standing::Away;
+                reserved
+            }
+        };
+        if due > stock {
+            return None;
+        }
+        self.places.remove(&key);
+        Some(due)
+    }
+
+    /// Queues a visitor that was not let through; one that has a place gets it back. Takes the waker. False: it needs one.
+    pub(super) fn wait(
+        &mut self,
+        visitor: &Visitor<'_>,
+        weight: u64,
+        waker: &mut Option<Waker>,
+        calling: &mut Calling<'_>,
+    ) -> bool {
+        let place = self.places.get(&visitor.key).map(|place| (place.ticket, place.standing));
+        if let Some((ticket, Standing::Waits)) = place {
+            let at = self.position(ticket);
+            let waiting = &mut self.queue[at];
+            if !waiting.waker.will_wake(visitor.waker) {
+                let Some(waker) = waker.take() else { return false };
+                calling.after.unneeded.push(std::mem::replace(&mut waiting.waker, waker));
+            }
+            return true;
+        }
+        let Some(waker) = waker.take() else { return false };
+        if self.queue.len() == self.queue.capacity() {
+            self.forget_dead(calling);
+        }
+        let ticket = place.map_or(self.tickets, |(ticket, _)| ticket);
+        self.tickets += u64::from(place.is_none());
+        let (key, kind) = (visitor.key, visitor.kind);
+        self.places.insert(key, Place { ticket, weight, standing: Standing::Waits });
+        self.ahead += kind.is_ahead();
+        self.queue.insert(self.position(ticket), Waiting { ticket, key, weight, kind, waker });
+        true
+    }
+
+    /// Calls those at the head of the queue for whom there is enough.
+    pub(super) fn call(&mut self, stock: u64, calling: &mut Calling<'_>) {
+        let mut at = 0;
+        while stock > self.reserved && at < self.queue.len() {
+            let weight = self.queue[at].weight;
+            if weight <= stock - self.reserved {
+                self.call_at(at, weight, calling);
+            } else if matches!(self.queue[at].kind, Kind::Context) {
+                // It may never come, so nobody stays behind it.
+                at += 1;
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Calls everybody who waits, for nothing.
+    pub(super) fn call_all(&mut self, calling: &mut Calling<'_>) {
+        while !self.queue.is_empty() {
+            self.call_at(0, 0, calling);
+        }
+    }
+
+    fn call_at(&mut self, at: usize, weight: u64, calling: &mut Calling<'_>) {
+        let Some(Waiting { key, kind, waker, .. }) = self.queue.remove(at) else { return };
+        self.ahead -= kind.is_ahead();
+        *calling.numbers += 1;
+        let (number, reserved) = (*calling.numbers, weight);
+        let standing = match kind {
+            Kind::Context if weight > 0 => Standing::Away,
+            Kind::Task(task) if !task.call(Call { by: (calling.host)(), number }) => {
+                self.places.remove(&key);
+                return calling.after.unneeded.push(waker);
+            }
+            _ => {
+                self.reserved += reserved;
+                Standing::Called { number, reserved }
+            }
+        };
+        if let Some(place) = self.places.get_mut(&key) {
+            place.standing = standing;
+        }
+        calling.after.wake(waker);
+    }
+
+    /// A task that was called did not go through, or has.
+    pub(super) fn give_up(&mut self, key: usize, called: u64) {
+        match self.places.get(&key).map(|place| place.standing) {
+            Some(Standing::Called { number, reserved }) if number == called => {
+                self.reserved -= reserved;
+                self.places.remove(&key);
+            }
+            _ => {}
+        }
+    }
+
+    /// A visitor comes no more.
+    pub(super) fn leave(&mut self, key: usize, calling: &mut Calling<'_>) {
+        let Some(place) = self.places.remove(&key) else { return };
+        match place.standing {
+            Standing::Away => {}
+            Standing::Called { reserved, .. } => self.reserved -= reserved,
+            Standing::Waits => {
+                if let Some(waiting) = self.queue.remove(self.position(place.ticket)) {
+                    self.ahead -= waiting.kind.is_ahead();
+                    calling.after.unneeded.push(waiting.waker);
+                }
+            }
+        }
+    }
+
+    /// Wakes everybody. Nobody has a place afterwards.
+    pub(super) fn dismiss(&mut self, calling: &mut Calling<'_>) {
+        self.queue.drain(..).for_each(|waiting| calling.after.wake(waiting.waker));
+        self.places.clear();
+        (self.ahead, self.reserved) = (0, 0);
+    }
+
+    /// Tasks that ended while they waited do not pile up. Takes a time that is paid by those who were queued since.
+    fn forget_dead(&mut self, calling: &mut Calling<'_>) {
+        for waiting in std::mem::take(&mut self.queue) {
+            if is_dead(&waiting.waker) {
+                self.places.remove(&waiting.key);
+                self.ahead -= waiting.kind.is_ahead();
+                calling.after.unneeded.push(waiting.waker);
+            } else {
+                self.queue.push_back(waiting);
+            }
+        }
+        self.queue.reserve(self.queue.len() + 1);
+    }
+
+    /// Where a ticket is in the queue, or would be.
+    fn position(&self, ticket: u64) -> usize {
+        match self.queue.back() {
+            Some(last) if last.ticket >= ticket => self.queue.partition_point(|waiting| waiting.ticket < ticket),
+            _ => self.queue.len(),
+        }
+    }
+}
+
+impl Kind {
+    fn is_ahead(self) -> usize {
+        usize::from(!matches!(self, Self::Context))
+    }
+}
+
+/// Hashes an address.
+#[derive(Default)]
+struct Scatter(u64);
+
+impl Hasher for Scatter {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_usize(byte.into()));
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
