@@ -4,17 +4,19 @@
 //! [`JoinHandle`] and [`Io`]. `docs/ARCHITECTURE.md` says how the parts fit.
 //!
 //! Dependencies between the modules go one way only:
-//! `primitives <- { task, readiness } <- driver <- runtime <- capi`.
+//! `primitives <- { task, readiness } <- driver <- runtime <- { net, .. } <- capi`.
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("libasyncio runs on 64-bit Linux only: it is built on epoll, eventfd and 64-bit words");
 
 mod capi;
 mod driver;
+mod net;
 mod primitives;
 mod readiness;
 mod runtime;
 mod task;
+mod time;
 
 pub use primitives::{AtomicWaker, Wake, WakerRef, waker, waker_ref};
 pub use readiness::{Interest, Ready, ReadyEvent};

@@ -24,6 +24,12 @@ mod stream;
 
 mod set;
 
+mod net;
+
+mod unix;
+
+mod udp;
+
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;
