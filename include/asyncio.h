@@ -2047,7 +2047,7 @@ int64_t rt_tcp_opts_init(rt_tcp_opts *opts, size_t size);
  *
  * Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
  * owned. On failure `*out` is 0: `-EADDRINUSE`, `-EADDRNOTAVAIL`, `-EACCES` and others of the system's; `-EINVAL` for NULL, for
- * what is no address, for options out of range; `-ENODEV` for the scope of an address; `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread.
+ * what is no address, for options out of range; `-ENODEV` for the scope of an address; `-EBADF`; `-ENOMEM`. Any thread.
  * Does not block.
  *
  * # Safety
@@ -2067,7 +2067,7 @@ int64_t rt_tcp_listen(rt_runtime rt,
  * Returns 0, and the task in `*out`, which the caller must join or detach. Its join yields the connection, an `rt_io`: non-blocking,
  * close-on-exec, for `RT_READABLE | RT_WRITABLE`, owned; or the error of the attempt that failed last: `-ECONNREFUSED`,
  * `-ETIMEDOUT`, `-EHOSTUNREACH` and others of the system's; `-EAFNOSUPPORT` when no address is of the local address's family;
- * those of `rt_poll_resolve` for the name; `-ETIME` at the deadline. `rt_abort` ends the attempt. A connection that nobody takes,
+ * those of `rt_poll_resolve` for the name; `-ETIME` at the deadline; `-ESHUTDOWN`. `rt_abort` ends the attempt. A connection that nobody takes,
  * as after `rt_detach`, is closed.
  *
  * On failure `*out` is 0: `-EINVAL` for NULL, for a name that is empty or not UTF-8, for options out of range; `-EAFNOSUPPORT` for a
@@ -2099,7 +2099,7 @@ int64_t rt_unix_opts_init(rt_unix_opts *opts, size_t size);
  * Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
  * owned. On failure `*out` is 0, and a file that was made is removed: `-EADDRINUSE` when there is a file, or with `RT_UNIX_UNLINK_STALE` one
  * that is no socket, or a socket that somebody listens on; `-ENAMETOOLONG` for more than 107 bytes; `-ENOENT`, `-EACCES` and others
- * of the system's; `-EINVAL` for NULL, for an empty path, for options out of range; `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`.
+ * of the system's; `-EINVAL` for NULL, for an empty path, for options out of range; `-EBADF`; `-ENOMEM`.
  *
  * Any thread. Does not block, but with `RT_UNIX_UNLINK_STALE` waits for others that do the same in the directory at that moment (it
  * is locked by flock(2)).
@@ -2136,7 +2136,7 @@ int64_t rt_unix_connect(rt_runtime rt,
  *
  * Returns 0 and the two in `out[0]` and `out[1]`, which the caller must close: non-blocking, close-on-exec, for
  * `RT_READABLE | RT_WRITABLE`, owned. On failure both are 0: `-EMFILE` and others of the system's; `-EINVAL` for NULL, or another kind;
- * `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread. Does not block.
+ * `-EBADF`; `-ENOMEM`. Any thread. Does not block.
  *
  * # Safety
  * `out` has room for two.

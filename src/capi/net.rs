@@ -313,7 +313,7 @@ pub unsafe extern "C" fn rt_tcp_opts_init(opts: *mut rt_tcp_opts, size: usize) -
 ///
 /// Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
 /// owned. On failure `*out` is 0: `-EADDRINUSE`, `-EADDRNOTAVAIL`, `-EACCES` and others of the system's; `-EINVAL` for NULL, for
-/// what is no address, for options out of range; `-ENODEV` for the scope of an address; `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread.
+/// what is no address, for options out of range; `-ENODEV` for the scope of an address; `-EBADF`; `-ENOMEM`. Any thread.
 /// Does not block.
 ///
 /// # Safety
@@ -343,7 +343,7 @@ pub unsafe extern "C" fn rt_tcp_listen(
 /// Returns 0, and the task in `*out`, which the caller must join or detach. Its join yields the connection, an `rt_io`: non-blocking,
 /// close-on-exec, for `RT_READABLE | RT_WRITABLE`, owned; or the error of the attempt that failed last: `-ECONNREFUSED`,
 /// `-ETIMEDOUT`, `-EHOSTUNREACH` and others of the system's; `-EAFNOSUPPORT` when no address is of the local address's family;
-/// those of `rt_poll_resolve` for the name; `-ETIME` at the deadline. `rt_abort` ends the attempt. A connection that nobody takes,
+/// those of `rt_poll_resolve` for the name; `-ETIME` at the deadline; `-ESHUTDOWN`. `rt_abort` ends the attempt. A connection that nobody takes,
 /// as after `rt_detach`, is closed.
 ///
 /// On failure `*out` is 0: `-EINVAL` for NULL, for a name that is empty or not UTF-8, for options out of range; `-EAFNOSUPPORT` for a

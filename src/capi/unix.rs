@@ -100,7 +100,7 @@ pub unsafe extern "C" fn rt_unix_opts_init(opts: *mut rt_unix_opts, size: usize)
 /// Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
 /// owned. On failure `*out` is 0, and a file that was made is removed: `-EADDRINUSE` when there is a file, or with `RT_UNIX_UNLINK_STALE` one
 /// that is no socket, or a socket that somebody listens on; `-ENAMETOOLONG` for more than 107 bytes; `-ENOENT`, `-EACCES` and others
-/// of the system's; `-EINVAL` for NULL, for an empty path, for options out of range; `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`.
+/// of the system's; `-EINVAL` for NULL, for an empty path, for options out of range; `-EBADF`; `-ENOMEM`.
 ///
 /// Any thread. Does not block, but with `RT_UNIX_UNLINK_STALE` waits for others that do the same in the directory at that moment (it
 /// is locked by flock(2)).
@@ -158,7 +158,7 @@ pub unsafe extern "C" fn rt_unix_connect(
 ///
 /// Returns 0 and the two in `out[0]` and `out[1]`, which the caller must close: non-blocking, close-on-exec, for
 /// `RT_READABLE | RT_WRITABLE`, owned. On failure both are 0: `-EMFILE` and others of the system's; `-EINVAL` for NULL, or another kind;
-/// `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread. Does not block.
+/// `-EBADF`; `-ENOMEM`. Any thread. Does not block.
 ///
 /// # Safety
 /// `out` has room for two.
