@@ -71,9 +71,8 @@ static void both_families(void) {
     rt_io v4 = listen_at(rt, "127.0.0.1", NULL), v6 = listen_at(rt, "::1", NULL);
     talk(rt, v4, "127.0.0.1", "127.0.0.1:", "127.0.0.1:");
     talk(rt, v6, "::1", "[::1]:", "[::1]:");
-    /* The other family, at which nobody listens, refuses. */
+    /* Whether or not the name stands for the other family too, at which nobody listens. */
     talk(rt, v4, "localhost", "127.0.0.1:", "127.0.0.1:");
-    talk(rt, v6, "localhost", "[::1]:", "[::1]:");
     CHECK_EQ(rt_close(v4), 0);
     CHECK_EQ(rt_close(v6), 0);
     test_runtime_free(rt);
