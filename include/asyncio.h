@@ -139,6 +139,26 @@ struct statx;
 #define RT_OFFSET_CURRENT UINT64_MAX
 
 /**
+ * For `rt_tcp_opts::flags`: small writes may wait for each other, as TCP would have it. Without it TCP_NODELAY is set.
+ */
+#define RT_TCP_NODELAY_OFF UINT32_C(1)
+
+/**
+ * For `rt_tcp_opts::flags`: several sockets may listen at the address (SO_REUSEPORT), and share its connections.
+ */
+#define RT_TCP_REUSEPORT (UINT32_C(1) << UINT32_C(1))
+
+/**
+ * For `rt_tcp_opts::flags`: a listener of IPv6 takes no connections of IPv4.
+ */
+#define RT_TCP_V6ONLY (UINT32_C(1) << UINT32_C(2))
+
+/**
+ * For `rt_tcp_opts::flags`: a connection is accepted when its first bytes came, or after some seconds.
+ */
+#define RT_TCP_DEFER_ACCEPT (UINT32_C(1) << UINT32_C(3))
+
+/**
  * For `rt_timer_interval`: ticks that nobody took in time are taken one after the other.
  */
 #define RT_MISSED_BURST UINT32_C(0)
@@ -167,6 +187,51 @@ struct statx;
  * For `rt_poll_resolve`: only what is a literal address already; nobody is asked.
  */
 #define RT_RESOLVE_NUMERIC UINT32_C(4)
+
+/**
+ * For `rt_unix_opts::flags`, to listen: a socket at the path that refuses connections is removed first.
+ */
+#define RT_UNIX_UNLINK_STALE UINT32_C(1)
+
+/**
+ * For `*flags` of `rt_poll_recv_fds`: more descriptors were sent than there was room for, and the others were closed.
+ */
+#define RT_FDS_TRUNCATED UINT32_C(1)
+
+/**
+ * For `rt_udp_opts::flags`: several sockets may be bound to the address (SO_REUSEPORT), and share its datagrams.
+ */
+#define RT_UDP_REUSEPORT UINT32_C(1)
+
+/**
+ * For `rt_udp_opts::flags`: others may be bound to the address (SO_REUSEADDR), as for multicast.
+ */
+#define RT_UDP_REUSEADDR (UINT32_C(1) << UINT32_C(1))
+
+/**
+ * For `rt_udp_opts::flags`: a socket of IPv6 takes no datagrams of IPv4.
+ */
+#define RT_UDP_V6ONLY (UINT32_C(1) << UINT32_C(2))
+
+/**
+ * For `rt_udp_opts::flags`: datagrams may be sent to broadcast addresses.
+ */
+#define RT_UDP_BROADCAST (UINT32_C(1) << UINT32_C(3))
+
+/**
+ * For `rt_udp_opts::flags`: datagrams of one sender may come together: see `rt_datagram::segment`. Buffers should have 64 KiB.
+ */
+#define RT_UDP_GRO (UINT32_C(1) << UINT32_C(4))
+
+/**
+ * For `rt_datagram::flags`: the datagram was longer than the buffer, and its rest is lost.
+ */
+#define RT_DATAGRAM_TRUNCATED UINT32_C(1)
+
+/**
+ * How many datagrams `rt_poll_recv_many` and `rt_poll_send_many` move at most with one call.
+ */
+#define RT_DATAGRAMS_MAX UINT32_C(64)
 
 /**
  * What a poll knows of its surroundings. A task's context is good during the poll that it was given to, on that thread;
@@ -575,6 +640,77 @@ typedef uint64_t rt_blob;
 typedef uint64_t rt_set;
 
 /**
+ * A socket address of any family: `len` bytes of `storage` are a `struct sockaddr`, to be passed to system calls as such. A
+ * `len` of 0 is no address.
+ *
+ * Methods: `rt_addr_parse`, `rt_addr_text`, `rt_addr_port`. Of a socket: `rt_local_addr`, `rt_peer_addr`.
+ */
+typedef struct rt_addr {
+    /**
+     * How many bytes of `storage` are the address.
+     */
+    uint32_t len;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * The address.
+     */
+    uint64_t storage[16];
+} rt_addr;
+
+/**
+ * How TCP sockets are made. Set by `rt_tcp_opts_init`; zero means the default in every field.
+ *
+ * Accepted connections inherit TCP_NODELAY, the keepalive and the buffers of their listener.
+ */
+typedef struct rt_tcp_opts {
+    /**
+     * The size of this struct as the program knows it.
+     */
+    uint32_t size;
+    /**
+     * `RT_TCP_NODELAY_OFF`, `RT_TCP_REUSEPORT`, `RT_TCP_V6ONLY`, `RT_TCP_DEFER_ACCEPT`.
+     */
+    uint32_t flags;
+    /**
+     * How many connections may wait to be accepted. Default: 4096. The system has a limit of its own.
+     */
+    uint32_t backlog;
+    /**
+     * The peer is asked whether it is still there after so many seconds of silence. Any of these three turns that on; the others
+     * are the system's then. Default: off.
+     */
+    uint32_t keepalive_s;
+    /**
+     * Seconds between such questions.
+     */
+    uint32_t keepalive_interval_s;
+    /**
+     * How many stay unanswered before the connection is given up.
+     */
+    uint32_t keepalive_count;
+    /**
+     * SO_SNDBUF, in bytes. Default: the system adapts it.
+     */
+    uint32_t send_buffer;
+    /**
+     * SO_RCVBUF, in bytes. Default: the system adapts it.
+     */
+    uint32_t receive_buffer;
+    /**
+     * To connect: when the attempt ends in `-ETIME`. 0 and `RT_NEVER`: when the system gives up.
+     */
+    uint64_t deadline;
+    /**
+     * To connect: the address that connections come from, of IPv4 or IPv6; only peers of that family are tried. Its port may be 0.
+     * Copied. May be NULL.
+     */
+    const rt_addr *local;
+} rt_tcp_opts;
+
+/**
  * A timer: fires once at its time, or again and again with a period. A timer is never early, and late by what a tick of 16
  * microseconds, the scheduler and the system add. Those with equal times fire in the order in which they were started.
  *
@@ -597,24 +733,6 @@ typedef void (*rt_timer_fn)(void *arg);
  * signals blocked. It may call everything that any thread may; it is not inside of a poll, so it has no `rt_cx`.
  */
 typedef int64_t (*rt_call_fn)(void *arg);
-
-/**
- * A socket address of any family: the first `len` bytes of `storage` are a `struct sockaddr`. Plain data, which may be copied.
- */
-typedef struct rt_addr {
-    /**
-     * How many bytes the address has.
-     */
-    uint32_t len;
-    /**
-     * Zero.
-     */
-    uint32_t reserved;
-    /**
-     * The address, aligned for any family.
-     */
-    uint64_t storage[16];
-} rt_addr;
 
 /**
  * Notifies tasks that something changed: one of those who wait, or all of them. It belongs to no runtime.
@@ -671,6 +789,108 @@ typedef uint64_t rt_chan;
  * Threads: any thread may call any method, also several at once.
  */
 typedef uint64_t rt_oneshot;
+
+/**
+ * How Unix sockets are made. Set by `rt_unix_opts_init`; zero means the default in every field.
+ */
+typedef struct rt_unix_opts {
+    /**
+     * The size of this struct as the program knows it.
+     */
+    uint32_t size;
+    /**
+     * `RT_UNIX_UNLINK_STALE`.
+     */
+    uint32_t flags;
+    /**
+     * `SOCK_STREAM`, the default, or `SOCK_SEQPACKET`.
+     */
+    int32_t kind;
+    /**
+     * To listen: the permissions of the socket's file, such as 0600; who may write may connect. Default: 0777 without the bits of
+     * the process's umask.
+     */
+    uint32_t mode;
+    /**
+     * To listen: how many connections may wait to be accepted. Default: 4096. The system has a limit of its own.
+     */
+    uint32_t backlog;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * To connect: when the attempt ends in `-ETIME`. 0 and `RT_NEVER`: never.
+     */
+    uint64_t deadline;
+} rt_unix_opts;
+
+/**
+ * Who is at the other end of a Unix socket.
+ */
+typedef struct rt_unix_cred {
+    /**
+     * The process. 0 if it is in a namespace that cannot be seen from here.
+     */
+    int32_t pid;
+    /**
+     * Its effective user.
+     */
+    uint32_t uid;
+    /**
+     * Its effective group.
+     */
+    uint32_t gid;
+} rt_unix_cred;
+
+/**
+ * How UDP sockets are made. Set by `rt_udp_opts_init`; zero means the default in every field.
+ */
+typedef struct rt_udp_opts {
+    /**
+     * The size of this struct as the program knows it.
+     */
+    uint32_t size;
+    /**
+     * `RT_UDP_REUSEPORT`, `RT_UDP_REUSEADDR`, `RT_UDP_V6ONLY`, `RT_UDP_BROADCAST`, `RT_UDP_GRO`.
+     */
+    uint32_t flags;
+    /**
+     * SO_SNDBUF, in bytes. Default: the system's.
+     */
+    uint32_t send_buffer;
+    /**
+     * SO_RCVBUF, in bytes: what comes beyond it is lost. Default: the system's.
+     */
+    uint32_t receive_buffer;
+} rt_udp_opts;
+
+/**
+ * One datagram of many.
+ */
+typedef struct rt_datagram {
+    /**
+     * The bytes.
+     */
+    void *buf;
+    /**
+     * To send: how many bytes. To receive: how many `buf` has room for, and afterwards how many came.
+     */
+    size_t len;
+    /**
+     * To send: where to, or a `len` of 0 for the socket's own peer. Received: where from.
+     */
+    rt_addr addr;
+    /**
+     * Received: `RT_DATAGRAM_TRUNCATED`. To send: not looked at.
+     */
+    uint32_t flags;
+    /**
+     * To send: if it is not 0, `buf` is cut into datagrams of so many bytes, the last of which may be shorter. Received, with
+     * `RT_UDP_GRO`: if it is not 0, several datagrams of so many bytes came, the last of which may be shorter.
+     */
+    uint32_t segment;
+} rt_datagram;
 
 #ifdef __cplusplus
 extern "C" {
@@ -892,6 +1112,9 @@ int64_t rt_spawn_with(rt_runtime rt,
  *
  * Returns 0 when it has: `*result` (which may be NULL) is what it returned, or `-ECANCELED` if it was aborted, and the
  * handle is spent. `RT_PENDING`: not yet. Several tasks may wait; all are woken, one gets the result, the others `-EBADF`.
+ *
+ * A task of the library's that makes a descriptor, such as `rt_tcp_connect`, yields an `rt_io`, which is never negative and the
+ * caller's to close, or an error. A descriptor that nobody takes, with `result` NULL or by `rt_detach`, is closed.
  *
  * Errors: `-EBADF`, also after `rt_detach`; `-EDEADLK` for the task itself; `-EINVAL`, `-EPERM` for the context.
  *
@@ -1867,6 +2090,115 @@ int64_t rt_poll_set(rt_cx *cx,
                     uint64_t *key);
 
 /**
+ * Makes an address of a text: "1.2.3.4", "1.2.3.4:80", "::1", "[::1]:80", "[fe80::1%eth0]:80", "unix:/path", or "unix:@name" for the
+ * abstract name of a Unix socket. `port` is for a text without one. No host is looked up: that is `rt_poll_resolve`.
+ *
+ * Returns 0 and the address in `*out`; `-EINVAL` for NULL, or a text that is none of these; `-ENODEV` for an interface that does
+ * not exist; `-ENAMETOOLONG` for more than 107 bytes of a path or a name. On failure `out->len` is 0. Any thread. Does not block.
+ *
+ * # Safety
+ * `text` is a string; `out` is writable.
+ */
+int64_t rt_addr_parse(const char *text,
+                      uint16_t port,
+                      rt_addr *out);
+
+/**
+ * The text of an address, which `rt_addr_parse` understands: "1.2.3.4:80", "[::1]:80", "[fe80::1%2]:80", "unix:/path",
+ * "unix:@name". A Unix socket without a name is "unix:", and a NUL in an abstract name is shown as '@'.
+ *
+ * Writes at most `len` bytes with the NUL to `out`, and returns the length of the whole text without it; `-EAFNOSUPPORT` for
+ * other families; `-EINVAL` for NULL, or what is no address. Any thread. Does not block.
+ *
+ * # Safety
+ * `addr` is readable; `out` is NULL or has `len` writable bytes.
+ */
+int64_t rt_addr_text(const rt_addr *addr,
+                     char *out,
+                     size_t len);
+
+/**
+ * The port of an IPv4 or IPv6 address.
+ *
+ * Returns it; `-EAFNOSUPPORT` for other families; `-EINVAL` for NULL, or what is no address. Any thread. Does not block.
+ *
+ * # Safety
+ * `addr` is readable.
+ */
+int64_t rt_addr_port(const rt_addr *addr);
+
+/**
+ * Where a socket is: the address, and the port that the kernel chose for a port of 0.
+ *
+ * Returns 0 and the address in `*out`; `-EBADF`; `-ENOTSOCK`; `-EINVAL` for NULL. Any thread. Does not block.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_local_addr(rt_io io,
+                      rt_addr *out);
+
+/**
+ * Where a socket's peer is. As `rt_local_addr`; also `-ENOTCONN`.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_peer_addr(rt_io io, rt_addr *out);
+
+/**
+ * Sets every field to its default. Call it as `rt_tcp_opts_init(&opts, sizeof opts)`.
+ *
+ * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
+ *
+ * # Safety
+ * `opts` has `size` writable bytes.
+ */
+int64_t rt_tcp_opts_init(rt_tcp_opts *opts, size_t size);
+
+/**
+ * Listens for TCP connections at an address of this machine: `host` is an IPv4 or IPv6 address (no name), or NULL for all of them, of
+ * both families, or of IPv4 only where the system has no IPv6. With a `port` of 0 the kernel chooses one: see `rt_local_addr`. `opts`
+ * may be NULL. An address that another listener just left can be had at once (SO_REUSEADDR).
+ *
+ * Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
+ * owned. On failure `*out` is 0: `-EADDRINUSE`, `-EADDRNOTAVAIL`, `-EACCES` and others of the system's; `-EINVAL` for NULL, for
+ * what is no address, for options out of range; `-ENODEV` for the scope of an address; `-EBADF`; `-ENOMEM`. Any thread.
+ * Does not block.
+ *
+ * # Safety
+ * `host` is NULL or a string; `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_tcp_listen(rt_runtime rt,
+                      const char *host,
+                      uint16_t port,
+                      const rt_tcp_opts *opts,
+                      rt_io *out);
+
+/**
+ * Connects to a host, by name or address: spawns a task that looks the name up, and tries its addresses, IPv4 and IPv6 in turns,
+ * each 250 ms after the one before, or at once when one fails. The first that connects wins, and the others are closed. `opts` may
+ * be NULL.
+ *
+ * Returns 0, and the task in `*out`, which the caller must join or detach. Its join yields the connection, an `rt_io`: non-blocking,
+ * close-on-exec, for `RT_READABLE | RT_WRITABLE`, owned; or the error of the attempt that failed last: `-ECONNREFUSED`,
+ * `-ETIMEDOUT`, `-EHOSTUNREACH` and others of the system's; `-EAFNOSUPPORT` when no address is of the local address's family;
+ * those of `rt_poll_resolve` for the name; `-ETIME` at the deadline; `-ESHUTDOWN`. `rt_abort` ends the attempt. A connection that nobody takes,
+ * as after `rt_detach`, is closed.
+ *
+ * On failure `*out` is 0: `-EINVAL` for NULL, for a name that is empty or not UTF-8, for options out of range; `-EAFNOSUPPORT` for a
+ * local address of another family; `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `host` is a string; `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_tcp_connect(rt_runtime rt,
+                       const char *host,
+                       uint16_t port,
+                       const rt_tcp_opts *opts,
+                       rt_task *out);
+
+/**
  * The time, in nanoseconds, of the monotonic clock: what every `at` and `_at` is measured by.
  *
  * Any thread; also in signal handlers.
@@ -2345,6 +2677,193 @@ int64_t rt_oneshot_wait(rt_oneshot o,
  * Returns 0, also for the handle 0; `-EBADF`: also when it was received. Any thread. Does not block.
  */
 int64_t rt_oneshot_free(rt_oneshot o);
+
+/**
+ * Sets every field to its default. Call it as `rt_unix_opts_init(&opts, sizeof opts)`.
+ *
+ * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
+ *
+ * # Safety
+ * `opts` has `size` writable bytes.
+ */
+int64_t rt_unix_opts_init(rt_unix_opts *opts, size_t size);
+
+/**
+ * Listens for connections at a path, or at "@name": an abstract name, without a file. `opts` may be NULL. The mode is set before
+ * anybody can connect. The file stays when the listener is closed; the program removes it, or begins with `RT_UNIX_UNLINK_STALE`.
+ *
+ * Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
+ * owned. On failure `*out` is 0, and a file that was made is removed: `-EADDRINUSE` when there is a file, or with `RT_UNIX_UNLINK_STALE` one
+ * that is no socket, or a socket that somebody listens on; `-ENAMETOOLONG` for more than 107 bytes; `-ENOENT`, `-EACCES` and others
+ * of the system's; `-EINVAL` for NULL, for an empty path, for options out of range; `-EBADF`; `-ENOMEM`.
+ *
+ * Any thread. Does not block, but with `RT_UNIX_UNLINK_STALE` waits for others that do the same in the directory at that moment (it
+ * is locked by flock(2)).
+ *
+ * # Safety
+ * `path` is a string; `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_unix_listen(rt_runtime rt,
+                       const char *path,
+                       const rt_unix_opts *opts,
+                       rt_io *out);
+
+/**
+ * Connects to a path, or to "@name": spawns a task. While the listener's queue is full it tries again, until the deadline. `opts`
+ * may be NULL.
+ *
+ * Returns 0, and the task in `*out`, which the caller must join or detach. Its join yields the connection, an `rt_io`, as that of
+ * `rt_tcp_connect` does; or the system's error, such as `-ECONNREFUSED`, `-ENOENT`, `-EACCES`, `-EPROTOTYPE` for a socket of another kind;
+ * or `-ETIME` at the deadline.
+ *
+ * On failure `*out` is 0: `-ENAMETOOLONG` for more than 107 bytes; `-EINVAL` for NULL, for an empty path, for options out of range;
+ * `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `path` is a string; `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_unix_connect(rt_runtime rt,
+                        const char *path,
+                        const rt_unix_opts *opts,
+                        rt_task *out);
+
+/**
+ * Makes two Unix sockets, each the other's peer. `kind` is `SOCK_STREAM`, `SOCK_SEQPACKET` or `SOCK_DGRAM`.
+ *
+ * Returns 0 and the two in `out[0]` and `out[1]`, which the caller must close: non-blocking, close-on-exec, for
+ * `RT_READABLE | RT_WRITABLE`, owned. On failure both are 0: `-EMFILE` and others of the system's; `-EINVAL` for NULL, or another kind;
+ * `-EBADF`; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `out` has room for two.
+ */
+int64_t rt_unix_pair(rt_runtime rt,
+                     int kind,
+                     rt_io *out);
+
+/**
+ * Who is at the other end of a Unix socket: who connected, or listened, or made the pair, as it was then.
+ *
+ * Returns 0 and who in `*out`; `-ENOTCONN`; `-EAFNOSUPPORT` for another socket; `-ENOTSOCK`; `-EBADF`; `-EINVAL` for NULL. Any thread. Does
+ * not block.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_unix_peer(rt_io io,
+                     rt_unix_cred *out);
+
+/**
+ * Sends, in a poll, bytes over a Unix socket, and `count` descriptors, which go with the first of them. The caller keeps its
+ * descriptors, and may close them when this returned.
+ *
+ * Returns how many bytes went, which may be fewer: then the rest is to be sent without descriptors, for all of them went.
+ * `RT_PENDING`: nothing was sent, and the call is to be repeated. Errors as for `rt_poll_write`; `-EINVAL` also for more than 253
+ * descriptors, and for some without a byte to go with; `-ETOOMANYREFS` when too many are on their way; for a number that is no
+ * descriptor `-EBADF`, as for a stale handle. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` readable bytes; `fds` has `count` numbers.
+ */
+int64_t rt_poll_send_fds(rt_cx *cx,
+                         rt_io io,
+                         const void *buf,
+                         size_t n,
+                         const int *fds,
+                         uint32_t count);
+
+/**
+ * Receives, in a poll, bytes from a Unix socket, and the descriptors that came with them. `*count` is how many descriptors `fds` has
+ * room for; 253 is enough for all that can come at once. A receive ends where descriptors come with the next bytes.
+ *
+ * Returns how many bytes came, 0 at the end of the stream; `*count` is then how many descriptors are in `fds`, which are close-on-exec
+ * and the caller's to close. Bytes are never lost for the sake of descriptors: those without room, here or in the process, are
+ * closed, and `*flags`, which may be NULL, is `RT_FDS_TRUNCATED`, else 0. `RT_PENDING`, after which nothing changed and the call is to be
+ * repeated. Errors as for `rt_poll_read`; then `*count` is as it was. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` writable bytes; `count` is writable, and `fds` has room for `*count`; `flags` is
+ * NULL or writable.
+ */
+int64_t rt_poll_recv_fds(rt_cx *cx,
+                         rt_io io,
+                         void *buf,
+                         size_t n,
+                         int *fds,
+                         uint32_t *count,
+                         uint32_t *flags);
+
+/**
+ * Sets every field to its default. Call it as `rt_udp_opts_init(&opts, sizeof opts)`.
+ *
+ * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
+ *
+ * # Safety
+ * `opts` has `size` writable bytes.
+ */
+int64_t rt_udp_opts_init(rt_udp_opts *opts, size_t size);
+
+/**
+ * Makes a UDP socket at an address of this machine: `host` and `port` are as for `rt_tcp_listen`. `opts` may be NULL.
+ *
+ * Returns 0 and the socket in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
+ * owned. Errors as for `rt_tcp_listen`; `-ENOPROTOOPT` for `RT_UDP_GRO` on a system without it (before Linux 5.0). Any thread. Does not
+ * block.
+ *
+ * # Safety
+ * `host` is NULL or a string; `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_udp_bind(rt_runtime rt,
+                    const char *host,
+                    uint16_t port,
+                    const rt_udp_opts *opts,
+                    rt_io *out);
+
+/**
+ * Gives a UDP socket a peer: datagrams without an address go to it, only its datagrams come, and what the network says of it is an
+ * error of a later call. NULL takes the peer away.
+ *
+ * Returns 0; the system's errors, such as `-ENETUNREACH`; `-EPROTOTYPE` for a socket without datagrams; `-ENOTSOCK`; `-EBADF`; `-EINVAL`
+ * for what is no address. Any thread. Does not block.
+ *
+ * # Safety
+ * `addr` is NULL or readable.
+ */
+int64_t rt_udp_connect(rt_io io,
+                       const rt_addr *addr);
+
+/**
+ * Receives, in a poll, up to `n` datagrams with one call, as many as are there, from any socket with datagrams.
+ *
+ * Returns how many came, at least 1 and at most `RT_DATAGRAMS_MAX`: the first so many of `v` are filled in, and their `len` is to be set
+ * anew before they are used again. `RT_PENDING`, after which nothing changed and the call is to be repeated. Errors: `-ECONNREFUSED` and
+ * others that the network told a socket with a peer, else as for `rt_poll_read`; `-EINVAL` also for an `n` of 0. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `v` has `n` entries, whose buffers are writable.
+ */
+int64_t rt_poll_recv_many(rt_cx *cx,
+                          rt_io io,
+                          rt_datagram *v,
+                          uint32_t n);
+
+/**
+ * Sends, in a poll, up to `n` datagrams with one call, in their order, as many as there is room for.
+ *
+ * Returns how many went, at least 1 and at most `RT_DATAGRAMS_MAX`; `v` stays as it is. `RT_PENDING`: none went, and the call is to be
+ * repeated. Errors are those of the first that did not go, once those before it went: `-EMSGSIZE` for one that is too long, or whose segments
+ * are; `-EDESTADDRREQ` for one without an address; `-ECONNREFUSED` and others that the network told; else as for `rt_poll_write`.
+ * `-EINVAL` also for an `n` of 0, an address that is none, a `segment` of more than 65535 bytes, more segments than the
+ * kernel takes (64, or 128 since Linux 6.9), and any segments on a kernel without them (before Linux 4.18); `-EIO` where the network
+ * cannot have its checksums made. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `v` has `n` entries, whose buffers are readable.
+ */
+int64_t rt_poll_send_many(rt_cx *cx,
+                          rt_io io,
+                          rt_datagram *v,
+                          uint32_t n);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -38,6 +38,11 @@ mod chan;
 mod oneshot;
 
 use crate::primitives::shelf::Shelf;
+
+mod unix;
+
+mod udp;
+
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;

@@ -4,13 +4,13 @@ use super::context::rt_cx;
 use super::result::RT_PENDING;
 use super::runtime::rt_runtime;
 use super::{Errno, check, context, copy_text, guarded, init_sized, polled, runtime_ref, sized};
-use crate::runtime::{NEVER, PollContext, RuntimeRef, join_thread, wait_until_returned};
+use crate::runtime::{Io, Made, NEVER, PollContext, RuntimeRef, join_thread, wait_until_returned};
 use crate::task::{JoinError, TaskName, header_of};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// A task: a poll function with its state, run by a runtime until it returns a result.
 ///
@@ -145,11 +145,64 @@ impl Drop for CTask {
     }
 }
 
-fn to_result(output: Result<i64, JoinError>) -> i64 {
-    match output {
-        Ok(value) => value,
-        Err(JoinError::Cancelled) => -i64::from(libc::ECANCELED),
-        Err(JoinError::Panicked(_)) => -i64::from(libc::ENOTRECOVERABLE),
+/// What a task came to: a number, or a descriptor that a task of the library's made, which is closed if nobody takes it.
+enum Outcome {
+    Number(i64),
+    Made(Io),
+}
+
+impl From<Result<i64, JoinError>> for Outcome {
+    fn from(output: Result<i64, JoinError>) -> Self {
+        Self::Number(match output {
+            Ok(value) => value,
+            Err(JoinError::Cancelled) => -i64::from(libc::ECANCELED),
+            Err(JoinError::Panicked(_)) => -i64::from(libc::ENOTRECOVERABLE),
+        })
+    }
+}
+
+impl From<Result<Made, JoinError>> for Outcome {
+    fn from(output: Result<Made, JoinError>) -> Self {
+        match output {
+            Ok(Ok(io)) => Self::Made(io),
+            Ok(Err(errno)) => Self::Number(-i64::from(errno)),
+            Err(error) => Err::<i64, _>(error).into(),
+        }
+    }
+}
+
+impl Outcome {
+    /// Polls the join of a task, whichever of the two it comes to. `None`: there is nothing to join.
+    fn poll(name: TaskName, key: usize, waker: &Waker) -> Option<Poll<Self>> {
+        name.poll_join::<i64>(key, waker)
+            .map(|polled| polled.map(Self::from))
+            .or_else(|| Some(name.poll_join::<Made>(key, waker)?.map(Self::from)))
+    }
+
+    /// The same, on a thread.
+    fn wait(runtime: &RuntimeRef, name: TaskName, timeout: u64) -> Result<Self, Errno> {
+        match join_thread::<i64>(runtime, name, timeout) {
+            Err(libc::EBADF) => join_thread::<Made>(runtime, name, timeout).map(Self::from),
+            joined => joined.map(Self::from),
+        }
+    }
+
+    /// The result that C sees.
+    fn into_result(self) -> i64 {
+        match self {
+            Self::Number(value) => value,
+            // Never negative, for the generation of a descriptor has 24 bits.
+            Self::Made(io) => io.into_raw() as i64,
+        }
+    }
+
+    /// # Safety
+    /// `out` is null or writable.
+    unsafe fn store(self, out: *mut i64) {
+        if !out.is_null() {
+            // SAFETY: the caller says so.
+            unsafe { out.write(self.into_result()) };
+        }
     }
 }
 
@@ -167,7 +220,7 @@ pub(super) unsafe fn block_on(rt: rt_runtime, poll: rt_poll_fn, state: *mut c_vo
     let output = join_thread::<i64>(&runtime, name, NEVER);
     // The state is the caller's: a poll that a shutdown gave up may still be using it.
     wait_until_returned(name);
-    output.map(to_result)
+    output.map(|output| Outcome::from(output).into_result())
 }
 
 /// # Safety
@@ -302,6 +355,9 @@ pub unsafe extern "C" fn rt_spawn_with(rt: rt_runtime, opts: *const rt_spawn_opt
 /// Returns 0 when it has: `*result` (which may be NULL) is what it returned, or `-ECANCELED` if it was aborted, and the
 /// handle is spent. `RT_PENDING`: not yet. Several tasks may wait; all are woken, one gets the result, the others `-EBADF`.
 ///
+/// A task of the library's that makes a descriptor, such as `rt_tcp_connect`, yields an `rt_io`, which is never negative and the
+/// caller's to close, or an error. A descriptor that nobody takes, with `result` NULL or by `rt_detach`, is closed.
+///
 /// Errors: `-EBADF`, also after `rt_detach`; `-EDEADLK` for the task itself; `-EINVAL`, `-EPERM` for the context.
 ///
 /// # Safety
@@ -318,25 +374,16 @@ pub unsafe extern "C" fn rt_poll_join(cx: *mut rt_cx, task: rt_task, result: *mu
         if !cx.can_spend() {
             return Poll::Pending;
         }
-        match check!(name.poll_join::<i64>(cx.key(), &cx.waker()).ok_or(libc::EBADF)) {
+        match check!(Outcome::poll(name, cx.key(), &cx.waker()).ok_or(libc::EBADF)) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(output) => {
                 cx.spend();
                 // SAFETY: the caller says so.
-                unsafe { store(result, to_result(output)) };
+                unsafe { output.store(result) };
                 Poll::Ready(Ok(0))
             }
         }
     })
-}
-
-/// # Safety
-/// `out` is null or writable.
-unsafe fn store(out: *mut i64, value: i64) {
-    if !out.is_null() {
-        // SAFETY: the caller says so.
-        unsafe { out.write(value) };
-    }
 }
 
 /// Waits, on a thread, for a task to end: as `rt_poll_join`, for at most `timeout_ns`.
@@ -353,9 +400,9 @@ pub unsafe extern "C" fn rt_join(task: rt_task, timeout_ns: u64, result: *mut i6
     guarded(|| {
         let name = TaskName::parse(task).ok_or(libc::EBADF)?;
         let runtime = RuntimeRef::of_task(name)?;
-        let output = join_thread::<i64>(&runtime, name, timeout_ns)?;
+        let output = Outcome::wait(&runtime, name, timeout_ns)?;
         // SAFETY: the caller says so.
-        unsafe { store(result, to_result(output)) };
+        unsafe { output.store(result) };
         Ok(0)
     })
 }

@@ -11,7 +11,7 @@ use crate::primitives::sync::{Condvar, Mutex, Ordering::*, process_static};
 use crate::readiness::{IOS, Interest, Polled, Ready, ReadyEvent, ScheduledIo, Waiting};
 use crate::task::is_dead;
 use std::cell::Cell;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::task::Poll;
 
 /// A positive errno value.
@@ -139,6 +139,13 @@ impl IoName {
     /// The descriptor's number.
     pub(crate) fn number(self) -> Result<RawFd, Errno> {
         self.enter().map(|_in_use| self.fd())
+    }
+
+    /// Calls `f` with the descriptor, which is not closed before that ended.
+    pub(crate) fn with_fd<R>(self, f: impl FnOnce(BorrowedFd<'_>) -> R) -> Result<R, Errno> {
+        let _in_use = self.enter()?;
+        // SAFETY: our use keeps it open.
+        Ok(f(unsafe { BorrowedFd::borrow_raw(self.fd()) }))
     }
 
     fn leave(self) {

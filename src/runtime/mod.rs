@@ -33,12 +33,12 @@ pub(crate) use blocking::{block_thread, join_thread, wait_until_returned};
 pub(crate) use buffers::{Lease, claim as claim_lease, release as release_lease};
 pub use config::{Config, Engine, Flavour, Hook, Hooks};
 pub(crate) use context::{CxError, PollContext, UNLIMITED};
-
 pub(crate) use io::{Errno, IoFlags, IoName, IoPoll};
 pub(crate) use operation::{
     Address, Answer, BlobUse, CURRENT, Call, Delivered, Goods, MOST_BYTES, OpName, Question, Request, SetUse,
     free_blob, free_set, new_blob, new_set, poll_quiesce, submit,
 };
+pub(crate) use owned::Made;
 pub use owned::{Io, Runtime};
 pub(crate) use process::is_forked;
 pub use runtimes::Error;

@@ -2,14 +2,14 @@
 
 use super::blocking::join_thread;
 use super::config::Config;
-use super::io::{IoFlags, IoName};
+use super::io::{Errno, IoFlags, IoName};
 use super::operation::Closure;
 use super::runtimes::{Error, RuntimeRef, create, free};
 use super::shared::NEVER;
 use crate::readiness::{Interest, ReadyEvent};
 use crate::task::{JoinError, JoinHandle, TaskName};
 use std::future::Future;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
 /// A runtime, for use in Rust. Dropping it shuts it down and waits for its tasks to be dropped.
@@ -99,13 +99,26 @@ impl Drop for Runtime {
     }
 }
 
+/// What a task of the library's own comes to that makes a descriptor. One that nobody takes is closed.
+pub(crate) type Made = Result<Io, Errno>;
+
 /// A registered descriptor, for use in Rust. Dropping it closes the descriptor.
 #[derive(Debug)]
 pub struct Io(u64);
 
 impl Io {
-    pub(super) fn new(name: IoName) -> Self {
+    pub(crate) fn new(name: IoName) -> Self {
         Self(name.raw())
+    }
+
+    /// The handle, and the duty to close it.
+    pub(crate) fn into_raw(self) -> u64 {
+        std::mem::ManuallyDrop::new(self).0
+    }
+
+    /// Calls `f` with the descriptor.
+    pub(crate) fn with_fd<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> R) -> Result<R, Errno> {
+        IoName::parse(self.0).ok_or(libc::EBADF)?.with_fd(f)
     }
 
     /// Waits until the interest is satisfied.
@@ -125,7 +138,7 @@ impl Io {
 
     /// The descriptor, and the duty to close it.
     pub fn into_fd(self) -> std::io::Result<std::os::fd::OwnedFd> {
-        let name = IoName::parse(std::mem::ManuallyDrop::new(self).0).ok_or(std::io::ErrorKind::NotFound)?;
+        let name = IoName::parse(self.into_raw()).ok_or(std::io::ErrorKind::NotFound)?;
         let fd = name.fd();
         name.deregister().map_err(std::io::Error::from_raw_os_error)?;
         // SAFETY: the registration gave the descriptor back, and it had been given to us.

@@ -214,6 +214,46 @@ impl IoName {
         self.transfer(cx, Interest::WRITABLE, 0, |fd| attempted(unsafe { libc::sendmsg(fd, message, flags) }))
     }
 
+    /// Receives into the first of the messages, as many as are there. Returns how many.
+    ///
+    /// # Safety
+    /// `messages` are `count` valid messages to receive into.
+    pub(crate) unsafe fn poll_recvmmsg(
+        self,
+        cx: &PollContext,
+        messages: *mut libc::mmsghdr,
+        count: u32,
+    ) -> IoPoll<usize> {
+        if let Err(errno) = self.check_apart(cx, false) {
+            return Poll::Ready(Err(errno));
+        }
+        let (flags, no_timeout) = (libc::MSG_DONTWAIT, std::ptr::null_mut());
+        self.transfer(cx, Interest::READABLE, 0, |fd| {
+            // SAFETY: the caller says so.
+            attempted(unsafe { libc::recvmmsg(fd, messages, count, flags, no_timeout) } as isize)
+        })
+    }
+
+    /// Sends messages in their order, as many as there is room for. Returns how many.
+    ///
+    /// # Safety
+    /// `messages` are `count` valid messages to send; how much went is written to them.
+    pub(crate) unsafe fn poll_sendmmsg(
+        self,
+        cx: &PollContext,
+        messages: *mut libc::mmsghdr,
+        count: u32,
+    ) -> IoPoll<usize> {
+        if let Err(errno) = self.check_apart(cx, true) {
+            return Poll::Ready(Err(errno));
+        }
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+        self.transfer(cx, Interest::WRITABLE, 0, |fd| {
+            // SAFETY: the caller says so.
+            attempted(unsafe { libc::sendmmsg(fd, messages, count, flags) } as isize)
+        })
+    }
+
     /// Any call that does not block, by the caller's own function, which returns a negative errno on failure.
     pub(crate) fn poll_try(
         self,

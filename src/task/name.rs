@@ -146,12 +146,11 @@ impl TaskName {
         joined.ok().flatten()
     }
 
-    /// Calls the waker when the task can be joined, or not any more: now, if that is so. Stale also where `poll_join` says
-    /// `None`. The waiter is told apart by the waker's data.
-    pub(crate) fn watch<T: 'static>(self, waker: impl FnOnce() -> Waker) -> Result<(), Stale> {
+    /// Calls the waker when the task can be joined, or not any more: now, if that is so. Stale also if the join was given
+    /// up. The waiter is told apart by the waker's data.
+    pub(crate) fn watch(self, waker: impl FnOnce() -> Waker) -> Result<(), Stale> {
         self.with(|cell| {
-            let is_joinable = cell.state.is_joinable(self.generation) && self.may_join();
-            if !is_joinable || (cell.vtable().output)() != TypeId::of::<T>() {
+            if !cell.state.is_joinable(self.generation) || !self.may_join() {
                 return Err(Stale);
             }
             let waker = waker();

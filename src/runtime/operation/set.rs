@@ -191,7 +191,7 @@ impl SetUse {
         }
         match TaskName::parse(handle) {
             Some(task) if cx.task() == Some(task) => Err(libc::EDEADLK),
-            Some(task) => task.watch::<i64>(|| waker(pot.admit(key, Some(task)))).map_err(|_stale| libc::EBADF),
+            Some(task) => task.watch(|| waker(pot.admit(key, Some(task)))).map_err(|_stale| libc::EBADF),
             None if is_of_another_kind(handle) => Err(libc::EINVAL),
             None => Err(libc::EBADF),
         }

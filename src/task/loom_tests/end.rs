@@ -298,7 +298,7 @@ impl Wake for Watcher {
 fn watch_beside(name: TaskName, other: impl FnOnce() + Send + 'static) -> bool {
     let watcher = Shared::new(Watcher { called: AtomicBool::new(false), thread: thread::current() });
     let other = thread::spawn(other);
-    let watched = name.watch::<Dropped>(|| waker(watcher.clone())).is_ok();
+    let watched = name.watch(|| waker(watcher.clone())).is_ok();
     while watched && !watcher.called.load(Acquire) {
         thread::park();
     }

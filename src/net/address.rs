@@ -1,0 +1,101 @@
+//! Addresses as texts: "1.2.3.4:80", "[::1]:80", "unix:/path", "unix:@name".
+
+use super::errno_of;
+use crate::runtime::Errno;
+use socket2::SockAddr;
+use std::ffi::{CString, OsStr};
+use std::fmt::Write;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::unix::ffi::OsStrExt;
+
+const UNIX: &[u8] = b"unix:";
+
+/// The longest name of a Unix socket: the address's room without the NUL before or after it.
+const LONGEST: usize = 107;
+
+/// The address that a text stands for. A text without a port gets `port`.
+pub(crate) fn parse(text: &[u8], port: u16) -> Result<SockAddr, Errno> {
+    if let Some(path) = text.strip_prefix(UNIX) {
+        return unix(path);
+    }
+    let text = std::str::from_utf8(text).map_err(|_| libc::EINVAL)?;
+    if let Some(address) = parse_ip(text, port) {
+        return Ok(address?.into());
+    }
+    let (ip, port) = text.rsplit_once(':').ok_or(libc::EINVAL)?;
+    // An IPv6 address has colons of its own, so with a port it needs the brackets.
+    if ip.contains(':') && !ip.starts_with('[') {
+        return Err(libc::EINVAL);
+    }
+    let port = number(port).ok_or(libc::EINVAL)?;
+    Ok(parse_ip(ip, port).ok_or(libc::EINVAL)??.into())
+}
+
+/// A number without a sign.
+fn number<T: std::str::FromStr>(digits: &str) -> Option<T> {
+    if digits.starts_with('+') { None } else { digits.parse().ok() }
+}
+
+/// An address without a port. `None`: it is none; an error: its scope is none.
+pub(crate) fn parse_ip(text: &str, port: u16) -> Option<Result<SocketAddr, Errno>> {
+    let bare = text.strip_prefix('[').map_or(Some(text), |rest| rest.strip_suffix(']'))?;
+    if let Ok(ip) = text.parse::<Ipv4Addr>() {
+        return Some(Ok((ip, port).into()));
+    }
+    let (ip, scope) = bare.split_once('%').map_or((bare, None), |(ip, scope)| (ip, Some(scope)));
+    let ip = ip.parse::<Ipv6Addr>().ok()?;
+    Some(scope.map_or(Ok(0), scope_of).map(|scope| SocketAddrV6::new(ip, port, 0, scope).into()))
+}
+
+/// The number of an interface, which may be given as such.
+fn scope_of(name: &str) -> Result<u32, Errno> {
+    if let Some(scope) = number(name) {
+        return Ok(scope);
+    }
+    let name = CString::new(name).map_err(|_| libc::EINVAL)?;
+    // SAFETY: a text that ends with a NUL.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(libc::ENODEV),
+        index => Ok(index),
+    }
+}
+
+/// The address of a Unix socket: a path, or "@name" without a file.
+pub(crate) fn unix(path: &[u8]) -> Result<SockAddr, Errno> {
+    let is_abstract = path.first() == Some(&b'@');
+    match path.len() - usize::from(is_abstract) {
+        0 => return Err(libc::EINVAL),
+        len if len > LONGEST => return Err(libc::ENAMETOOLONG),
+        _ => {}
+    }
+    let mut name = path.to_vec();
+    if is_abstract {
+        name[0] = 0;
+    }
+    SockAddr::unix(OsStr::from_bytes(&name)).map_err(errno_of)
+}
+
+/// The text of an address, which `parse` understands, unless a Unix socket has no name, or a strange one.
+pub(crate) fn text(address: &SockAddr) -> Result<Vec<u8>, Errno> {
+    if let Some(address) = address.as_socket() {
+        let mut text = String::new();
+        let _ = write!(text, "{address}");
+        return Ok(text.into_bytes());
+    }
+    if !address.is_unix() {
+        return Err(libc::EAFNOSUPPORT);
+    }
+    let mut text = UNIX.to_vec();
+    if let Some(name) = address.as_abstract_namespace() {
+        text.push(b'@');
+        // A NUL would end a C string.
+        text.extend(name.iter().map(|&byte| if byte == 0 { b'@' } else { byte }));
+    } else if let Some(path) = address.as_pathname() {
+        let path = path.as_os_str().as_bytes();
+        if path.first() == Some(&b'@') {
+            text.extend(b"./");
+        }
+        text.extend(path);
+    }
+    Ok(text)
+}

@@ -1,0 +1,125 @@
+//! What needs addresses that no resolver gives; the rest is tested from C.
+
+use super::tcp::{Options, connect_any, interleave};
+use crate::runtime::{Config, Errno, Io, Made, NEVER, RuntimeRef, create, free, join_thread, now};
+use socket2::{Domain, SockRef, Socket, Type};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// The address of a socket on the loopback.
+fn address_of(socket: &impl AsFd) -> SocketAddr {
+    SockRef::from(socket).local_addr().expect("bound").as_socket().expect("of the internet")
+}
+
+/// A socket whose address refuses connections, as long as it lives.
+fn refusing() -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
+    socket
+}
+
+/// Sockets; at the first one's address connections hang, for the others fill its queue.
+fn hanging() -> Vec<Socket> {
+    let listener = refusing();
+    listener.listen(0).expect("listens");
+    let address = address_of(&listener).into();
+    let filling = (0..4).map(|_| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).expect("a socket");
+        let _ = socket.connect(&address);
+        socket
+    });
+    let filling: Vec<_> = filling.collect();
+    std::iter::once(listener).chain(filling).collect()
+}
+
+/// Connects to the first that answers. Returns where that is, and how long it took.
+fn connects(found: Vec<SocketAddr>, options: Options) -> (Result<SocketAddr, Errno>, u64) {
+    let runtime = create(Config { workers: 1, ..Config::default() }).expect("a runtime");
+    let begun = now();
+    let mut name = None;
+    let used = RuntimeRef::enter(runtime).expect("just made");
+    let connecting = async move { connect_any(runtime, found, &options).await };
+    used.spawn(connecting, None, true, |made| name = Some(made)).map_err(|_| ()).expect("spawned");
+    let made = join_thread::<Made>(&used, name.expect("named"), NEVER).expect("joined").expect("no panic");
+    let took = now() - begun;
+    let peer = |io: Io| io.with_fd(super::peer).and_then(|peer| peer).map(|peer| peer.as_socket().expect("known"));
+    let peer = made.and_then(peer);
+    drop(used);
+    free(runtime).expect("freed");
+    (peer, took)
+}
+
+const HEAD_START: u64 = 250_000_000;
+
+#[test]
+fn families_take_turns() {
+    let list = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<SocketAddr>>();
+    let found = list(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "1.1.1.2:1"]);
+    assert_eq!(interleave(found), list(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "1.1.1.2:1", "[::3]:1"]));
+    let found = list(&["1.1.1.1:1", "[::1]:1", "[::2]:1"]);
+    assert_eq!(interleave(found), list(&["1.1.1.1:1", "[::1]:1", "[::2]:1"]));
+    assert_eq!(interleave(Vec::new()), []);
+}
+
+#[test]
+fn a_refusal_lets_the_next_one_begin_at_once() {
+    let (refusing, listener) = (refusing(), std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let mut found = vec![address_of(&refusing); 12];
+    found.push(address_of(&listener));
+    let (peer, took) = connects(found, Options::default());
+    assert_eq!(peer, Ok(address_of(&listener)));
+    assert!(took < 12 * HEAD_START, "no pauses after refusals");
+}
+
+#[test]
+fn one_that_hangs_has_its_head_start_and_is_left_then() {
+    let (hanging, refusing) = (hanging(), refusing());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut found = vec![address_of(&hanging[0])];
+    found.extend([address_of(&refusing); 12]);
+    found.push(address_of(&listener));
+    let (peer, took) = connects(found, Options::default());
+    assert_eq!(peer, Ok(address_of(&listener)));
+    assert!(took >= HEAD_START, "not before its time");
+    assert!(took < 12 * HEAD_START, "a refusal beside one that hangs counts as well");
+}
+
+#[test]
+fn the_last_failure_counts() {
+    let (refusing, broadcast) = (refusing(), SocketAddr::from((Ipv4Addr::BROADCAST, 1)));
+    let fails = |found| connects(found, Options::default()).0;
+    assert_eq!(fails(vec![broadcast, address_of(&refusing)]), Err(libc::ECONNREFUSED));
+    assert_eq!(fails(vec![address_of(&refusing), broadcast]), Err(libc::ENETUNREACH));
+    assert_eq!(fails(Vec::new()), Err(libc::EAFNOSUPPORT));
+}
+
+#[test]
+fn only_peers_of_the_local_address_s_family_are_tried() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let local = |text: &str| Options { local: Some(text.parse().expect("an address")), ..Options::default() };
+    let found = vec!["[::1]:1".parse().expect("an address"), address_of(&listener)];
+    assert_eq!(connects(found, local("127.0.0.7:0")).0, Ok(address_of(&listener)));
+    assert_eq!(listener.accept().expect("came").1.ip(), Ipv4Addr::new(127, 0, 0, 7));
+    assert_eq!(connects(vec![address_of(&listener)], local("[::1]:0")).0, Err(libc::EAFNOSUPPORT));
+}
+
+#[test]
+fn nobody_is_his_own_peer() {
+    let port = address_of(&refusing()).port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    // The kernel is made to choose the port that is connected to.
+    let options = Options { local: Some(address), ..Options::default() };
+    assert_eq!(connects(vec![address], options).0, Err(libc::ECONNREFUSED));
+}
+
+#[test]
+fn a_socket_that_is_made_is_closed_on_exec_and_does_not_block() {
+    let runtime = create(Config { workers: 1, ..Config::default() }).expect("a runtime");
+    let io = super::tcp::listen(runtime, Some("127.0.0.1"), 0, &Options::default()).expect("listens");
+    // SAFETY: the calls take no pointers.
+    let flags = |name| io.with_fd(|fd| unsafe { libc::fcntl(fd.as_raw_fd(), name) }).expect("open");
+    assert_ne!(flags(libc::F_GETFD) & libc::FD_CLOEXEC, 0);
+    assert_ne!(flags(libc::F_GETFL) & libc::O_NONBLOCK, 0);
+    drop(io);
+    free(runtime).expect("freed");
+}
