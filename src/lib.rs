@@ -12,11 +12,17 @@ compile_error!("libasyncio runs on 64-bit Linux only: it is built on epoll, even
 mod capi;
 mod driver;
 mod primitives;
+mod process;
 mod readiness;
 mod runtime;
+mod signal;
+mod sync;
 mod task;
 
 pub use primitives::{AtomicWaker, Wake, WakerRef, waker, waker_ref};
+pub use process::{Exit, Process};
 pub use readiness::{Interest, Ready, ReadyEvent};
 pub use runtime::{Config, Engine, Error, Flavour, Hook, Hooks, Io, Runtime};
+pub use signal::Signal;
+pub use sync::event::Event;
 pub use task::{JoinError, JoinHandle};

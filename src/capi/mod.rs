@@ -24,6 +24,12 @@ mod stream;
 
 mod set;
 
+mod signal;
+
+mod event;
+
+mod process;
+
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;

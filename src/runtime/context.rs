@@ -276,6 +276,11 @@ impl Current {
     }
 }
 
+/// True if this thread is inside of any runtime: a wait would keep others from running.
+pub(crate) fn is_inside_any() -> bool {
+    !CURRENT.get().is_null()
+}
+
 impl PollContext {
     /// The context of the poll that goes on on this thread.
     pub(crate) fn current() -> Option<&'static Self> {

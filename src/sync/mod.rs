@@ -1,0 +1,3 @@
+//! What tasks and threads tell each other by.
+
+pub(crate) mod event;
