@@ -272,7 +272,7 @@ static bool none_left(void *arg) {
 /* One that has ended, one that ends later, and one that ends after its runtime. */
 static void closed_without_waiting(void) {
     rt_runtime rt = test_runtime();
-    rt_process ended = spawn_sh(rt, "exit 0"), later = spawn_sh(rt, "exec cat >/dev/null");
+    rt_process ended = spawn_sh(rt, "exit 0"), later = spawn_sh(rt, "exec sleep 1000");
     pid_t pid = (pid_t)CHECK_OK(rt_process_pid(later));
     siginfo_t info;
     CHECK_SYS(waitid(P_PID, (id_t)CHECK_OK(rt_process_pid(ended)), &info, WEXITED | WNOWAIT));
