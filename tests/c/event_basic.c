@@ -4,6 +4,7 @@
 #include "soon.h"
 
 #include <asyncio_await.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static rt_event new_event(rt_runtime rt) {
@@ -81,18 +82,37 @@ struct sleeper {
     rt_event e;
     uint64_t timeout;
     gate begins;
+    pid_t thread;
     int64_t result;
 };
 
 static void *sleep_until_set(void *arg) {
     struct sleeper *s = arg;
+    s->thread = (pid_t)syscall(SYS_gettid);
     gate_open(&s->begins);
     s->result = rt_event_wait(s->e, s->timeout);
     return NULL;
 }
 
-/* Whether any thread of this process sleeps on a futex, is not for a test to know: the set may come
- * before, or after. */
+/* Begins to wait, and sleeps, as far as the kernel tells. */
+static pthread_t start_sleeper(struct sleeper *s, rt_event e, uint64_t timeout) {
+    char path[64], stat[256];
+    *s = (struct sleeper){.e = e, .timeout = timeout};
+    gate_init(&s->begins);
+    pthread_t thread = thread_start(sleep_until_set, s);
+    gate_wait(&s->begins);
+    gate_destroy(&s->begins);
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)s->thread);
+    for (bool asleep = false; !asleep; sched_yield()) {
+        FILE *file = fopen(path, "re");
+        CHECK(file != NULL);
+        CHECK(fgets(stat, sizeof stat, file) != NULL);
+        fclose(file);
+        asleep = strstr(stat, ") S ") != NULL;
+    }
+    return thread;
+}
+
 static void all_are_woken(void) {
     static struct waiter w[4];
     static struct sleeper s[2];
@@ -100,12 +120,7 @@ static void all_are_woken(void) {
     rt_runtime a = test_runtime(), b = test_runtime();
     rt_event e = new_event(a);
     for (int i = 0; i < 4; i++) spawn_waiter(i % 2 ? a : b, &w[i], e);
-    for (int i = 0; i < 2; i++) {
-        s[i] = (struct sleeper){.e = e, .timeout = i ? RT_NEVER : soon_ns};
-        gate_init(&s[i].begins);
-        threads[i] = thread_start(sleep_until_set, &s[i]);
-        gate_wait(&s[i].begins);
-    }
+    for (int i = 0; i < 2; i++) threads[i] = start_sleeper(&s[i], e, i ? RT_NEVER : soon_ns);
     CHECK_EQ(rt_event_set(e), 0);
     /* The runtime that made it is first, for on this thread nobody else tells the other. */
     for (int i = 3; i >= 0; i -= 2) CHECK_EQ(join_soon(w[i].task), 0);
@@ -113,7 +128,6 @@ static void all_are_woken(void) {
     for (int i = 0; i < 2; i++) {
         thread_join(threads[i]);
         CHECK_EQ(s[i].result, 0);
-        gate_destroy(&s[i].begins);
     }
     CHECK_EQ(rt_event_free(e), 0);
     test_runtime_free(b);
@@ -122,18 +136,15 @@ static void all_are_woken(void) {
 
 static void freeing_wakes_all(void) {
     static struct waiter w[2];
-    struct sleeper s = {.timeout = RT_NEVER};
+    static struct sleeper s;
     rt_runtime rt = test_runtime();
-    rt_event e = s.e = new_event(rt);
+    rt_event e = new_event(rt);
     for (int i = 0; i < 2; i++) spawn_waiter(rt, &w[i], e);
-    gate_init(&s.begins);
-    pthread_t thread = thread_start(sleep_until_set, &s);
-    gate_wait(&s.begins);
+    pthread_t thread = start_sleeper(&s, e, RT_NEVER);
     CHECK_EQ(rt_event_free(e), 0);
     for (int i = 0; i < 2; i++) CHECK_EQ(join_soon(w[i].task), -EBADF);
     thread_join(thread);
     CHECK_EQ(s.result, -EBADF);
-    gate_destroy(&s.begins);
     test_runtime_free(rt);
 }
 
