@@ -153,3 +153,22 @@ pub(crate) fn close(raw: u64) -> Result<(), Errno> {
     PROCESSES.remove(raw).ok_or(libc::EBADF)?.io.close();
     Ok(())
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::runtime::Config;
+    use std::process::Command;
+
+    #[test]
+    fn a_child_of_the_standard_librarys_is_waited_for() {
+        let runtime = Runtime::new(Config::default()).expect("a runtime");
+        let child = Command::new("sleep").arg("1000").spawn().expect("a child");
+        let process = Process::open(&runtime, child.id() as i32).expect("a process");
+        process.signal(libc::SIGTERM).expect("it runs");
+        let exit = runtime.block_on(async move { process.wait().await.expect("it ends") });
+        let expected = Exit { code: 0, signal: libc::SIGTERM, core_dumped: false };
+        assert_eq!(exit.expect("runs").expect("ends"), expected);
+        assert_eq!(Process::open(&runtime, std::process::id() as i32).expect_err("no child").errno(), libc::ECHILD);
+    }
+}

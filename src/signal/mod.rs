@@ -99,3 +99,20 @@ pub(crate) fn close(raw: u64) -> Result<(), Errno> {
     SIGNALS.remove(raw).ok_or(libc::EBADF)?.io.close();
     Ok(())
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::runtime::Config;
+
+    #[test]
+    fn deliveries_reach_a_task() {
+        let runtime = Runtime::new(Config::default()).expect("a runtime");
+        let signal = Signal::open(&runtime, libc::SIGURG).expect("a listener");
+        assert_eq!(Signal::open(&runtime, libc::SIGKILL).expect_err("not this one").errno(), libc::EINVAL);
+        // SAFETY: no pointers; the signal is handled.
+        unsafe { libc::raise(libc::SIGURG) };
+        let heard = runtime.block_on(async move { signal.recv().await.expect("a delivery") });
+        assert_eq!(heard.expect("runs").expect("ends"), 1);
+    }
+}

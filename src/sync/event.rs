@@ -198,3 +198,25 @@ pub(crate) fn free(raw: u64) -> Result<(), Errno> {
     event.io.close();
     Ok(())
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::runtime::Config;
+
+    #[test]
+    fn tasks_and_threads_wait_for_one_event() {
+        let runtime = Runtime::new(Config::default()).expect("a runtime");
+        let event = Arc::new(Event::new(&runtime).expect("an event"));
+        let waiting = event.clone();
+        let task = runtime.spawn(async move { waiting.wait().await.is_ok() }).expect("a task");
+        let sleeping = event.clone();
+        let thread = std::thread::spawn(move || sleeping.wait_on_thread(NEVER));
+        event.set();
+        assert!(runtime.block_on(task).expect("runs").expect("ends").expect("ends"));
+        assert_eq!(thread.join().expect("no panic"), Ok(()));
+        event.reset();
+        assert!(!event.is_set());
+        assert_eq!(event.wait_on_thread(now()), Err(libc::ETIME));
+    }
+}

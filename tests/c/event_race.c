@@ -5,7 +5,7 @@
 
 #include <asyncio_await.h>
 
-enum { ROUNDS = 1500, TASKS = 3, THREADS = 2, STORM = 3000 };
+enum { ROUNDS = 1500, TASKS = 3, THREADS = 2, STORM = 500 };
 
 /* ---- a ping-pong of resets and sets ---- */
 
