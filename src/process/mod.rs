@@ -161,6 +161,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "it is waited for as a process of ours")]
     fn a_child_of_the_standard_librarys_is_waited_for() {
         let runtime = Runtime::new(Config::default()).expect("a runtime");
         let child = Command::new("sleep").arg("1000").spawn().expect("a child");
