@@ -234,6 +234,21 @@ struct statx;
 #define RT_DATAGRAMS_MAX UINT32_C(64)
 
 /**
+ * For `rt_process_opts::stdin_fd` and its kin: the child has what this process has there.
+ */
+#define RT_STDIO_INHERIT 0
+
+/**
+ * For `rt_process_opts::stdin_fd` and its kin: /dev/null.
+ */
+#define RT_STDIO_NULL (-1)
+
+/**
+ * For `rt_process_opts::stdin_fd` and its kin: a pipe, whose other end is for `rt_process_stdio`.
+ */
+#define RT_STDIO_PIPE (-2)
+
+/**
  * What a poll knows of its surroundings. A task's context is good during the poll that it was given to, on that thread;
  * used outside of it, it gives `-EPERM` where that is detected.
  *
@@ -844,6 +859,26 @@ typedef struct rt_unix_cred {
 } rt_unix_cred;
 
 /**
+ * A listener: counts the deliveries of one signal to this process, from its opening on.
+ *
+ * A signal can have any number of listeners, of any number of runtimes; each counts all deliveries, and closing one leaves the
+ * others. The library handles the signals that have listeners, and no others: not SIGCHLD for its own sake. A handler that
+ * the program had installed before the first listener of the signal was opened is still called; one that it installs later
+ * by sigaction(2) replaces the library's, whose listeners then hear nothing. When the last listener was closed the signal goes
+ * on being caught: its default action does not come back. In a forked child the listeners hear nothing.
+ *
+ * The kernel delivers a signal to a thread that does not block it. Workers do, so some thread of the program must not: the
+ * main thread usually, which may meanwhile wait in `rt_run`.
+ *
+ * 0 is never a listener. The handle is good until `rt_signal_close`, which may come after the runtime was freed.
+ *
+ * Methods: `rt_poll_signal`, `rt_signal_close`. Made by `rt_signal_open`.
+ *
+ * Threads: any thread may call any method, also several at once. Not for signal handlers.
+ */
+typedef uint64_t rt_signal;
+
+/**
  * How UDP sockets are made. Set by `rt_udp_opts_init`; zero means the default in every field.
  */
 typedef struct rt_udp_opts {
@@ -891,6 +926,99 @@ typedef struct rt_datagram {
      */
     uint32_t segment;
 } rt_datagram;
+
+/**
+ * An event: a flag that is set and reset, and that any number of tasks and threads wait for. It is a state and no pulse: who waits
+ * sees a set only if no reset came before it looked.
+ *
+ * What a thread wrote before it set the event is seen by whoever finds it set.
+ *
+ * 0 is never an event. The handle is good until `rt_event_free`, which may come after the runtime was freed.
+ *
+ * Methods: `rt_event_set`, `rt_event_reset`, `rt_poll_event`, `rt_event_wait`, `rt_event_free`. Made by `rt_event_new`.
+ *
+ * Threads: any thread may call any method, also several at once. `rt_event_set` and `rt_event_reset` are for signal handlers too.
+ */
+typedef uint64_t rt_event;
+
+/**
+ * What to run, and how. Set by `rt_process_opts_init`; zero means the default in every field but `file`. Everything is copied, or
+ * used during the call only.
+ */
+typedef struct rt_process_opts {
+    /**
+     * The size of this struct as the program knows it.
+     */
+    uint32_t size;
+    /**
+     * None is known: 0.
+     */
+    uint32_t flags;
+    /**
+     * The program: a path if it has a slash (a relative one is relative to `cwd`), else searched for on this process' PATH.
+     */
+    const char *file;
+    /**
+     * Its arguments, the first of which is its name, ended by NULL. NULL: `file` alone.
+     */
+    char *const *argv;
+    /**
+     * Its environment, ended by NULL. NULL: this process'.
+     */
+    char *const *envp;
+    /**
+     * Where it runs. NULL: where this process does.
+     */
+    const char *cwd;
+    /**
+     * Its descriptor 0: `RT_STDIO_INHERIT`, `RT_STDIO_NULL`, `RT_STDIO_PIPE`, or the number (> 0) of one to copy, which stays the
+     * caller's.
+     */
+    int32_t stdin_fd;
+    /**
+     * The same, for its descriptor 1.
+     */
+    int32_t stdout_fd;
+    /**
+     * The same, for its descriptor 2.
+     */
+    int32_t stderr_fd;
+} rt_process_opts;
+
+/**
+ * A child process.
+ *
+ * It is held by a pidfd, which never names another process, whatever becomes of its number. The library neither handles nor
+ * needs SIGCHLD, and reaps no child but those that are processes here; the program in turn must not reap them: no
+ * `wait(NULL)`, no `waitpid(-1, ..)`. Nor may it ignore SIGCHLD (SIG_IGN, which may be inherited, or SA_NOCLDWAIT), for then
+ * the kernel throws away how children ended: `rt_poll_process` says `-ECHILD` if the outcome went one of these ways.
+ *
+ * 0 is never a process. The handle is good until `rt_process_close`, which may come after the runtime was freed.
+ *
+ * Methods: `rt_poll_process`, `rt_process_stdio`, `rt_process_signal`, `rt_process_pid`, `rt_process_close`. Made by
+ * `rt_process_spawn`, `rt_process_open`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_process;
+
+/**
+ * How a process ended.
+ */
+typedef struct rt_exit {
+    /**
+     * What it exited with, 0 to 255; 0 if a signal ended it.
+     */
+    int32_t code;
+    /**
+     * The signal that ended it; 0 if it exited.
+     */
+    int32_t signal;
+    /**
+     * Not 0 if the signal left a core file.
+     */
+    uint32_t core_dumped;
+} rt_exit;
 
 #ifdef __cplusplus
 extern "C" {
@@ -2794,6 +2922,45 @@ int64_t rt_poll_recv_fds(rt_cx *cx,
                          uint32_t *flags);
 
 /**
+ * Opens a listener for a signal, whose tasks are woken by a runtime. It holds a descriptor until it is closed.
+ *
+ * Returns 0, and the listener in `*out`, which the caller must close. On failure `*out` is 0: `-EINVAL` for NULL, and for what is
+ * no signal or cannot be listened to: SIGKILL and SIGSTOP, and the faults SIGSEGV, SIGBUS, SIGILL and SIGFPE, which would come
+ * again when the handler returns; `-EBADF` for the runtime; `-EMFILE`, `-ENFILE`, `-ENOMEM`. Any thread. Does not block, but for
+ * handlers of the program's that run on other threads.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_signal_open(rt_runtime rt,
+                       int signum,
+                       rt_signal *out);
+
+/**
+ * Waits for the signal to be delivered.
+ *
+ * Returns how many deliveries there were since the last time, at least 1: none is lost. (The kernel itself makes one of several
+ * that are sent before the first is delivered, unless they are real-time signals.) `RT_PENDING`: none yet. Several tasks, of any
+ * runtimes, may wait; all are woken, one gets the deliveries.
+ *
+ * Errors: `-EBADF`, also when the listener is closed meanwhile; `-ESHUTDOWN`; `-EINVAL`, `-EPERM` for the context. In a poll, or with a
+ * context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_signal(rt_cx *cx,
+                       rt_signal signal);
+
+/**
+ * Closes a listener. Who waits in `rt_poll_signal` is woken, to see `-EBADF`. Deliveries that nobody took are forgotten.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block, but for handlers of this signal that run on other
+ * threads; so a handler of the program's must return, and not jump out.
+ */
+int64_t rt_signal_close(rt_signal signal);
+
+/**
  * Sets every field to its default. Call it as `rt_udp_opts_init(&opts, sizeof opts)`.
  *
  * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
@@ -2864,6 +3031,169 @@ int64_t rt_poll_send_many(rt_cx *cx,
                           rt_io io,
                           rt_datagram *v,
                           uint32_t n);
+
+/**
+ * Makes an event that is not set, whose tasks are woken by a runtime. It holds a descriptor until it is freed.
+ *
+ * Returns 0, and the event in `*out`, which the caller must free. On failure `*out` is 0: `-EINVAL` for NULL; `-EBADF` for the
+ * runtime; `-EMFILE`, `-ENFILE`, `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_event_new(rt_runtime rt,
+                     rt_event *out);
+
+/**
+ * Sets an event: all who wait are woken, and nobody waits until it is reset. Setting it again changes nothing.
+ *
+ * Returns 0; `-EBADF`. Any thread, and any signal handler: takes no lock, allocates and frees nothing, and keeps `errno`. Does
+ * not block.
+ */
+int64_t rt_event_set(rt_event event);
+
+/**
+ * Resets an event: who looks from now on, waits.
+ *
+ * Returns 0; `-EBADF`. Any thread, and any signal handler. Does not block.
+ */
+int64_t rt_event_reset(rt_event event);
+
+/**
+ * Waits, in a poll, until an event is set.
+ *
+ * Returns 0 while it is set; `RT_PENDING`: it is not. Any number of tasks, of any runtimes, may wait; all are woken. Errors:
+ * `-EBADF`, also when the event is freed meanwhile; `-ESHUTDOWN` if it is not set, and its runtime shuts down; `-EINVAL`, `-EPERM` for
+ * the context. In a poll, or with a context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_event(rt_cx *cx,
+                      rt_event event);
+
+/**
+ * Waits, on a thread, until an event is set, for at most `timeout_ns`, which may be `RT_NEVER`. It does not matter what becomes of
+ * the runtime meanwhile.
+ *
+ * Returns 0; `-ETIME`: it was not set all the time; `-EBADF`, also when the event is freed meanwhile; `-EDEADLK` on a thread that is
+ * inside of a runtime, in a poll or in a drop function. Any thread. Blocks.
+ */
+int64_t rt_event_wait(rt_event event,
+                      uint64_t timeout_ns);
+
+/**
+ * Frees an event. All who wait for it are woken, and see `-EBADF`.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread, but no signal handler. Waits for other threads to leave `rt_event_set`,
+ * which does not block.
+ */
+int64_t rt_event_free(rt_event event);
+
+/**
+ * Sets every field to its default. Call it as `rt_process_opts_init(&opts, sizeof opts)`.
+ *
+ * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
+ *
+ * # Safety
+ * `opts` has `size` writable bytes.
+ */
+int64_t rt_process_opts_init(rt_process_opts *opts, size_t size);
+
+/**
+ * Spawns a child process, whose end a runtime tells.
+ *
+ * The child has no signal blocked; signals that this process handles, for listeners too, are at their default there, and those
+ * that it ignores are ignored. It inherits the program's descriptors that are not close-on-exec, and none of the library's.
+ *
+ * Returns 0, and the process in `*out`, which the caller must close. On failure `*out` is 0, and there is no child: `-ENOENT`,
+ * `-EACCES`, `-ENOEXEC` and so on for the file or `cwd`; `-EINVAL` for NULL, a bad size, unknown flags or a negative descriptor;
+ * `-EBADF` for the runtime, and for a descriptor that is closed; `-ECHILD` if this process ignores SIGCHLD; `-EMFILE`, `-ENFILE`,
+ * `-EAGAIN`, `-ENOMEM`; `-ENOSYS` on a kernel without pidfds (before Linux 5.4). If a descriptor runs out when the child runs
+ * already, it is killed.
+ *
+ * Any thread, and in polls. Blocks until the system has loaded the program.
+ *
+ * # Safety
+ * `opts` is as its `size` says, its texts and arrays end as they should, and nobody changes the environment meanwhile. `out` is
+ * writable.
+ */
+int64_t rt_process_spawn(rt_runtime rt,
+                         const rt_process_opts *opts,
+                         rt_process *out);
+
+/**
+ * Makes a process of a child that the program forked itself. From then on the program must not wait for it by other means; it
+ * is reaped when `rt_poll_process` finds that it ended, and not by `rt_process_close`. A child may be opened several times; the
+ * first that finds it ended learns how, the others see `-ECHILD`.
+ *
+ * Returns 0, and the process in `*out`, which the caller must close. On failure `*out` is 0: `-ECHILD` if `pid` is no child of this
+ * process, or was reaped; `-EINVAL` for NULL; `-EBADF` for the runtime; `-EMFILE`, `-ENFILE`, `-ENOMEM`, `-ENOSYS`. Any thread. Does
+ * not block.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_process_open(rt_runtime rt,
+                        int32_t pid,
+                        rt_process *out);
+
+/**
+ * Waits for a process to end.
+ *
+ * Returns 0 when it has ended, and in `*exit` (which may be NULL) how; it stays so for later calls. `RT_PENDING`: it goes on. Any
+ * number of tasks, of any runtimes, may wait; all are woken and told. What it wrote to its pipes may not have been read yet.
+ *
+ * Errors: `-ECHILD`: it has ended, and somebody else took the outcome, or SIGCHLD is ignored; it stays so; `-EBADF`, also when the
+ * process is closed meanwhile; `-ESHUTDOWN`; `-EINVAL`, `-EPERM` for the context. In a poll, or with a context of the program's own.
+ * Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `exit` is NULL or writable.
+ */
+int64_t rt_poll_process(rt_cx *cx,
+                        rt_process process,
+                        rt_exit *exit);
+
+/**
+ * Takes the other end of a pipe that the process was spawned with: `which` is 0 for its stdin, to be written to, 1 and 2 for its
+ * stdout and stderr, to be read from. Closing the first is how the child sees the end of its input.
+ *
+ * Returns 0, and the descriptor in `*out`, registered with the runtime, which the caller must close. On failure `*out` is 0:
+ * `-ENOENT` if there is no such pipe, or it was taken before; `-EINVAL` for NULL or another number; `-EBADF`. What nobody takes is
+ * closed with the process. Any thread. Does not block.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_process_stdio(rt_process process,
+                         uint32_t which,
+                         rt_io *out);
+
+/**
+ * Sends a signal to a process; 0 sends none, and only checks. It never reaches another process.
+ *
+ * Returns 0; `-ESRCH` once it has ended, whether or not that was asked for yet; `-EPERM` if it runs as another user; `-EINVAL` for
+ * what is no signal; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_process_signal(rt_process process,
+                          int signum);
+
+/**
+ * The number of a process. It is the process' own until it ended and `rt_poll_process` said so.
+ *
+ * Returns it, or `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_process_pid(rt_process process);
+
+/**
+ * Closes a process. It is left to itself: neither signalled nor waited for. Who waits in `rt_poll_process` is woken, to see
+ * `-EBADF`. Pipes that nobody took are closed. A child that was spawned here and goes on is reaped by its runtime when it ends; if
+ * the runtime is freed before that, it stays a zombie from its end to the end of this process.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_process_close(rt_process process);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -41,7 +41,12 @@ use crate::primitives::shelf::Shelf;
 
 mod unix;
 
+mod signal;
 mod udp;
+
+mod event;
+
+mod process;
 
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;

@@ -1,5 +1,6 @@
 //! Building blocks that know nothing of tasks or descriptors. Everything above may use them; they use nothing above.
 
+pub(crate) mod bell;
 pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod inbox;

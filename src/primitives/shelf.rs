@@ -6,7 +6,7 @@
 use super::guard::{Guard, Left};
 use super::handle::{Handle, Kind};
 use super::slab::{Entry, Slab};
-use super::sync::{AtomicU32, UnsafeCell, const_outside_loom};
+use super::sync::{AtomicU32, UnsafeCell, const_outside_loom, thread};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -78,6 +78,19 @@ impl<T: Send + Sync + 'static> Shelf<T> {
         let (handle, place) = self.find(raw)?;
         place.guard.close(handle.generation).then(|| {
             let last = Use { shelf: self, place, index: handle.index };
+            Arc::clone(&last)
+        })
+    }
+
+    /// The same, when all other users have left, so that none of them drops the shelf's count: for objects whose users may be
+    /// signal handlers. No caller may be a user itself, and none may wait for anything meanwhile.
+    pub(crate) fn remove_from_all(&'static self, raw: u64) -> Option<Arc<T>> {
+        let (handle, place) = self.find(raw)?;
+        place.guard.close(handle.generation).then(|| {
+            let last = Use { shelf: self, place, index: handle.index };
+            while !place.guard.await_others() {
+                thread::yield_now();
+            }
             Arc::clone(&last)
         })
     }

@@ -1,6 +1,6 @@
 //! Waiting on a thread.
 
-use super::context::Current;
+use super::context::{Current, is_inside_any};
 use super::io::Errno;
 use super::runtimes::RuntimeRef;
 use super::shared::{NEVER, Shared, now, until};
@@ -96,7 +96,7 @@ pub(crate) fn block_thread<R>(
     mut poll: impl FnMut(usize, &Waker) -> Poll<R>,
     leave: impl FnOnce(usize),
 ) -> Result<R, Errno> {
-    if Current::is_inside_any() {
+    if is_inside_any() {
         return Err(libc::EDEADLK);
     }
     let deadline = deadline_in(timeout);

@@ -268,11 +268,6 @@ impl Current {
         f(unsafe { CURRENT.get().as_ref().and_then(|current| current.worker.as_ref()) })
     }
 
-    /// True if this thread is somewhere inside of any runtime.
-    pub(super) fn is_inside_any() -> bool {
-        !CURRENT.get().is_null()
-    }
-
     /// True if this thread is somewhere inside of the runtime: in a poll, a waker, a hook or a drop function.
     pub(super) fn is_inside(shared: &Shared) -> bool {
         let mut current = CURRENT.get();
@@ -285,6 +280,11 @@ impl Current {
         }
         false
     }
+}
+
+/// True if this thread is inside of any runtime: a wait would keep others from running.
+pub(crate) fn is_inside_any() -> bool {
+    !CURRENT.get().is_null()
 }
 
 impl PollContext {

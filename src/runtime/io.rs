@@ -12,7 +12,7 @@ use crate::readiness::{IOS, Interest, Polled, Ready, ReadyEvent, ScheduledIo, Wa
 use crate::task::is_dead;
 use std::cell::Cell;
 use std::os::fd::{BorrowedFd, RawFd};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 /// A positive errno value.
 pub(crate) type Errno = i32;
@@ -275,6 +275,11 @@ impl IoName {
         }
         self.io.traits.fetch_and(!traits::LATE, AcqRel);
         true
+    }
+
+    /// What is ready, or a call of this waker later: for who is neither a task nor a context. The key tells it apart.
+    pub(crate) fn poll_by(self, key: usize, waker: &Waker, interest: Interest) -> Polled {
+        self.io.poll(self.generation, interest, &Waiting { key, waker, dead: is_dead, in_vain: None })
     }
 
     /// Takes readiness back that was seen.
@@ -577,6 +582,6 @@ impl Attempt {
     }
 }
 
-pub(super) fn errno_of(error: std::io::Error) -> Errno {
+pub(crate) fn errno_of(error: std::io::Error) -> Errno {
     error.raw_os_error().unwrap_or(libc::EIO)
 }

@@ -32,8 +32,8 @@ mod tests;
 pub(crate) use blocking::{block_thread, join_thread, wait_until_returned};
 pub(crate) use buffers::{Lease, claim as claim_lease, release as release_lease};
 pub use config::{Config, Engine, Flavour, Hook, Hooks};
-pub(crate) use context::{CxError, PollContext, UNLIMITED};
-pub(crate) use io::{Errno, IoFlags, IoName, IoPoll};
+pub(crate) use context::{CxError, PollContext, UNLIMITED, is_inside_any};
+pub(crate) use io::{Errno, IoFlags, IoName, IoPoll, errno_of};
 pub(crate) use operation::{
     Address, Answer, BlobUse, CURRENT, Call, Delivered, Goods, MOST_BYTES, OpName, Question, Request, SetUse,
     free_blob, free_set, new_blob, new_set, poll_quiesce, submit,

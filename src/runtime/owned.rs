@@ -9,7 +9,7 @@ use super::shared::NEVER;
 use crate::readiness::{Interest, ReadyEvent};
 use crate::task::{JoinError, JoinHandle, TaskName};
 use std::future::Future;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// A runtime, for use in Rust. Dropping it shuts it down and waits for its tasks to be dropped.
@@ -22,7 +22,7 @@ impl Runtime {
         create(config).map(Self)
     }
 
-    fn enter(&self) -> Result<RuntimeRef, Error> {
+    pub(crate) fn enter(&self) -> Result<RuntimeRef, Error> {
         RuntimeRef::enter(self.0).map_err(Error::from)
     }
 
@@ -111,6 +111,17 @@ impl Io {
         Self(name.raw())
     }
 
+    /// Registers for reading a descriptor that the caller owns, and closes after this is closed.
+    pub(crate) fn borrowing(runtime: &RuntimeRef, fd: RawFd) -> Result<Self, Errno> {
+        let flags = IoFlags { interest: Some(Interest::READABLE), set_nonblock: false, borrowed: true };
+        runtime.shared().register(fd, flags).map(Self::new)
+    }
+
+    /// The registration, alive or not.
+    pub(crate) fn name(&self) -> Result<IoName, Errno> {
+        IoName::parse(self.0).ok_or(libc::EBADF)
+    }
+
     /// The handle, and the duty to close it.
     pub(crate) fn into_raw(self) -> u64 {
         std::mem::ManuallyDrop::new(self).0
@@ -118,7 +129,12 @@ impl Io {
 
     /// Calls `f` with the descriptor.
     pub(crate) fn with_fd<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> R) -> Result<R, Errno> {
-        IoName::parse(self.0).ok_or(libc::EBADF)?.with_fd(f)
+        self.name()?.with_fd(f)
+    }
+
+    /// Ends the registration before this is dropped: who waits is woken.
+    pub(crate) fn close(&self) {
+        let _ = self.name().map(IoName::close);
     }
 
     /// Waits until the interest is satisfied.
@@ -148,8 +164,6 @@ impl Io {
 
 impl Drop for Io {
     fn drop(&mut self) {
-        if let Some(name) = IoName::parse(self.0) {
-            let _ = name.close();
-        }
+        self.close();
     }
 }

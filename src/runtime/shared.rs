@@ -146,7 +146,7 @@ const CLOSED: Field = AWAITED.above(1);
 /// See the module.
 pub(crate) struct Shared {
     /// The runtime's handle.
-    pub(super) handle: u64,
+    pub(crate) handle: u64,
     pub(super) config: Config,
     pub(super) remotes: Box<[Remote]>,
     pub(super) injector: Injector,

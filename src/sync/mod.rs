@@ -4,6 +4,7 @@
 //! calls whoever may go on, under the lock; wakers are called, and dropped, after it.
 
 mod channel;
+pub(crate) mod event;
 mod notify;
 mod oneshot;
 mod semaphore;
