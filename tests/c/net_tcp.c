@@ -174,6 +174,34 @@ static void an_address_is_used_again(void) {
     test_runtime_free(rt);
 }
 
+/* Where connections come from: an address of either family, with a port of the kernel's choice or
+ * the program's, which can be had again at once. */
+static void from_an_address(void) {
+    static const char *const hosts[] = {"127.0.0.1", "::1"};
+    rt_runtime rt = test_runtime();
+    for (int i = 0; i < 2; i++) {
+        rt_tcp_opts opts = opts_of(0);
+        rt_addr local, at;
+        rt_io listener = listen_at(rt, hosts[i], NULL), free_port = listen_at(rt, hosts[i], NULL);
+        uint16_t port = port_of(free_port);
+        CHECK_EQ(rt_close(free_port), 0);
+        opts.local = &local;
+        for (int round = 0; round < 3; round++) {
+            CHECK_EQ(rt_addr_parse(hosts[i], round == 0 ? 0 : port, &local), 0);
+            rt_io io = (rt_io)CHECK_OK(connect_to(rt, hosts[i], port_of(listener), &opts));
+            CHECK_EQ(rt_local_addr(io, &at), 0);
+            CHECK_EQ(at.len, local.len);
+            if (round > 0) CHECK_EQ(memcmp(at.storage, local.storage, at.len), 0);
+            int far = net_take(fd_of(listener));
+            net_reset(far);
+            net_wait(fd_of(io), POLLIN);
+            CHECK_EQ(rt_close(io), 0);
+        }
+        CHECK_EQ(rt_close(listener), 0);
+    }
+    test_runtime_free(rt);
+}
+
 /* A smaller struct, of a program that knows less, is good as well. */
 static void sizes(void) {
     rt_runtime rt = test_runtime();
@@ -251,6 +279,7 @@ int main(int argc, char **argv) {
     CASE(refused);
     CASE(options_are_set);
     CASE(an_address_is_used_again);
+    CASE(from_an_address);
     CASE(sizes);
     CASE(bad_arguments);
     return test_end();
