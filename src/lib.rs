@@ -14,6 +14,7 @@ mod driver;
 mod primitives;
 mod readiness;
 mod runtime;
+mod serve;
 mod task;
 mod time;
 

@@ -26,6 +26,8 @@ mod set;
 
 mod time;
 
+mod serve;
+
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;

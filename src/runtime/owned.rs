@@ -83,7 +83,7 @@ impl Drop for Runtime {
 pub struct Io(u64);
 
 impl Io {
-    pub(super) fn new(name: IoName) -> Self {
+    pub(crate) fn new(name: IoName) -> Self {
         Self(name.raw())
     }
 
