@@ -114,9 +114,9 @@ impl<P: Program> Acceptor<P> {
         let accepted = match tried {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(fd)) if shed => {
-                // Closed before the reserve is taken again.
-                drop(fd);
+                // Counted before its client can know, and closed before the reserve is taken again.
                 self.server().count_shed();
+                drop(fd);
                 Accepted::Nothing
             }
             Poll::Ready(Ok(fd)) => Accepted::Connection(fd),

@@ -73,8 +73,9 @@ pub(super) fn begin<P: Program>(runtime: &RuntimeRef, program: &P, io: IoName, p
         Box::pin(expire(io, limits, now())) as Watch
     });
     let refuse = || {
-        let _ = io.close();
+        // Counted before its client can know.
         server.count_refused();
+        let _ = io.close();
     };
     let Some(Arrival { future, home, label }) = program.connect(io) else {
         // The place is kept until the descriptor is free.
