@@ -6,7 +6,7 @@ use super::{Program, Server};
 use crate::runtime::{
     Errno, Family, Io, IoName, IoPoll, PollContext, RuntimeRef, is_passed_over, is_starvation, placeholder,
 };
-use crate::task::header_of;
+use crate::task::{TaskName, header_of};
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -144,8 +144,9 @@ impl<P: Program> Future for Acceptor<P> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let Ok(runtime) = RuntimeRef::enter(this.server().runtime) else { return Poll::Ready(()) };
+        let Some(me) = header_of(context.waker()).map(TaskName::of) else { return Poll::Ready(()) };
         loop {
-            let (place, is_last) = match Server::admit(this.server()) {
+            let (place, is_last) = match Server::admit(this.server(), me) {
                 Admission::Wait => return Poll::Pending,
                 Admission::Over => return Poll::Ready(()),
                 Admission::Place(place, is_last) => (place, is_last),

@@ -69,8 +69,8 @@ pub(super) struct State {
     acceptors: Vec<TaskName>,
     /// Acceptors that have not ended.
     accepting: usize,
-    /// An acceptor found no place.
-    is_full: bool,
+    /// Acceptors that found no place. Only they are woken by a free one: whoever had it for nothing would come back.
+    turned_away: Vec<TaskName>,
     /// Connections that the end of the drain's time cut.
     pub(super) cut: u64,
     /// When the connections are cut, and who does that.
@@ -108,7 +108,7 @@ impl State {
             live: HashMap::new(),
             acceptors: Vec::new(),
             accepting: 0,
-            is_full: false,
+            turned_away: Vec::new(),
             cut: 0,
             cut_at: NEVER,
             reapers: Vec::new(),
@@ -184,13 +184,15 @@ impl Server {
         self.decide(|state, news| state.advance(Phase::Serving, news));
     }
 
-    pub(super) fn admit(server: &Arc<Self>) -> Admission {
+    pub(super) fn admit(server: &Arc<Self>, acceptor: TaskName) -> Admission {
         let (most, mut state) = (server.options.max_connections, server.state.lock());
         match state.phase {
             Phase::Opening => Admission::Wait,
             Phase::Cutting => Admission::Over,
             _ if most != 0 && state.held >= most => {
-                state.is_full = true;
+                if !state.turned_away.contains(&acceptor) {
+                    state.turned_away.push(acceptor);
+                }
                 Admission::Wait
             }
             phase => {
@@ -209,9 +211,7 @@ impl Server {
             if was_live && state.phase == Phase::Cutting && !ended_by_itself {
                 state.cut += 1;
             }
-            if std::mem::take(&mut state.is_full) {
-                news.tasks.extend(&state.acceptors);
-            }
+            news.tasks.append(&mut state.turned_away);
             state.look_at_end(news);
         });
     }
