@@ -249,6 +249,23 @@ struct statx;
 #define RT_STDIO_PIPE (-2)
 
 /**
+ * A mode: one worker accepts, and gives the connections to all workers in turn. The default.
+ */
+#define RT_SERVE_SHARED UINT32_C(0)
+
+/**
+ * A mode: every worker accepts from the one backlog, and keeps what it got. On epoll a connection wakes one sleeping worker
+ * where the kernel can tell; on io_uring it may wake several, of which one gets it.
+ */
+#define RT_SERVE_EXCLUSIVE UINT32_C(1)
+
+/**
+ * A mode: every worker has a listener of its own, among which the kernel divides what comes. The listener must have been bound
+ * with SO_REUSEPORT.
+ */
+#define RT_SERVE_REUSEPORT UINT32_C(2)
+
+/**
  * What a poll knows of its surroundings. A task's context is good during the poll that it was given to, on that thread;
  * used outside of it, it gives `-EPERM` where that is detected.
  *
@@ -1019,6 +1036,117 @@ typedef struct rt_exit {
      */
     uint32_t core_dumped;
 } rt_exit;
+
+/**
+ * How a server behaves. Set by `rt_serve_opts_init`; zero means the default in every field.
+ *
+ * A deadline aborts the connection's task, as `rt_abort` does. Bytes count where the library moved them: in a read or write,
+ * an operation, a queued send, or an `rt_poll_try` that returned more than 0. For an idle connection events of its
+ * descriptor count, too, so that a program that makes its own calls after `rt_poll_ready` need not say so. Once the connection's
+ * descriptor was closed, only `total_ns` holds.
+ */
+typedef struct rt_serve_opts {
+    /**
+     * The size of this struct as the program knows it.
+     */
+    uint32_t size;
+    /**
+     * `RT_SERVE_SHARED`, `RT_SERVE_EXCLUSIVE` or `RT_SERVE_REUSEPORT`. The same on a runtime with one worker.
+     */
+    uint32_t mode;
+    /**
+     * How many connections may be live at once. As long as there are so many nothing is accepted, and the backlog keeps what
+     * comes. 0: no limit.
+     */
+    uint64_t max_connections;
+    /**
+     * A connection is cut if no byte was received for so long after it was accepted. 0: never.
+     */
+    uint64_t first_byte_ns;
+    /**
+     * A connection is cut if nothing was received or sent for so long: not earlier, and not later than a quarter more, as far as its
+     * worker is not busy. 0: never.
+     */
+    uint64_t idle_ns;
+    /**
+     * A connection is cut so long after it was accepted, whatever it does. 0: never.
+     */
+    uint64_t total_ns;
+    /**
+     * 0.
+     */
+    uint64_t flags;
+} rt_serve_opts;
+
+/**
+ * Says what becomes of a connection: fills in `poll`, `state` and `drop` of its task, as for `rt_spawn_with`, and returns 0 or
+ * more; or refuses it by returning less, and the library closes `io`. From a return of 0 or more on `io` is the task's, whose
+ * drop function closes it.
+ *
+ * `task` was set by `rt_spawn_opts_init`. The task is pinned to the worker that was chosen for the connection, which is the
+ * one that watches `io`; with `near` and `RT_SPAWN_PINNED`, to that one, and `io` moves there. With `RT_SPAWN_INLINE` the state is
+ * copied after this function returned. If no task can be made of what was filled in, or none at all any more, the
+ * connection counts as refused: `drop` is called with the state, as if the task had been aborted before its first poll, and `io` is
+ * closed if it is still open.
+ *
+ * It is called on the worker that accepted, by several workers at once unless the mode is `RT_SERVE_SHARED`, outside of any
+ * poll (`rt_cx_current` is NULL), with no lock held. It may call anything that does not block, be it `rt_server_stop`.
+ */
+typedef int64_t (*rt_accept_fn)(void *arg, rt_io io, rt_spawn_opts *task);
+
+/**
+ * A server: accepts what comes to a listener, and makes each connection a task of the program's.
+ *
+ * 0 is never a server. The handle is good until `rt_server_free`, or until the runtime was freed.
+ *
+ * Methods: `rt_server_stop`, `rt_poll_draining`, `rt_poll_drain`, `rt_server_stats`, `rt_server_free`. Made by `rt_serve`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_server;
+
+/**
+ * Counters of a server, from its beginning. Set `size`, then call `rt_server_stats`. A connection that came is counted in one of
+ * `accepted`, `refused` and `shed`.
+ */
+typedef struct rt_server_stats_data {
+    /**
+     * The size of this struct as the program knows it.
+     */
+    uint32_t size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Connections that got a task.
+     */
+    uint64_t accepted;
+    /**
+     * Connections that got none: the program refused them, or the task could not be made.
+     */
+    uint64_t refused;
+    /**
+     * Connections whose task has not ended.
+     */
+    uint64_t live;
+    /**
+     * Connections that were cut because no byte came.
+     */
+    uint64_t cut_first_byte;
+    /**
+     * Connections that were cut because nothing moved.
+     */
+    uint64_t cut_idle;
+    /**
+     * Connections that were cut because their time was over.
+     */
+    uint64_t cut_total;
+    /**
+     * Connections that were closed at once because no descriptor could be had for them.
+     */
+    uint64_t shed;
+} rt_server_stats_data;
 
 #ifdef __cplusplus
 extern "C" {
@@ -3194,6 +3322,100 @@ int64_t rt_process_pid(rt_process process);
  * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
  */
 int64_t rt_process_close(rt_process process);
+
+/**
+ * Sets every field to its default. Call it as `rt_serve_opts_init(&opts, sizeof opts)`.
+ *
+ * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
+ *
+ * # Safety
+ * `opts` has `size` writable bytes.
+ */
+int64_t rt_serve_opts_init(rt_serve_opts *opts, size_t size);
+
+/**
+ * Serves what comes to a listener: a listening socket that does not block, registered with this runtime for `RT_READABLE` and
+ * not used otherwise. `opts` may be NULL. `on_connection` is called with `arg` for each connection; `*out` is written before
+ * that.
+ *
+ * When no descriptor can be had for a connection (EMFILE), one that the server keeps in reserve is given up, the connection accepted
+ * and closed at once, so that its client learns of it; then the reserve is taken again. Where it cannot be, accepting pauses until
+ * the library closes a descriptor, or for 100 ms.
+ *
+ * Returns 0, and the server in `*out`. The listener is the server's then, and its handle not to be used any more (closing
+ * it stops the server). On failure `*out` is 0 and the listener stays the caller's: `-EBADF`; `-EINVAL` for NULL, an unknown mode or
+ * flags, a bad size, a socket that does not listen, blocks or was not registered for `RT_READABLE`, and for
+ * `RT_SERVE_REUSEPORT` without SO_REUSEPORT; `-ENOTSOCK`; `-EPERM` for a descriptor of another runtime; `-EBUSY` while operations are
+ * at work on it; `-ESHUTDOWN`; `-ENOMEM`; for the further descriptors of a mode what the system says, such as `-EMFILE`. Any
+ * thread. Does not block.
+ *
+ * # Safety
+ * `on_connection` may be called with `arg` on any thread, in modes but `RT_SERVE_SHARED` by several at once, until the server has
+ * drained or the runtime was freed. `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_serve(rt_runtime rt,
+                 rt_io listener,
+                 const rt_serve_opts *opts,
+                 rt_accept_fn on_connection,
+                 void *arg,
+                 rt_server *out);
+
+/**
+ * Stops accepting. What was in the backlog at this time is still served, as places become free, so that no client that is
+ * connected already is reset; then the listener is closed, on the worker that accepts. (A client that connects in between may be
+ * reset, as the kernel does with what a listener leaves behind.) After `rt_poll_drain` was ready it has been closed.
+ *
+ * Connections go on, and learn of it by `rt_poll_draining`.
+ *
+ * Returns 0, also the second time; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_server_stop(rt_server server);
+
+/**
+ * Waits for a server to be stopped: for the tasks of its connections, to finish what they do.
+ *
+ * Returns 0 once it is, and from then on; `RT_PENDING`; `-EBADF`, which also wakes who waits when the server is freed; `-EINVAL`,
+ * `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_draining(rt_cx *cx,
+                         rt_server server);
+
+/**
+ * Stops a server, as `rt_server_stop`, and waits until its listener is closed and all its connections have ended. At the time `at`,
+ * which may be `RT_NEVER`, the listener is closed at once, and the tasks of the connections that are left are aborted. Of several
+ * times that were asked for the earliest holds. Not for the task of one of its connections, which would wait for itself.
+ *
+ * Returns how many connections were cut at that time, after their drop functions ran: a task that returned a result all the
+ * same is not counted. `RT_PENDING`. Errors: `-EBADF`; `-ESHUTDOWN`, `-ENOMEM` if nobody can be had to look at the time; `-EINVAL`,
+ * `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_drain(rt_cx *cx,
+                      rt_server server,
+                      uint64_t at);
+
+/**
+ * Reads the counters of a server, all at one time.
+ *
+ * Returns 0; `-EBADF`; `-EINVAL` for NULL or a size that is too small. Any thread. Does not block.
+ *
+ * # Safety
+ * `out` has as many writable bytes as its `size` says.
+ */
+int64_t rt_server_stats(rt_server server, rt_server_stats_data *out);
+
+/**
+ * Stops a server, as `rt_server_stop`, and makes its handle stale. Its connections go on, `on_connection` may still be called for
+ * what was in the backlog; who waits for the server is woken, to see `-EBADF`.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_server_free(rt_server server);
 
 #ifdef __cplusplus
 }  // extern "C"

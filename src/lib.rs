@@ -16,6 +16,7 @@ mod primitives;
 mod process;
 mod readiness;
 mod runtime;
+mod serve;
 mod signal;
 mod sync;
 mod task;

@@ -47,6 +47,7 @@ mod udp;
 mod event;
 
 mod process;
+mod serve;
 
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;

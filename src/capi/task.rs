@@ -69,7 +69,7 @@ pub struct rt_spawn_opts {
 }
 
 /// A C task as a future. Dropping it drops the state.
-struct CTask {
+pub(super) struct CTask {
     poll: unsafe extern "C" fn(cx: *mut rt_cx, state: *mut c_void) -> i64,
     state: *mut c_void,
     drop: rt_drop_fn,
@@ -328,26 +328,37 @@ pub unsafe extern "C" fn rt_spawn_with(rt: rt_runtime, opts: *const rt_spawn_opt
     guarded(|| {
         let runtime = runtime_ref(rt)?;
         // SAFETY: the caller says so, and so below.
-        let opts = unsafe { sized(opts) }?;
-        if opts.flags & !(RT_SPAWN_PINNED | RT_SPAWN_INLINE) != 0 {
-            return Err(libc::EINVAL);
-        }
-        let near = match opts.near {
-            0 => None,
-            near => Some(runtime.home_near(TaskName::parse(near).ok_or(libc::EBADF)?)?),
-        };
-        let home = (opts.flags & RT_SPAWN_PINNED != 0).then(|| near.unwrap_or_else(|| runtime.pick_home()));
-        // SAFETY: as above.
-        let label = (!opts.name.is_null()).then(|| unsafe { CStr::from_ptr(opts.name) }.to_owned());
-        let mut task = CTask { poll: opts.poll.ok_or(libc::EINVAL)?, state: opts.state, drop: None, inline: 0 };
-        if opts.flags & RT_SPAWN_INLINE != 0 {
-            // SAFETY: as above.
-            unsafe { task.own_state(opts.state_size) }?;
-        }
-        task.drop = opts.drop;
+        let (task, home, label) = unsafe { prepare(&runtime, &sized(opts)?) }?;
         // SAFETY: as above.
         unsafe { spawn(&runtime, task, home, label, out) }
     })
+}
+
+/// The task that options describe, its worker if it is pinned, and its name.
+///
+/// # Safety
+/// As for `rt_spawn_with`. The task is the caller's to spawn, to drop, or to disown.
+pub(super) unsafe fn prepare(
+    runtime: &RuntimeRef,
+    opts: &rt_spawn_opts,
+) -> Result<(CTask, Option<u32>, Option<CString>), Errno> {
+    if opts.flags & !(RT_SPAWN_PINNED | RT_SPAWN_INLINE) != 0 {
+        return Err(libc::EINVAL);
+    }
+    let near = match opts.near {
+        0 => None,
+        near => Some(runtime.home_near(TaskName::parse(near).ok_or(libc::EBADF)?)?),
+    };
+    let home = (opts.flags & RT_SPAWN_PINNED != 0).then(|| near.unwrap_or_else(|| runtime.pick_home()));
+    // SAFETY: the caller says so.
+    let label = (!opts.name.is_null()).then(|| unsafe { CStr::from_ptr(opts.name) }.to_owned());
+    let mut task = CTask { poll: opts.poll.ok_or(libc::EINVAL)?, state: opts.state, drop: None, inline: 0 };
+    if opts.flags & RT_SPAWN_INLINE != 0 {
+        // SAFETY: the caller says so.
+        unsafe { task.own_state(opts.state_size) }?;
+    }
+    task.drop = opts.drop;
+    Ok((task, home, label))
 }
 
 /// Waits, in a poll, for a task to end.

@@ -84,6 +84,20 @@ impl Handle {
         self.poll.registry().register(&mut SourceFd(&fd), mio::Token(token as usize), to_mio(interest))
     }
 
+    /// Watches a listener that is in the sets of several workers: news of it wakes as few of them as the kernel can, at least
+    /// one that sleeps. (A set whose owner is awake gets the news as well, without a wake. A worker that sleeps in its ring
+    /// looks asleep to nobody: all of those are woken.) Such a member may not watch for the end of a stream, and cannot be
+    /// armed anew.
+    pub(super) fn register_exclusive(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        let events = (libc::EPOLLIN | libc::EPOLLET | libc::EPOLLEXCLUSIVE) as u32;
+        let mut event = libc::epoll_event { events, u64: token };
+        // SAFETY: the event is readable for the length of the call.
+        match unsafe { libc::epoll_ctl(self.poll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// Arms a member anew: its present state is reported once more. Fails with ENOENT if the descriptor at this number
     /// is not the one that was registered.
     pub(super) fn rearm(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {

@@ -74,6 +74,11 @@ impl Handle {
         self.epoll.register(fd, token, interest)
     }
 
+    /// Watches a listener that other workers watch, too, by descriptors of their own: who sleeps is woken one at a time.
+    pub(crate) fn register_exclusive(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        self.epoll.register_exclusive(fd, token)
+    }
+
     /// Arms a member anew: its present state is reported once more. Fails with ENOENT if the descriptor at this number
     /// is not the one that was registered.
     pub(crate) fn rearm(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {

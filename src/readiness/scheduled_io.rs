@@ -120,6 +120,11 @@ impl ScheduledIo {
         answer(self.word.load(Acquire), generation, interest)
     }
 
+    /// How many deliveries there were, in the field's width.
+    pub(crate) fn tick(&self) -> u32 {
+        TICK.get(self.word.load(Relaxed)) as u32
+    }
+
     /// What is ready of an interest; if nothing is, the waiter will be woken.
     pub(crate) fn poll(&self, generation: u32, interest: Interest, waiting: &Waiting<'_>) -> Polled {
         let seen = waiting.judge(self.look(generation, interest));

@@ -49,6 +49,10 @@ pub(super) mod traits {
     pub(in super::super) const FILE: u16 = 1 << 11;
     /// A socket without message boundaries.
     pub(in super::super) const STREAM: u16 = 1 << 12;
+    /// A listener that several workers watch, of which one is enough for a connection.
+    pub(in super::super) const EXCLUSIVE: u16 = 1 << 13;
+    /// Whoever moves bytes leaves a note of that.
+    pub(in super::super) const NOTED: u16 = 1 << 14;
 }
 
 process_static! {
@@ -105,7 +109,7 @@ impl IoName {
     }
 
     /// The worker whose driver watches it.
-    pub(super) fn home(self) -> u32 {
+    pub(crate) fn home(self) -> u32 {
         self.io.home.load(Relaxed).into()
     }
 
@@ -118,7 +122,7 @@ impl IoName {
         self.io.traits.load(Relaxed) & (traits::SOCKET | traits::TCP | traits::STREAM)
     }
 
-    pub(super) fn is_open(self) -> bool {
+    pub(crate) fn is_open(self) -> bool {
         self.io.guard.is_open(self.generation)
     }
 
@@ -380,7 +384,12 @@ impl IoName {
     }
 
     pub(super) fn add_to_set(self, shared: &Shared, home: u32) -> Result<(), Errno> {
-        shared.remote(home).driver.register(self.fd(), self.raw, self.interest()).map_err(errno_of)
+        let driver = &shared.remote(home).driver;
+        let added = match self.has(traits::EXCLUSIVE) {
+            true => driver.register_exclusive(self.fd(), self.raw),
+            false => driver.register(self.fd(), self.raw, self.interest()),
+        };
+        added.map_err(errno_of)
     }
 
     /// What the driver watches for. Without an interest of the program's, what operations may wait for.

@@ -9,6 +9,7 @@ mod fds;
 mod idle;
 mod injector;
 mod io;
+mod listening;
 mod local;
 mod operation;
 mod owned;
@@ -34,6 +35,7 @@ pub(crate) use buffers::{Lease, claim as claim_lease, release as release_lease};
 pub use config::{Config, Engine, Flavour, Hook, Hooks};
 pub(crate) use context::{CxError, PollContext, UNLIMITED, is_inside_any};
 pub(crate) use io::{Errno, IoFlags, IoName, IoPoll, errno_of};
+pub(crate) use listening::{Family, placeholder};
 pub(crate) use operation::{
     Address, Answer, BlobUse, CURRENT, Call, Delivered, Goods, MOST_BYTES, OpName, Question, Request, SetUse,
     free_blob, free_set, new_blob, new_set, poll_quiesce, submit,
@@ -46,3 +48,4 @@ pub(crate) use runtimes::{RuntimeRef, create, free};
 pub(crate) use shared::{NEVER, now};
 pub use timer::Missed;
 pub(crate) use timer::{Start, TimerName, start as start_timer, start_here as start_timer_here};
+pub(crate) use transfer::{is_passed_over, is_starvation};

@@ -7,7 +7,7 @@ use super::shared::Shared;
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::sync::Ordering::*;
 use crate::readiness::{IOS, Interest, Ready};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 impl Shared {
     /// Registers a descriptor. On failure it is the caller's, unchanged but for O_NONBLOCK.
@@ -15,11 +15,28 @@ impl Shared {
         let known = inspect(fd, flags)?;
         let in_set = known & traits::WATCHED != 0;
         let identity = if in_set { 0 } else { identity(fd) };
-        self.register_known(fd, known, identity, Ready::EMPTY)
+        self.register_known(fd, known, identity, Ready::EMPTY, self.pick_home())
+    }
+
+    /// Registers one of several descriptors of a listener, for a worker. `exclusive`: it is the same socket that others watch.
+    /// On failure it is closed.
+    pub(super) fn register_listener(&self, fd: OwnedFd, home: u32, exclusive: bool) -> Result<IoName, Errno> {
+        let readable = IoFlags { interest: Some(Interest::READABLE), set_nonblock: true, borrowed: false };
+        let known = inspect(fd.as_raw_fd(), readable)? | if exclusive { traits::EXCLUSIVE } else { 0 };
+        let name = self.register_known(fd.as_raw_fd(), known, 0, Ready::EMPTY, home)?;
+        let _ = fd.into_raw_fd();
+        Ok(name)
     }
 
     /// Registers a descriptor of which everything is known.
-    pub(super) fn register_known(&self, fd: RawFd, known: u16, identity: u64, ready: Ready) -> Result<IoName, Errno> {
+    pub(super) fn register_known(
+        &self,
+        fd: RawFd,
+        known: u16,
+        identity: u64,
+        ready: Ready,
+        home: u32,
+    ) -> Result<IoName, Errno> {
         let watched = known & traits::INTEREST != 0;
         let replaces = if watched { self.displaced(fd)? } else { None };
         let (index, io) = IOS.alloc().ok_or(libc::ENOMEM)?;
@@ -27,7 +44,7 @@ impl Shared {
         let name = IoName::new(io, generation, Handle { generation, index }.pack(Kind::Io));
         io.fd.store(fd as u32, Relaxed);
         io.owner.store(self.handle, Relaxed);
-        io.home.store(self.pick_home() as u16, Relaxed);
+        io.home.store(home as u16, Relaxed);
         io.traits.store(known, Relaxed);
         io.identity.store(identity, Relaxed);
         io.begin(generation, ready);
@@ -53,18 +70,18 @@ impl Shared {
         Ok(())
     }
 
-    /// Registers a connection that a listener of this family gave. It is connected, so it is writable; it enters the
-    /// driver's set when somebody waits for it. On failure it is closed.
-    pub(super) fn adopt(&self, fd: RawFd, family: u16) -> Result<IoName, Errno> {
+    /// Registers a connection that a listener of this family gave, for a worker. It is connected, so it is writable; it
+    /// enters the driver's set when somebody waits for it. On failure it is closed.
+    pub(super) fn adopt(&self, fd: RawFd, family: u16, home: u32) -> Result<IoName, Errno> {
         let both = Interest::READABLE | Interest::WRITABLE;
         let known = u16::from(both.bits()) | family | traits::NONBLOCK;
-        self.register_known(fd, known, identity(fd), Ready::WRITABLE).inspect_err(|_| close(fd))
+        self.register_known(fd, known, identity(fd), Ready::WRITABLE, home).inspect_err(|_| close(fd))
     }
 
     /// Registers a file that an operation opened. On failure it is closed.
     pub(super) fn adopt_file(&self, fd: RawFd) -> Result<IoName, Errno> {
         let known = inspect(fd, IoFlags::default()).inspect_err(|_| close(fd))?;
-        self.register_known(fd, known, identity(fd), Ready::EMPTY).inspect_err(|_| close(fd))
+        self.register_known(fd, known, identity(fd), Ready::EMPTY, self.pick_home()).inspect_err(|_| close(fd))
     }
 
     /// What stands in the table for this number. Nothing, or a registration whose descriptor was closed behind us, which
@@ -77,7 +94,10 @@ impl Shared {
             // Arming anew succeeds only for the very descriptor that was added; it also reports its state once more, which
             // does no harm.
             interest if old.has(traits::WATCHED) => {
-                self.remote(old.home()).driver.rearm(fd, old.raw(), interest).is_ok()
+                let rearmed = self.remote(old.home()).driver.rearm(fd, old.raw(), interest);
+                // An exclusive member is found, and refuses.
+                rearmed.is_ok()
+                    || old.has(traits::EXCLUSIVE) && rearmed.is_err_and(|error| errno_of(error) == libc::EINVAL)
             }
             _ => old.io.identity.load(Relaxed) == identity(fd),
         };

@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::primitives::sync::Ordering::*;
 use crate::readiness::{Interest, Polled, Ready};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::task::{Poll, ready};
 
 /// What one system call did.
@@ -20,7 +20,7 @@ pub(super) fn attempted(returned: isize) -> Attempted {
 pub(super) const MOST_PASSED_OVER: usize = 128;
 
 /// A connection that its peer gave up while it was queued, or its network did: the next one counts.
-pub(super) fn is_passed_over(errno: Errno) -> bool {
+pub(crate) fn is_passed_over(errno: Errno) -> bool {
     matches!(
         errno,
         libc::ECONNABORTED
@@ -34,8 +34,27 @@ pub(super) fn is_passed_over(errno: Errno) -> bool {
     )
 }
 
+/// A call that accepts one connection.
+fn accepting() -> impl FnMut(RawFd) -> Attempted {
+    let mut passed_over = 0;
+    move |fd| {
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: accept4 may be asked for no address.
+        let result =
+            attempted(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) } as isize);
+        match result {
+            // Not without end, for these may also be this system's own doing.
+            Err(errno) if is_passed_over(errno) && passed_over < MOST_PASSED_OVER => {
+                passed_over += 1;
+                Err(libc::EINTR)
+            }
+            result => result,
+        }
+    }
+}
+
 /// No descriptor, or no memory for one, could be had: trying again at once is no use.
-pub(super) fn is_starvation(errno: Errno) -> bool {
+pub(crate) fn is_starvation(errno: Errno) -> bool {
     matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
 }
 
@@ -88,7 +107,11 @@ impl IoName {
                     Ok(in_use) => in_use,
                     Err(errno) => return Poll::Ready(Err(errno)),
                 };
-                uninterrupted(|| call(self.fd()))
+                let result = uninterrupted(|| call(self.fd()));
+                if matches!(result, Ok(1..)) && interest != Interest::ERROR {
+                    self.note_moved(interest != Interest::WRITABLE);
+                }
+                result
             };
             match result {
                 Err(libc::EAGAIN) => in_vain = seen.and_then(|seen| self.drained(seen)),
@@ -264,6 +287,9 @@ impl IoName {
         let mut value = 0;
         let done = self.transfer(cx, interest, 0, |fd| {
             value = Attempt::on(self, || attempt(fd));
+            if value > 0 {
+                self.note_moved(interest != Interest::WRITABLE);
+            }
             match i32::try_from(value.saturating_neg()) {
                 _ if value >= 0 => Ok(0),
                 Ok(errno @ 1..=4095) => Err(errno),
@@ -326,26 +352,26 @@ impl IoName {
 
     /// Accepts one connection.
     pub(super) fn poll_accept_fd(self, cx: &PollContext) -> IoPoll<RawFd> {
-        let mut passed_over = 0;
-        let accepted = self.transfer(cx, Interest::READABLE, 0, |fd| {
-            let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-            // SAFETY: accept4 may be asked for no address.
-            let result =
-                attempted(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) } as isize);
-            match result {
-                // Not without end, for these may also be this system's own doing.
-                Err(errno) if is_passed_over(errno) && passed_over < MOST_PASSED_OVER => {
-                    passed_over += 1;
-                    Err(libc::EINTR)
-                }
-                result => result,
-            }
-        });
+        let accepted = self.transfer(cx, Interest::READABLE, 0, accepting());
         accepted.map(|accepted| accepted.map(|fd| fd as RawFd))
     }
 
+    /// Accepts one connection for a server, whose it is.
+    pub(crate) fn poll_accept_owned(self, cx: &PollContext) -> IoPoll<OwnedFd> {
+        // SAFETY: the call returned a new descriptor.
+        self.poll_accept_fd(cx).map(|accepted| accepted.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The same without waiting: EAGAIN if there is none.
+    pub(crate) fn accept_now(self) -> Result<OwnedFd, Errno> {
+        let _in_use = self.enter()?;
+        let mut call = accepting();
+        // SAFETY: the call returned a new descriptor.
+        uninterrupted(|| call(self.fd())).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    }
+
     /// No descriptor could be had: the next try waits until one is free, or for a while.
-    fn starve(self, shared: &Shared) {
+    pub(crate) fn starve(self, shared: &Shared) {
         if let Ok(Some(seen)) = self.try_ready(Interest::READABLE) {
             self.io.clear(self.generation, seen);
         }
@@ -361,7 +387,7 @@ impl IoName {
     fn adopt(self, fd: RawFd, shared: &Shared) -> Result<IoName, Errno> {
         let both = Interest::READABLE | Interest::WRITABLE;
         let known = u16::from(both.bits()) | self.family() | traits::NONBLOCK | traits::WATCHED;
-        shared.register_known(fd, known, 0, Ready::WRITABLE).inspect_err(|_| {
+        shared.register_known(fd, known, 0, Ready::WRITABLE, shared.pick_home()).inspect_err(|_| {
             // SAFETY: the connection is ours, and nobody else has heard of it.
             unsafe { libc::close(fd) };
         })

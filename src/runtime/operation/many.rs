@@ -68,7 +68,7 @@ impl OpName {
                 cx.spend();
                 worker.resume_if_drained(op);
                 // Which closed it; the operation goes on, as after any want of memory.
-                let adopted = worker.shared().adopt(fd, body.family).map_err(|_| libc::ENOMEM);
+                let adopted = worker.shared().adopt(fd, body.family, worker.index()).map_err(|_| libc::ENOMEM);
                 return adopted.map(Poll::Ready);
             }
             match many.error.take() {
@@ -295,6 +295,7 @@ impl Worker {
         let body = op.body(self);
         let many = body.many();
         many.held.set(many.held.get() + 1);
+        body.ios[0].into_iter().for_each(|io| io.note_moved(true));
         many.leases.borrow_mut().push(lease);
         self.notify(op);
     }

@@ -353,7 +353,12 @@ impl Worker {
         self.waits_no_more(op);
         let receives = body.request.receives();
         for (slot, io) in body.ios.into_iter().enumerate() {
-            io.into_iter().for_each(|io| io.leave_traffic_of(op, slot, receives));
+            if let Some(io) = io {
+                if outcome > 0 && body.request.moves_bytes() {
+                    io.note_moved(receives || matches!(body.request, Request::Splice { .. }) && slot == 0);
+                }
+                io.leave_traffic_of(op, slot, receives);
+            }
         }
         drop(body.users.take());
         if matches!(body.request, Request::Close) && body.outcome.get() == 0 {

@@ -172,6 +172,15 @@ impl Request {
         )
     }
 
+    /// True for what says by its outcome how many bytes it moved.
+    pub(super) fn moves_bytes(&self) -> bool {
+        let sends = matches!(
+            self,
+            Self::Send { .. } | Self::SendMsg { .. } | Self::Write { .. } | Self::Writev { .. } | Self::Splice { .. }
+        );
+        sends || self.receives()
+    }
+
     /// True for what waits on a descriptor's readiness, as opposed to a disk.
     pub(super) fn is_on(&self, is_file: bool) -> bool {
         match self {

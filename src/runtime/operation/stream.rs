@@ -121,6 +121,9 @@ impl Holder {
 
     /// So many bytes of the batch went; `None`: nothing was sent, not even nothing. Puts back what did not go.
     fn unload(self, batch: &mut Batch, sent: Option<usize>) {
+        if sent.is_some_and(|sent| sent > 0) {
+            self.io.note_moved(false);
+        }
         let (mut cut, parcels) = (false, std::mem::take(&mut batch.parcels));
         let (loaded, mut sent) = if let Some(sent) = sent { (parcels, sent) } else { (0, 0) };
         for _ in 0..loaded {
@@ -400,7 +403,12 @@ impl Holder {
             match attempted(unsafe { libc::send(self.io.fd(), bytes.as_ptr().cast(), bytes.len(), flags) }) {
                 Err(libc::EINTR) => {}
                 Err(libc::EAGAIN) => return Ok(None),
-                result => return result.map(Some),
+                result => {
+                    if matches!(result, Ok(1..)) {
+                        self.io.note_moved(false);
+                    }
+                    return result.map(Some);
+                }
             }
         }
     }

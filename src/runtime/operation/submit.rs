@@ -501,7 +501,7 @@ impl Worker {
         }
         let made = match body.request.yields() {
             Yields::Number => return outcome,
-            Yields::Connection => self.shared().adopt(outcome as RawFd, body.family),
+            Yields::Connection => self.shared().adopt(outcome as RawFd, body.family, self.index()),
             Yields::File => self.shared().adopt_file(outcome as RawFd),
         };
         made.map_or_else(|errno| -i64::from(errno), |io| io.raw() as i64)

@@ -45,6 +45,8 @@ pub(crate) struct Traffic {
     pub(super) failed: AtomicU32,
     flushers: Mutex<Flushers>,
     /// The operation of the library's that sends for the holder, or that waits to close the descriptor.
+    /// `| moves 31 | received 1 |`: how often bytes were moved, and whether any were received. Counted on served connections.
+    moved: AtomicU32,
     pub(super) pump: AtomicU64,
     pub(super) closer: AtomicU64,
     /// Parcels in their order. The holder's.
@@ -188,6 +190,52 @@ impl IoName {
     }
 }
 
+const RECEIVED: u32 = 1;
+const ONE_MOVE: u32 = 2;
+
+/// What a connection has done: it changes with every move of bytes, and with every event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Activity {
+    tick: u32,
+    moved: u32,
+}
+
+impl Activity {
+    pub(crate) fn has_received(self) -> bool {
+        self.moved & RECEIVED != 0
+    }
+}
+
+impl IoName {
+    /// From now on the descriptor's activity is noted.
+    pub(crate) fn note_activity(self) -> Result<(), Errno> {
+        let _in_use = self.enter()?;
+        self.traffic()?;
+        self.add_trait(traits::NOTED);
+        Ok(())
+    }
+
+    /// Bytes were moved on a descriptor of which the caller is a user. Costs a look where nobody wants to know.
+    #[inline]
+    pub(in super::super) fn note_moved(self, received: bool) {
+        if !self.has(traits::NOTED) {
+            return;
+        }
+        let Some(traffic) = self.traffic_if_any() else { return };
+        if received && traffic.moved.load(Relaxed) & RECEIVED == 0 {
+            traffic.moved.fetch_or(RECEIVED, Relaxed);
+        }
+        traffic.moved.fetch_add(ONE_MOVE, Relaxed);
+    }
+
+    /// What was noted. `None`: the descriptor was closed.
+    pub(crate) fn activity(self) -> Option<Activity> {
+        let _in_use = self.enter().ok()?;
+        let moved = self.traffic_if_any()?.moved.load(Relaxed);
+        Some(Activity { tick: self.io.tick(), moved })
+    }
+}
+
 /// Gives back the traffic of a descriptor whose last user has gone.
 pub(in super::super) fn leave_traffic(index: &AtomicU32) {
     let Some(index) = index.swap(0, AcqRel).checked_sub(1) else { return };
@@ -207,6 +255,7 @@ impl Traffic {
         self.receiving.store(0, Relaxed);
         self.queued.store(0, Relaxed);
         self.failed.store(0, Relaxed);
+        self.moved.store(0, Relaxed);
         self.pump.store(0, Relaxed);
         self.closer.store(0, Relaxed);
     }

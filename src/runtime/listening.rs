@@ -1,0 +1,154 @@
+//! What servers need of listeners: the descriptors of several workers, and connections for a worker of their choice.
+
+use super::io::{Errno, IoName, errno_of, traits};
+use super::owned::Io;
+use super::runtimes::RuntimeRef;
+use crate::readiness::Interest;
+use std::io::Error;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+
+/// What a connection has from its listener.
+#[derive(Clone, Copy)]
+pub(crate) struct Family(u16);
+
+impl RuntimeRef {
+    pub(crate) fn handle(&self) -> u64 {
+        self.shared().handle
+    }
+
+    pub(crate) fn workers(&self) -> u32 {
+        self.shared().remotes.len() as u32
+    }
+
+    /// Takes in one of several descriptors of a listener, for a worker. `exclusive`: others watch the same socket.
+    pub(crate) fn add_listener(&self, fd: OwnedFd, home: u32, exclusive: bool) -> Result<(Io, IoName, u32), Errno> {
+        let name = self.shared().register_listener(fd, home, exclusive)?;
+        Ok((Io::new(name), name, home))
+    }
+
+    /// Takes in a connection, for a worker. On failure it is closed.
+    pub(crate) fn adopt(&self, fd: OwnedFd, family: Family, home: u32) -> Result<IoName, Errno> {
+        self.shared().adopt(fd.into_raw_fd(), family.0, home)
+    }
+
+    /// A listener got no descriptor: it tries again when one is free, or after a while.
+    pub(crate) fn starve(&self, listener: IoName) {
+        listener.starve(self.shared());
+    }
+}
+
+impl IoName {
+    pub(crate) fn connections(self) -> Family {
+        Family(self.family())
+    }
+
+    /// Says why a server of this runtime cannot have the descriptor as its listener.
+    pub(crate) fn check_listener(self, runtime: &RuntimeRef) -> Result<(), Errno> {
+        let _in_use = self.enter()?;
+        if self.owner()? != runtime.handle() {
+            return Err(libc::EPERM);
+        }
+        if !self.has(traits::SOCKET) {
+            return Err(libc::ENOTSOCK);
+        }
+        let listens = self.option(libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0;
+        if !listens || !self.has(traits::NONBLOCK) || !self.has(Interest::READABLE.bits().into()) {
+            return Err(libc::EINVAL);
+        }
+        if self.has_traffic() { Err(libc::EBUSY) } else { Ok(()) }
+    }
+
+    /// A number that the socket is set to.
+    pub(crate) fn option(self, level: i32, name: i32) -> Result<i32, Errno> {
+        let _in_use = self.enter()?;
+        let (mut value, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
+        // SAFETY: four writable bytes, as `len` says.
+        checked(unsafe { libc::getsockopt(self.fd(), level, name, (&raw mut value).cast(), &mut len) })?;
+        Ok(value)
+    }
+
+    /// Another descriptor of the same socket.
+    pub(crate) fn duplicate(self) -> Result<OwnedFd, Errno> {
+        let _in_use = self.enter()?;
+        // SAFETY: the call takes no pointers; a descriptor that it returns is ours.
+        checked(unsafe { libc::fcntl(self.fd(), libc::F_DUPFD_CLOEXEC, 0) })
+            // SAFETY: as above.
+            .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+}
+
+/// Options of a listener that are its connections' as well, or that say how it listens.
+const INHERITED: [(i32, i32); 10] = [
+    (libc::SOL_SOCKET, libc::SO_REUSEADDR),
+    (libc::SOL_SOCKET, libc::SO_REUSEPORT),
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+    (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
+    (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
+];
+
+/// The longest backlog that the kernel allows by default.
+const LONGEST_BACKLOG: u32 = 4096;
+
+impl IoName {
+    /// Another listener of the same name, which must have been bound with SO_REUSEPORT.
+    pub(crate) fn sibling(self) -> Result<OwnedFd, Errno> {
+        let _in_use = self.enter()?;
+        let number = |name| self.option(libc::SOL_SOCKET, name);
+        let (domain, protocol) = (number(libc::SO_DOMAIN)?, number(libc::SO_PROTOCOL)?);
+        let kind = number(libc::SO_TYPE)? | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: the call takes no pointers; a descriptor that it returns is ours.
+        let fd = checked(unsafe { libc::socket(domain, kind, protocol) })?;
+        // SAFETY: as above.
+        let sibling = unsafe { OwnedFd::from_raw_fd(fd) };
+        for (level, name) in INHERITED {
+            // An option of another family is none of this socket's.
+            if let Ok(value) = self.option(level, name) {
+                // SAFETY: four readable bytes.
+                unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<i32>() as u32) };
+            }
+        }
+        let (mut address, mut len) = ([0u64; 16], size_of::<[u64; 16]>() as libc::socklen_t);
+        // SAFETY: the address is as large as `len` says, and the kernel fills in both.
+        unsafe {
+            checked(libc::getsockname(self.fd(), address.as_mut_ptr().cast(), &mut len))?;
+            checked(libc::bind(fd, address.as_ptr().cast(), len))?;
+            checked(libc::listen(fd, self.tcp_info().map_or(LONGEST_BACKLOG, |info| info.tcpi_sacked) as i32))?;
+        }
+        Ok(sibling)
+    }
+
+    /// How many connections wait to be accepted; of a listener that does not say, no more than this.
+    pub(crate) fn backlog(self) -> u32 {
+        self.tcp_info().map_or(LONGEST_BACKLOG, |info| info.tcpi_unacked)
+    }
+
+    /// What the kernel says of a TCP socket. Of a listener: in `tcpi_unacked` its backlog, in `tcpi_sacked` the limit to that.
+    fn tcp_info(self) -> Result<libc::tcp_info, Errno> {
+        let _in_use = self.enter()?;
+        // SAFETY: an all-zero structure is valid.
+        let mut info = unsafe { std::mem::zeroed::<libc::tcp_info>() };
+        let mut len = size_of_val(&info) as libc::socklen_t;
+        // SAFETY: as many writable bytes as `len` says.
+        checked(unsafe {
+            libc::getsockopt(self.fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &mut len)
+        })?;
+        Ok(info)
+    }
+}
+
+/// A descriptor that stands for nothing.
+pub(crate) fn placeholder() -> Option<OwnedFd> {
+    // SAFETY: the call takes no pointers; a descriptor that it returns is ours.
+    let fd = checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }).ok()?;
+    // SAFETY: as above.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn checked(returned: i32) -> Result<i32, Errno> {
+    if returned < 0 { Err(errno_of(Error::last_os_error())) } else { Ok(returned) }
+}

@@ -1,0 +1,93 @@
+//! Waiting for a server's end, and bringing it about.
+
+use super::Server;
+use super::state::Waiters;
+use crate::runtime::{Errno, IoPoll, NEVER, PollContext, RuntimeRef, now};
+use crate::time::Sleep;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+impl Server {
+    /// Ready once the server drains.
+    pub(super) fn poll_draining(&self, cx: &PollContext) -> Poll<()> {
+        self.poll_state(cx, |state| match state.phase >= super::state::Phase::Draining {
+            true => Ok(()),
+            false => Err(&mut state.await_drain),
+        })
+    }
+
+    /// Stops the server, and is ready when nothing is left of it. At the deadline what is left is cut.
+    pub(super) fn poll_drain(server: &Arc<Self>, cx: &PollContext, at: u64) -> IoPoll<u64> {
+        server.stop();
+        if at != NEVER
+            && let Err(errno) = Self::cut_at(server, at)
+        {
+            return Poll::Ready(Err(errno));
+        }
+        let ended = server.poll_state(cx, |state| match state.is_over() {
+            true => Ok(state.cut),
+            false => Err(&mut state.await_end),
+        });
+        ended.map(Ok)
+    }
+
+    /// What the state says, or a wake later.
+    fn poll_state<R>(
+        &self,
+        cx: &PollContext,
+        ask: impl FnOnce(&mut super::state::State) -> Result<R, &mut Waiters>,
+    ) -> Poll<R> {
+        if !cx.can_spend() {
+            return Poll::Pending;
+        }
+        let waker = Waker::clone(&cx.waker());
+        let mut state = self.state.lock();
+        let unneeded = match ask(&mut state) {
+            Ok(answer) => {
+                drop(state);
+                cx.spend();
+                return Poll::Ready(answer);
+            }
+            Err(waiters) => waiters.put(cx.key(), waker),
+        };
+        drop(state);
+        drop(unneeded);
+        Poll::Pending
+    }
+
+    /// Sees to it that what is left at this time is cut. The earliest time that was asked for holds.
+    fn cut_at(server: &Arc<Self>, at: u64) -> Result<(), Errno> {
+        if at <= now() {
+            server.cut_all();
+            return Ok(());
+        }
+        let before = {
+            let mut state = server.state.lock();
+            if state.is_over() || state.cut_at <= at {
+                return Ok(());
+            }
+            std::mem::replace(&mut state.cut_at, at)
+        };
+        let runtime = RuntimeRef::enter(server.runtime)?;
+        let reaper = reap(server.clone(), at);
+        let named = |name| server.state.lock().reapers.push(name);
+        runtime.spawn(reaper, Some(runtime.pick_home()), false, named).map_err(|(error, _reaper)| {
+            server.state.lock().cut_at = before;
+            error.errno()
+        })
+    }
+}
+
+/// Cuts what is left of a server at a time. Ends with the server.
+async fn reap(server: Arc<Server>, at: u64) {
+    let mut sleep = pin!(Sleep::until(at));
+    let is_time = poll_fn(|context| match server.state.lock().is_over() {
+        true => Poll::Ready(false),
+        false => sleep.as_mut().poll(context).map(|()| true),
+    });
+    if is_time.await {
+        server.cut_all();
+    }
+}
