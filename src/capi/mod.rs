@@ -22,6 +22,8 @@ mod multishot;
 
 mod stream;
 
+mod buffered;
+
 mod set;
 
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};

@@ -283,6 +283,13 @@ impl PollContext {
             .filter(|context| context.phase.load(Relaxed) == POLLING)
     }
 
+    /// Runs `f` in the context of the task that this thread polls, if the waker is that task's own.
+    pub(crate) fn with_task<R>(waker: &Waker, f: impl FnOnce(&Self) -> R) -> Option<R> {
+        let (context, task) = (Self::of_worker()?, crate::task::header_of(waker)?);
+        let _polling = context.enter(task);
+        Some(f(context))
+    }
+
     /// The context of the worker whose poll goes on on this thread, for a task that marks itself.
     pub(crate) fn of_worker() -> Option<&'static Self> {
         Current::with_worker(|worker| worker.map(Worker::context))

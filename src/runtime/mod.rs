@@ -34,8 +34,8 @@ pub use config::{Config, Engine, Flavour, Hook, Hooks};
 pub(crate) use context::{CxError, PollContext, UNLIMITED};
 pub(crate) use io::{IoFlags, IoName, IoPoll};
 pub(crate) use operation::{
-    Address, BlobUse, CURRENT, Delivered, Goods, MOST_BYTES, OpName, Request, SetUse, free_blob, free_set, new_blob,
-    new_set, poll_quiesce, submit,
+    Address, BlobUse, CURRENT, Delivered, Goods, MOST_BYTES, OpName, Receiver, Request, SetUse, free_blob, free_set,
+    new_blob, new_set, poll_quiesce, submit,
 };
 pub use owned::{Io, Runtime};
 pub(crate) use process::is_forked;

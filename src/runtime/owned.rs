@@ -87,6 +87,10 @@ impl Io {
         Self(name.raw())
     }
 
+    pub(crate) fn name(&self) -> Option<IoName> {
+        IoName::parse(self.0)
+    }
+
     /// Waits until the interest is satisfied.
     pub async fn ready(&self, interest: Interest) -> std::io::Result<ReadyEvent> {
         let name = IoName::parse(self.0).ok_or(std::io::ErrorKind::NotFound)?;
