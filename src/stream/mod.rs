@@ -117,8 +117,9 @@ impl Channel {
         match polled {
             Poll::Pending => {
                 self.reader.rest();
-                match self.poll_flush(cx) {
-                    Poll::Ready(Err(errno)) => Poll::Ready(Err(errno)),
+                // What could not be sent is gone, so this is told once.
+                match self.writer.has_unsent().then(|| self.poll_flush(cx)) {
+                    Some(Poll::Ready(Err(errno))) => Poll::Ready(Err(errno)),
                     _ => Poll::Pending,
                 }
             }

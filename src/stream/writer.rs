@@ -56,12 +56,17 @@ impl Writer {
         }
     }
 
+    /// True if something was kept.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.sent < self.buffered.len()
+    }
+
     /// Sends everything that was kept.
     pub(super) fn poll_flush(&mut self, cx: &PollContext, io: IoName) -> IoPoll<()> {
         if let Some(errno) = self.failed {
             return Poll::Ready(Err(errno));
         }
-        while self.sent < self.buffered.len() {
+        while self.has_unsent() {
             if let Err(errno) = ready!(self.poll_send(cx, io, &[])) {
                 return Poll::Ready(Err(errno));
             }
