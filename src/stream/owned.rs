@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 /// Its futures are for tasks of a runtime, and are polled by the task itself: with another waker than the task's they fail.
 pub struct Stream {
     // Dropped before the descriptor.
-    channel: Channel,
+    pub(super) channel: Channel,
     io: Io,
 }
 

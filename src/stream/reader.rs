@@ -400,6 +400,18 @@ impl Reader {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+impl Reader {
+    /// How many bytes of memory it has, leased or its own.
+    pub(super) fn held(&self) -> usize {
+        self.own.capacity() + self.lease_rest().len()
+    }
+
+    pub(super) fn searched(&self) -> usize {
+        self.searched
+    }
+}
+
 /// Where a byte is.
 fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     // SAFETY: the slice is readable.

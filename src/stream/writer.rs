@@ -131,3 +131,11 @@ impl Writer {
         self.large = None;
     }
 }
+
+#[cfg(all(test, not(loom)))]
+impl Writer {
+    /// How many bytes of memory it has.
+    pub(super) fn held(&self) -> usize {
+        self.buffered.capacity()
+    }
+}

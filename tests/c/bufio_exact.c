@@ -104,6 +104,7 @@ static int64_t end_early(rt_cx *cx, void *state) {
     RT_BEGIN(&r->frame);
     reader_open(r, cx);
     net_put(r->ends[1], "01234", 5);
+    RT_AWAIT(r->got, rt_poll_fill(cx, r->stream, 5, &r->at, &r->len));
     for (r->i = 0; r->i < 20; r->i++) {
         CHECK_EQ(rt_poll_read_exact(cx, r->stream, data, 10), RT_PENDING);
         RT_YIELD(cx);

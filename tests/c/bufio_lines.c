@@ -126,7 +126,7 @@ static int64_t read_cut(rt_cx *cx, void *state) {
         }
         if (r->i < 18)
             while (rt_poll_read_until(cx, r->stream, '\n', &r->line, &r->len) == RT_PENDING) {
-                if (r->bytes++ % 20 == 19) {
+                if (r->bytes++ % 70 == 69) {
                     net_put(r->ends[1], two + r->i, sizeof two - 1 - r->i);
                     break;
                 }
@@ -172,6 +172,7 @@ static int64_t read_too_long(rt_cx *cx, void *state) {
     CHECK(r->got == 1 && r->len == 7 && memcmp(r->line, "567890\n", 7) == 0);
     /* No end in sight; it may still be the last line, until it is too long for that, too. */
     net_put(r->ends[1], "1234567890", 10);
+    RT_AWAIT(r->got, rt_poll_fill(cx, r->stream, 10, &r->line, &r->len));
     for (r->i = 0; r->i < 20; r->i++) {
         CHECK_EQ(rt_poll_read_until(cx, r->stream, '\n', &r->line, &r->len), RT_PENDING);
         RT_YIELD(cx);
@@ -210,6 +211,7 @@ static int64_t read_two_ways(rt_cx *cx, void *state) {
     RT_BEGIN(&r->frame);
     reader_open(r, cx);
     net_put(r->ends[1], "a:b:c", 5);
+    RT_AWAIT(r->got, rt_poll_fill(cx, r->stream, 5, &r->line, &r->len));
     for (r->i = 0; r->i < 20; r->i++) {
         CHECK_EQ(rt_poll_read_until(cx, r->stream, '\n', &r->line, &r->len), RT_PENDING);
         RT_YIELD(cx);

@@ -138,3 +138,41 @@ impl Worker {
         true
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::primitives::{Wake, waker};
+    use loom::thread::{self, Thread};
+
+    struct Sleeper(Thread);
+
+    impl Wake for Sleeper {
+        fn wake_by_ref(this: &Arc<Self>) {
+            this.0.unpark();
+        }
+    }
+
+    /// Whoever reads on hears of the receiver's end, whenever that comes.
+    #[test]
+    fn loom_a_receiver_ends_while_another_reads_on() {
+        loom::model(|| {
+            let legacy = Arc::new(Legacy::default());
+            let ending = thread::spawn({
+                let legacy = legacy.clone();
+                move || legacy.inherit(LeaseQueue::default(), -5)
+            });
+            let cx = PollContext::standalone(0, waker(Arc::new(Sleeper(thread::current())))).expect("memory");
+            let outcome = loop {
+                match legacy.poll(cx) {
+                    Poll::Ready(Ok(Delivered::Last(outcome))) => break outcome,
+                    Poll::Ready(_) => panic!("no data, no error"),
+                    Poll::Pending => thread::park(),
+                }
+            };
+            assert_eq!(outcome, -5);
+            ending.join().expect("no panic");
+            cx.free_standalone();
+        });
+    }
+}
