@@ -659,6 +659,50 @@ typedef struct rt_buf {
 typedef uint64_t rt_blob;
 
 /**
+ * How much a stream buffers. Zeros mean the defaults.
+ */
+typedef struct rt_stream_opts {
+    /**
+     * The size of this struct, set by `rt_stream_opts_init`.
+     */
+    uint32_t size;
+    /**
+     * How much is read at a time. 0: 4096. What is received on io_uring comes in the buffers of `rt_config`.
+     */
+    uint32_t read_buffer;
+    /**
+     * The longest line with its delimiter, and the most that `rt_poll_fill` can be asked for. 0: 65536.
+     */
+    uint32_t limit;
+    /**
+     * How much may be written without being sent. 0: 16384. Memory is taken as it is used.
+     */
+    uint32_t write_buffer;
+} rt_stream_opts;
+
+/**
+ * A buffered reader and writer over an `rt_io`, which stays the caller's: a socket, a pipe, a terminal.
+ *
+ * Writes are sent when the buffer is full, by `rt_poll_stream_flush`, and when a read of the same stream is about to wait:
+ * requests that came together are answered together, and no answer is forgotten. A stream that waits to read, with
+ * nothing half read and nothing written, holds no buffer.
+ *
+ * 0 is never a stream. The handle is good until `rt_stream_free`, which may come before or after the `rt_close` of the `rt_io`.
+ *
+ * Methods: `rt_poll_stream_read`, `rt_poll_read_exact`, `rt_poll_read_until`, `rt_poll_fill`, `rt_stream_consume`,
+ * `rt_poll_stream_write`, `rt_poll_stream_flush`, `rt_stream_free`. Made by `rt_stream_new`.
+ *
+ * Threads: a stream is used by one task, or context, at a time, from whatever thread; a call that meets another one gets
+ * `-EBUSY`. It may pass from one task to another: nothing that was received is lost, also when the first task has ended.
+ *
+ * Others should not use the same `rt_io` in the same direction: whoever else reads, directly or by a second stream, gets
+ * `-EBUSY` or some of the bytes, and direct writes go before what is buffered. While `rt_send` has something queued a stream's
+ * writes get `-EBUSY`. On io_uring a stream reads by an operation of the task, for which `rt_poll_quiesce` and `rt_deregister` are
+ * not ready until the stream was freed; the operation ends soon after that.
+ */
+typedef uint64_t rt_stream;
+
+/**
  * A set: waits for many operations and tasks at once. A member says by its key that it is ready, and leaves the set; one
  * that yields more, an operation with many results, is added again. What a member yields is taken by its own poll: the
  * set neither owns nor keeps alive what it waits for. The cost of a member does not depend on how many there are.
@@ -2287,6 +2331,147 @@ int64_t rt_send_buf(rt_io io,
 int64_t rt_poll_flush(rt_cx *cx,
                       rt_io io,
                       size_t low_water);
+
+/**
+ * Fills a struct of options with the defaults. `size` is the size of the program's struct.
+ *
+ * Returns 0; `-EINVAL` for NULL and a size that cannot be. Any thread. Does not block.
+ *
+ * # Safety
+ * `opts` points to `size` writable bytes.
+ */
+int64_t rt_stream_opts_init(rt_stream_opts *opts, size_t size);
+
+/**
+ * Makes a stream over `io`, which must not block. `opts` may be NULL.
+ *
+ * Returns 0, and the stream in `*out`. On failure `*out` is 0: `-EBADF` for a stale `io`; `-EINVAL` for NULL, options of a wrong size,
+ * and a descriptor that blocks; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `opts` is NULL or points to as many bytes as its size says; `out` is writable.
+ */
+int64_t rt_stream_new(rt_io io,
+                      const rt_stream_opts *opts,
+                      rt_stream *out);
+
+/**
+ * Frees a stream, and not its `rt_io`. What was written and not sent is lost, and what was received and not taken. Lines that
+ * it gave are gone. A task that waits in a call of the stream is not woken.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_stream_free(rt_stream stream);
+
+/**
+ * Reads, in a poll, into `buf`: waits until there is something, then gives at most `n` bytes.
+ *
+ * Returns how many bytes there are; 0 at the end of the stream, and for an `n` of 0; `RT_PENDING`. The end, and an error that
+ * breaks the stream, such as `-ECONNRESET`, come after everything that was received before, and then each time; a
+ * broken stream fails to write, too.
+ *
+ * Errors of this and the other reading calls: the system's; `-EBADF` for a stale stream or `rt_io`; `-ESHUTDOWN`; `-EINVAL` for NULL,
+ * and an `rt_io` that is not registered for `RT_READABLE`; `-EPERM` for the context; `-EBUSY`: another call has the stream, or
+ * `rt_poll_read_exact` is under way, or something else receives on the `rt_io`; `-ENOMEM`. If what was written cannot be sent, a
+ * call that would wait returns that error, once. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` writable bytes.
+ */
+int64_t rt_poll_stream_read(rt_cx *cx,
+                            rt_stream stream,
+                            void *buf,
+                            size_t n);
+
+/**
+ * Fills, in polls, all `n` bytes of `buf`.
+ *
+ * Returns `n`; `RT_PENDING`: to be called again with the same `buf` and `n`, and as long as that is not done other reading calls
+ * get `-EBUSY`, if some bytes came. `-ENODATA`: the end came first. After that, or another error, what came is in the stream
+ * still, for the next reading call. Other errors as for `rt_poll_stream_read`. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` writable bytes, the same in each call.
+ */
+int64_t rt_poll_read_exact(rt_cx *cx,
+                           rt_stream stream,
+                           void *buf,
+                           size_t n);
+
+/**
+ * Reads, in polls, the next line: everything up to and with the next byte `delimiter`.
+ *
+ * Returns 1 and the line in `*line` and `*len`, the stream's own memory, which is good until the next reading call, or
+ * `rt_stream_free`. What comes before the end of the stream without a delimiter is the last line. 0 at the end, with NULL
+ * in `*line`; `RT_PENDING`.
+ *
+ * `-EMSGSIZE`: the line is longer than the limit. It stays in the stream, for `rt_poll_stream_read` to take; this call would say the
+ * same again. `-EINVAL` also for a `delimiter` that is no byte. Other errors as for `rt_poll_stream_read`. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `line` and `len` are writable.
+ */
+int64_t rt_poll_read_until(rt_cx *cx,
+                           rt_stream stream,
+                           int delimiter,
+                           const void **line,
+                           size_t *len);
+
+/**
+ * Waits until at least `at_least` bytes can be looked at, in one piece; 0 counts as 1. `rt_stream_consume` takes some of them.
+ *
+ * Returns how many there are, which may be more, and fewer only if the end of the stream comes after them; where they are in
+ * `*at`, and their number in `*len`. They are the stream's own memory, good until the next reading call. 0 at the end, with NULL in
+ * `*at`; `RT_PENDING`. `-EMSGSIZE` for more than the limit. Other errors as for `rt_poll_stream_read`. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `at` and `len` are writable.
+ */
+int64_t rt_poll_fill(rt_cx *cx,
+                     rt_stream stream,
+                     size_t at_least,
+                     const void **at,
+                     size_t *len);
+
+/**
+ * Takes `n` bytes that `rt_poll_fill` showed. A reading call, in that bytes shown before are gone.
+ *
+ * Returns 0; `-EINVAL`: there are not so many, and none was taken; `-EBADF`; `-EBUSY` as for `rt_poll_stream_read`. Any thread. Does
+ * not block.
+ */
+int64_t rt_stream_consume(rt_stream stream,
+                          size_t n);
+
+/**
+ * Writes, in polls, all `n` bytes of `buf`: copies them if the buffer has room, else sends what is buffered and as much of them as
+ * must go, in one piece.
+ *
+ * Returns `n` when all were taken; then `buf` is the caller's again. `RT_PENDING`: to be called again with the same `buf` and `n`; until
+ * that is done other writes get `-EBUSY`, if some bytes went.
+ *
+ * Errors: the system's, such as `-ECONNRESET` and `-EPIPE`, which never comes with a SIGPIPE. They are the end of writing: what is
+ * buffered is lost, and every later write and flush says the same. Also: `-EBADF`, `-ESHUTDOWN`; `-EINVAL` for NULL, and an `rt_io`
+ * that is not registered for `RT_WRITABLE`; `-EPERM` for the context; `-EBUSY`, also while `rt_send` has something queued; `-ENOMEM`.
+ * Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` readable bytes, the same in each call.
+ */
+int64_t rt_poll_stream_write(rt_cx *cx,
+                             rt_stream stream,
+                             const void *buf,
+                             size_t n);
+
+/**
+ * Sends, in polls, what was written and is buffered.
+ *
+ * Returns 0 when the system has it all; `RT_PENDING`. Errors as for `rt_poll_stream_write`. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_stream_flush(rt_cx *cx,
+                             rt_stream stream);
 
 /**
  * Makes a set, without members, for tasks and contexts of a runtime.

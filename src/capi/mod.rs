@@ -22,6 +22,8 @@ mod multishot;
 
 mod stream;
 
+mod buffered;
+
 mod set;
 
 mod net;
