@@ -24,7 +24,7 @@ process_static! {
 /// What is in a set. Members that are watched keep it, also after the set was freed; then it has neither members nor
 /// waiters.
 #[derive(Default)]
-struct Pot {
+pub(crate) struct Pot {
     /// The runtime whose tasks use the set.
     runtime: u64,
     contents: Mutex<Contents>,
