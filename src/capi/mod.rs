@@ -22,14 +22,21 @@ mod multishot;
 
 mod stream;
 
-mod buffered;
-
 mod set;
 
-mod net;
 mod time;
 
 mod blocking;
+
+mod net;
+
+mod unix;
+
+mod udp;
+
+mod buffered;
+
+mod serve;
 
 mod notify;
 
@@ -38,6 +45,12 @@ mod sem;
 mod chan;
 
 mod oneshot;
+
+mod event;
+
+mod signal;
+
+mod process;
 
 use crate::primitives::shelf::Shelf;
 
