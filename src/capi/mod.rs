@@ -53,17 +53,6 @@ mod signal;
 mod process;
 
 use crate::primitives::shelf::Shelf;
-
-mod unix;
-
-mod signal;
-mod udp;
-
-mod event;
-
-mod process;
-mod serve;
-
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;
