@@ -44,7 +44,7 @@ static int64_t a_cancel_takes_back_what_is_queued(rt_cx *cx, void *state) {
     struct steps *s = &c->steps;
     RT_BEGIN(&s->frame);
     submit_all(cx, c);
-    while (!job_runs(&c->jobs[0])) RT_YIELD(cx);
+    while (!job_begun(&c->jobs[0])) RT_YIELD(cx);
     for (s->i = 0; s->i < 7; s->i++) CHECK_EQ(rt_cancel(c->ops[s->i]), 0);
     for (s->i = 1; s->i < 7; s->i++) {
         RT_AWAIT(s->got, rt_poll_op(cx, c->ops[s->i]));
@@ -66,7 +66,7 @@ static int64_t a_deadline_does_so_too(rt_cx *cx, void *state) {
     RT_BEGIN(&s->frame);
     submit_all(cx, c);
     c->jobs[0].result = -ECANCELED; /* its own word, not the library's */
-    while (!job_runs(&c->jobs[0])) RT_YIELD(cx);
+    while (!job_begun(&c->jobs[0])) RT_YIELD(cx);
     for (s->i = 0; s->i < 7; s->i++) CHECK_EQ(rt_op_deadline(c->ops[s->i], rt_now() + 1000000), 0);
     for (s->i = 1; s->i < 7; s->i++) {
         RT_AWAIT(s->got, rt_poll_op(cx, c->ops[s->i]));
@@ -103,7 +103,7 @@ static int64_t submits_and_ends(rt_cx *cx, void *state) {
     struct steps *s = &c->steps;
     RT_BEGIN(&s->frame);
     submit_all(cx, c);
-    while (!job_runs(&c->jobs[0])) RT_YIELD(cx);
+    while (!job_begun(&c->jobs[0])) RT_YIELD(cx);
     RT_END(5);
 }
 
