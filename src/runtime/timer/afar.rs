@@ -1,7 +1,7 @@
 //! What is done to a timer on other threads than its worker's.
 
 use super::mail::Next;
-use super::word::State;
+use super::word::{NEVER_FROM, State};
 use super::{Start, TIMERS, Timer, TimerName};
 use crate::primitives::guard::Left;
 use crate::primitives::inbox::Pushed;
@@ -25,7 +25,9 @@ impl Post for ByRuntime {
     fn post(&self, timer: &'static Timer) -> bool {
         let Ok(runtime) = RuntimeRef::enter(timer.runtime.load(Relaxed)) else { return false };
         let remote = runtime.shared().remote(timer.home.load(Relaxed));
-        if let State::Armed(at) = timer.word.state() {
+        if let State::Armed(at) = timer.word.state()
+            && at < NEVER_FROM
+        {
             remote.next_deadline.fetch_min(at, AcqRel);
         }
         let posted = remote.timers.push(NonNull::from(timer)) != Pushed::Closed;
