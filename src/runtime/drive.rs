@@ -71,6 +71,11 @@ impl RuntimeRef {
         })
     }
 
+    /// Ends the timers of a runtime without threads.
+    pub(super) fn end_timers_here(&self) -> Result<(), Errno> {
+        self.with_worker(Worker::end_timers)
+    }
+
     /// One turn: see `rt_turn`. Returns how many tasks were polled.
     pub(crate) fn turn(&self, timeout: u64) -> Result<u64, Errno> {
         if !self.shared().is_current_thread() {
