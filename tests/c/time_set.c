@@ -1,6 +1,8 @@
 /* Timers in sets: ready once for each add, when they fire or are over; intervals are added again. */
 #include "timer.h"
 
+#include <malloc.h>
+
 enum { MEMBERS = 100 };
 
 struct many {
@@ -135,6 +137,51 @@ static int64_t intervals(rt_cx *cx, void *state) {
 }
 static void intervals_again(void) { play(intervals); }
 
+/* Who is alone with a timer finds it ready when the set says so, however soon it is added again. */
+static void ready_is_ready(void) {
+    enum { READY = 3000 };
+    struct hand h;
+    uint64_t key;
+    rt_set set;
+    rt_runtime rt = test_runtime();
+    hand_open(&h, rt);
+    CHECK_EQ(rt_set_new(rt, &set), 0);
+    rt_timer timer = timer_every(rt, rt_now(), 20 * us, RT_MISSED_SKIP);
+    for (int i = 0; i < scaled(READY); i++) {
+        CHECK_EQ(rt_set_add(h.cx, set, timer, (uint64_t)i), 0);
+        int64_t r;
+        while ((r = rt_poll_set(h.cx, set, &key)) == RT_PENDING)
+            if (current_thread()) CHECK_OK(rt_turn(rt, 0));
+        CHECK_EQ(r, 0);
+        CHECK_EQ(key, i);
+        CHECK(rt_poll_timer(h.cx, timer) >= 1);
+    }
+    CHECK_OK(rt_timer_cancel(timer));
+    CHECK_EQ(rt_set_free(set), 0);
+    hand_close(&h);
+    timer_runtime_free(rt);
+    hand_check(&h);
+}
+
+/* A timer outlives many sets, of which it keeps nothing. */
+static int64_t outlive(rt_cx *cx, void *state) {
+    enum { SETS = 5000, ROOM = 65536 };
+    struct many *m = state;
+    m->timers[0] = timer_at(rt_cx_runtime(cx), rt_now() + minute);
+    size_t in_use = mallinfo2().uordblks;
+    for (int i = scaled(SETS); i > 0; i--) {
+        rt_set set;
+        CHECK_EQ(rt_set_new(rt_cx_runtime(cx), &set), 0);
+        CHECK_EQ(rt_set_add(cx, set, m->timers[0], 1), 0);
+        CHECK_EQ(rt_poll_set(cx, set, &m->key), RT_PENDING);
+        CHECK_EQ(rt_set_free(set), 0);
+    }
+    CHECK(mallinfo2().uordblks < in_use + ROOM);
+    CHECK_EQ(rt_timer_cancel(m->timers[0]), 1);
+    return 0;
+}
+static void a_timer_outlives_sets(void) { play(outlive); }
+
 static void refused(void) {
     struct hand h;
     uint64_t key;
@@ -166,6 +213,8 @@ int main(int argc, char **argv) {
     CASE(cancelled);
     CASE(moved_in_a_set);
     CASE(intervals_again);
+    CASE(ready_is_ready);
+    CASE(a_timer_outlives_sets);
     CASE(refused);
     return test_end();
 }

@@ -113,21 +113,17 @@ impl Timer {
         TIMERS.free(self.index.load(Relaxed));
     }
 
-    /// Wakes all who wait on other threads.
+    /// Wakes all who wait on other threads. They leave the list at once: whoever was woken may be back before this ends, to
+    /// wait for what comes next.
     pub(super) fn wake_others(&self) {
-        loop {
-            let mut woken = WakeList::new();
-            let mut others = self.others.lock();
-            let Some(list) = others.as_mut() else { return };
+        let mut list = self.others.lock().take().map_or_else(Vec::new, |list| *list).into_iter();
+        let mut woken = WakeList::new();
+        while list.len() > 0 {
             while woken.can_push()
-                && let Some((_, waker)) = list.pop()
+                && let Some((_, waker)) = list.next()
             {
                 woken.push(waker);
             }
-            if list.is_empty() {
-                *others = None;
-            }
-            drop(others);
             woken.wake_all();
         }
     }
@@ -208,5 +204,17 @@ impl TimerName {
         drop(others);
         drop((replaced, unneeded));
         Ok(waits)
+    }
+
+    /// Takes back what `watch` left with the timer.
+    pub(in super::super) fn forget_watcher(self, key: usize) {
+        let Some(_in_use) = self.enter(&ByRuntime) else { return };
+        let mut others = self.timer.others.lock();
+        let forgotten = others.as_mut().and_then(|list| {
+            let at = list.iter().position(|&(other, _)| other == key)?;
+            Some(list.swap_remove(at))
+        });
+        drop(others);
+        drop(forgotten);
     }
 }

@@ -245,11 +245,11 @@ impl Desk {
         if operation != 0 {
             return timed_out(operation);
         }
-        if let Some((_, waker)) = timer.waiter.take() {
-            waker.wake();
-        }
         if was.waited {
             timer.wake_others();
+        }
+        if let Some((_, waker)) = timer.waiter.take() {
+            waker.wake();
         }
     }
 
