@@ -91,9 +91,9 @@ fn a_sleep_can_be_polled_by_another_runtime() {
     let sleep = first.block_on(async move {
         let mut sleep = Sleep::until(at);
         is_ready(&mut sleep).await;
-        sleep
+        Some(sleep)
     });
-    let sleep = sleep.expect("a running runtime").expect("no panic");
+    let sleep = sleep.expect("a running runtime").expect("no panic").expect("as above");
     second.block_on(sleep).expect("a running runtime").expect("no panic");
     assert!(now() >= at);
 }
