@@ -44,6 +44,8 @@ impl RuntimeRef {
         if shared.is_current_thread() {
             // As workers with a thread do when they see the phase.
             self.end_timers_here()?;
+        } else if !ended {
+            super::timer::end_all(shared.handle);
         }
         let abandoned = shared.abandoned.load(Acquire);
         if abandoned == 0 && !shared.is_current_thread() {

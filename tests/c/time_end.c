@@ -169,6 +169,40 @@ static void after_a_worker(void) {
     CHECK_EQ(atomic_load(&hooks), test_workers);
 }
 
+/* ---- a worker that is stuck ---- */
+
+static gate unstick;
+static rt_timer of_the_stuck;
+static atomic_bool is_stuck, went_on;
+
+static int64_t get_stuck(rt_cx *cx, void *state) {
+    (void)state;
+    of_the_stuck = timer_at(rt_cx_runtime(cx), rt_now() + minute);
+    atomic_store(&is_stuck, true);
+    gate_wait(&unstick);
+    atomic_store(&went_on, true);
+    return 0;
+}
+
+static void behind_a_stuck_worker(void) {
+    if (current_thread()) return;
+    struct hand h;
+    gate_init(&unstick);
+    rt_runtime rt = test_runtime();
+    hand_open(&h, rt);
+    CHECK_EQ(rt_spawn(rt, get_stuck, NULL, NULL, NULL), 0);
+    while (!atomic_load(&is_stuck)) sched_yield();
+    CHECK_EQ(rt_poll_timer(h.cx, of_the_stuck), RT_PENDING);
+    CHECK_EQ(rt_shutdown(rt, 0), 1);
+    gate_wait_soon(&h.woken);
+    CHECK_EQ(rt_poll_timer(h.cx, of_the_stuck), -EBADF);
+    CHECK_EQ(rt_free(rt), 0);
+    CHECK_EQ(rt_timer_cancel(of_the_stuck), -EBADF);
+    hand_close(&h);
+    gate_open(&unstick);
+    while (!atomic_load(&went_on)) sched_yield();
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
@@ -177,5 +211,6 @@ int main(int argc, char **argv) {
     CASE(drop_functions);
     CASE(wakers_that_start);
     CASE(after_a_worker);
+    CASE_LEAKS(behind_a_stuck_worker);
     return test_end();
 }

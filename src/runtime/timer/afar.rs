@@ -59,6 +59,18 @@ pub(super) fn start(runtime: &RuntimeRef, start: Start) -> Result<u64, Errno> {
     Err(libc::ESHUTDOWN)
 }
 
+/// Ends all timers of a runtime, of which some belong to workers that will not do so.
+pub(in super::super) fn end_all(runtime: u64) {
+    for (_, timer) in TIMERS.iter() {
+        // The generation first: if the entry is another timer's by now, that one stays.
+        if let Some(generation) = timer.guard.current()
+            && timer.runtime.load(Relaxed) == runtime
+        {
+            let _ = TimerName { timer, generation }.cancel_from_afar(&ByRuntime);
+        }
+    }
+}
+
 impl Timer {
     /// A free entry is for a worker, which becomes its owner when it first hears of it.
     pub(super) fn belong(&self, runtime: u64, home: u32, index: u32) {

@@ -19,6 +19,7 @@ mod word;
 #[cfg(all(test, loom))]
 mod loom_tests;
 
+pub(super) use afar::end_all;
 pub(super) use desk::Desk;
 
 use super::context::{Current, PollContext};
