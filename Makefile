@@ -28,7 +28,7 @@ C_FLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iin
 # Programs find the library from where they lie in build/, wherever the tree is moved.
 LINK = -Lbuild/lib -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../../lib' -lasyncio $(LDFLAGS)
 
-.PHONY: all lib examples c-tests run test lint bench bench-servers bench-files header install uninstall clean
+.PHONY: all lib examples c-tests run test lint bench bench-servers bench-files bench-timers header install uninstall clean
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
@@ -77,7 +77,21 @@ $(FILE_BENCHES): build/bench/%: benches/files/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
 
--include $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(BENCHES:=.d)
+# Timers. libuv's only where it is.
+TIMER_BENCHES := build/bench/rt_timers
+ifneq ($(shell pkg-config --exists libuv && echo yes),)
+TIMER_BENCHES += build/bench/uv_timers
+build/bench/uv_timers: C_FLAGS += $(shell pkg-config --cflags libuv)
+build/bench/uv_timers: PEER := $(shell pkg-config --libs libuv)
+endif
+build/bench/rt_timers: PEER = $(LINK)
+build/bench/rt_timers: $(LIB)
+
+$(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
+
+-include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(BENCHES:=.d)
 
 run: build/c-examples/echo_server
 	@c-examples/demo.sh $<
@@ -96,6 +110,9 @@ bench-servers: examples $(BENCHES)
 
 bench-files: $(FILE_BENCHES)
 	benches/files/compare
+
+bench-timers: $(TIMER_BENCHES)
+	benches/timers/compare
 
 header:
 	ASYNCIO_BLESS=1 $(CARGO) test --test header
