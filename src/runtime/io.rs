@@ -261,6 +261,11 @@ impl IoName {
         known & wanted == wanted && known & traits::INTEREST != 0
     }
 
+    /// `EINVAL` for an interest that was not registered.
+    pub(super) fn check_interest(self, interest: Interest) -> Result<(), Errno> {
+        if self.allows(interest) { Ok(()) } else { Err(self.refusal()) }
+    }
+
     /// Why an interest that was not registered is refused.
     fn refusal(self) -> Errno {
         if self.io.guard.is_open(self.generation) { libc::EINVAL } else { libc::EBADF }

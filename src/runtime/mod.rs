@@ -37,7 +37,7 @@ pub(crate) use context::{CxError, PollContext, UNLIMITED, is_inside_any};
 pub(crate) use io::{Errno, IoFlags, IoName, IoPoll, errno_of};
 pub(crate) use listening::{Family, placeholder};
 pub(crate) use operation::{
-    Address, Answer, BlobUse, CURRENT, Call, Delivered, Goods, MOST_BYTES, OpName, Question, Request, SetUse,
+    Address, Answer, BlobUse, CURRENT, Call, Delivered, Goods, MOST_BYTES, OpName, Question, Receiver, Request, SetUse,
     free_blob, free_set, new_blob, new_set, poll_quiesce, submit,
 };
 pub(crate) use owned::Made;

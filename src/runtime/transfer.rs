@@ -133,7 +133,7 @@ impl IoName {
     }
 
     /// Direct I/O needs a descriptor that does not block the worker.
-    fn check_direct(self) -> Result<(), Errno> {
+    pub(crate) fn check_direct(self) -> Result<(), Errno> {
         match (self.is_open(), self.has(traits::NONBLOCK)) {
             (false, _) => Err(libc::EBADF),
             (true, false) => Err(libc::EINVAL),
@@ -145,6 +145,12 @@ impl IoName {
     fn check_apart(self, cx: &PollContext, writes: bool) -> Result<(), Errno> {
         self.check_direct()?;
         if self.is_busy(writes) && !cx.is_operation() { Err(libc::EBUSY) } else { Ok(()) }
+    }
+
+    /// Whether a direct call in this direction could be made, now or after a wait.
+    pub(crate) fn can_poll(self, cx: &PollContext, writes: bool) -> Result<(), Errno> {
+        self.check_apart(cx, writes)?;
+        self.check_interest(if writes { Interest::WRITABLE } else { Interest::READABLE })
     }
 
     /// # Safety

@@ -47,7 +47,7 @@ impl Body {
             && many.held.get() < if waits { MOST_HELD } else { MOST_HELD / 2 }
     }
 
-    fn many(&self) -> &Many {
+    pub(super) fn many(&self) -> &Many {
         self.many.as_deref().expect("an operation of this kind has it")
     }
 }
@@ -95,13 +95,15 @@ impl OpName {
                 return Ok(Poll::Pending);
             }
             let next = || body.many().leases.borrow_mut().pop();
-            let lease = next().or_else(|| {
-                // Its task waits for more, which may be there at once.
-                if body.may_receive_again() {
-                    worker.go_on(op);
+            let mut lease = next();
+            if lease.is_none() && body.may_receive_again() {
+                // Its task waits for more, which may be there at once. It may also be the end, and of its entry.
+                worker.go_on(op);
+                if !op.word.lives(self.generation) {
+                    return Err(libc::EBADF);
                 }
-                next()
-            });
+                lease = next();
+            }
             if let Some(lease) = lease {
                 cx.spend();
                 return Ok(Poll::Ready(Delivered::Data(lease)));
@@ -217,11 +219,7 @@ impl Worker {
 
     /// Begins to receive, or goes on with it.
     pub(super) fn receive(&self, op: &'static Operation) {
-        let on_ring = {
-            let driver = self.driver.borrow();
-            driver.has_ring() && driver.supports(io_uring::opcode::RecvMulti::CODE)
-        };
-        if !on_ring || !self.provides() {
+        if !self.receives_on_ring() {
             return self.attempt_many(op);
         }
         let has_buffers = self.ops().buffers.borrow_mut().refill();
@@ -229,6 +227,15 @@ impl Worker {
             true => self.receive_on_ring(op),
             false => self.starve(op),
         }
+    }
+
+    /// Whether the kernel receives many times by one entry, into this worker's buffers.
+    pub(super) fn receives_on_ring(&self) -> bool {
+        let on_ring = {
+            let driver = self.driver.borrow();
+            driver.has_ring() && driver.supports(io_uring::opcode::RecvMulti::CODE)
+        };
+        on_ring && self.provides()
     }
 
     /// Queues a multishot receive. The kernel goes on with one for many buffers before it looks at a cancel, so where it can
@@ -259,7 +266,7 @@ impl Worker {
         let body = op.body(self);
         let result = completion.result;
         if let Some(buffer) = completion.buffer() {
-            let wanted = result > 0 && !matches!(body.fate.get(), Fate::Dropped);
+            let wanted = result > 0 && body.wants_data();
             let mut buffers = self.ops().buffers.borrow_mut();
             match wanted {
                 false => buffers.unfilled(buffer),
@@ -297,7 +304,7 @@ impl Worker {
         many.held.set(many.held.get() + 1);
         body.ios[0].into_iter().for_each(|io| io.note_moved(true));
         many.leases.borrow_mut().push(lease);
-        self.notify(op);
+        self.tell_task(op);
     }
 
     fn attempt_receive(&self, op: &'static Operation, io: IoName) {

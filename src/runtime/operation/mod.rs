@@ -8,7 +8,8 @@
 //! - `request.rs`: the table of what operations do.
 //! - `submit.rs`: beginning an operation and choosing its way; what a task may ask of it.
 //! - `progress.rs`: completions, news and deadlines; ending an operation and letting go of it.
-//! - `many.rs`: operations with many results: accepting, and receiving into leased buffers.
+//! - `many.rs`: operations with many results: accepting, and receiving into leased buffers; `legacy.rs`: what receivers
+//!   leave to a stream.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
 //! - `stream.rs`: ordered sends; `parcel.rs`: what they consist of; `blob.rs`: what is sent to many.
 //! - `call.rs`: functions of the program's, as a task; `question.rs`: what is asked of name servers.
@@ -19,6 +20,7 @@
 
 mod blob;
 mod call;
+mod legacy;
 mod many;
 mod parcel;
 mod progress;
@@ -37,6 +39,7 @@ mod tests;
 
 pub(crate) use blob::{BlobUse, free_blob, new_blob};
 pub(crate) use call::{Call, Closure};
+pub(crate) use legacy::Receiver;
 pub(crate) use many::Delivered;
 pub(crate) use parcel::Goods;
 pub(super) use progress::Ops;
@@ -58,6 +61,7 @@ use crate::primitives::inbox::{Node, Pushed};
 use crate::primitives::slab::{Entry, Slab};
 use crate::primitives::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*, UnsafeCell, process_static};
 use crate::task::Header;
+use legacy::Legacy;
 use parcel::Batch;
 use set::Member;
 use std::cell::{Cell, RefCell};
@@ -206,6 +210,8 @@ struct Many {
     error: Cell<Option<Errno>>,
     /// How many buffers are the task's or waiting for it.
     held: Cell<u32>,
+    /// Who gets what is left at the end.
+    legacy: RefCell<Option<Arc<Legacy>>>,
     /// It waits for a buffer of the pool, or for a descriptor.
     starves: Cell<bool>,
     /// It waits for buffers to come back, and is counted for that in `Ops::waiting`.

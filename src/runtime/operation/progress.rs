@@ -369,10 +369,20 @@ impl Worker {
         if let Some(task) = task {
             self.count_out(task);
         }
+        if self.bequeath(op) {
+            return;
+        }
         match body.fate.get() {
             Fate::Taken => self.notify(op),
             Fate::Reported(..) => self.report_later(op),
             Fate::Dropped => self.release(op),
+        }
+    }
+
+    /// There is something for the task, unless that is over.
+    pub(super) fn tell_task(&self, op: &'static Operation) {
+        if !matches!(op.body(self).fate.get(), Fate::Dropped) {
+            self.notify(op);
         }
     }
 

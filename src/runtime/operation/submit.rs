@@ -19,7 +19,10 @@ pub(super) const GROUP: u16 = 0;
 const MOST_SPARE: usize = 256;
 
 /// Runs `f` with the worker and the task of a poll. `EPERM` for a context that is no task's, or not this thread's.
-fn in_poll<R>(cx: &PollContext, f: impl FnOnce(&Worker, &'static Header) -> Result<R, Errno>) -> Result<R, Errno> {
+pub(super) fn in_poll<R>(
+    cx: &PollContext,
+    f: impl FnOnce(&Worker, &'static Header) -> Result<R, Errno>,
+) -> Result<R, Errno> {
     Current::with_worker(|worker| {
         let worker = worker.filter(|worker| std::ptr::eq(worker.context(), cx)).ok_or(libc::EPERM)?;
         f(worker, cx.header().ok_or(libc::EPERM)?)
@@ -188,7 +191,7 @@ pub(crate) fn poll_quiesce(cx: &PollContext) -> IoPoll<()> {
 
 impl Worker {
     /// Whether an operation may be begun on a descriptor.
-    fn check(&self, io: IoName, request: &Request) -> Result<(), Errno> {
+    pub(super) fn check(&self, io: IoName, request: &Request) -> Result<(), Errno> {
         if io.owner()? != self.shared().handle {
             return Err(libc::EPERM);
         }
@@ -209,7 +212,7 @@ impl Worker {
     }
 
     /// Makes an operation of the task that runs here.
-    fn begin(
+    pub(super) fn begin(
         &self,
         task: &'static Header,
         request: Request,

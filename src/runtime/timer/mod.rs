@@ -86,7 +86,6 @@ pub(crate) struct Timer {
 }
 
 /// Who waits on other threads, by key.
-#[expect(clippy::box_collection, reason = "one word, and all zeros where there are none")]
 type Others = Option<Box<Vec<(usize, Waker)>>>;
 
 // SAFETY: all zeros are a free guard, a word that is armed for nothing, a place in no list, and no waiters.
