@@ -235,7 +235,8 @@ int main(int argc, char **argv) {
     int64_t r = open_chat(&config, text, sizeof text);
     if (r >= 0) r = rt_block_on(chat.rt, run, &frame);
     if (r < 0) fprintf(stderr, "chat_server: %s %s\n", rt_strerror(r), text);
-    for (int i = 0; i < 2; i++) rt_server_stats(chat.servers[i], &stats[i]);
+    for (int i = 0; i < 2; i++)
+        rt_server_stats(chat.servers[i], &stats[i]), rt_server_free(chat.servers[i]);
     if (chat.servers[1] != 0) remove(chat.path);
     rt_free(chat.rt);
     for (int i = 0; i < 3; i++) rt_signal_close(chat.signals[i]);

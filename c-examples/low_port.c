@@ -212,6 +212,7 @@ int main(int argc, char **argv) {
     }
     int64_t r = rt_block_on(p.rt, run, &p);
     if (r < 0) fail("run", r);
+    rt_server_free(p.server);
     rt_signal_close(p.term);
     rt_signal_close(p.interrupt);
     rt_free(p.rt); /* closes what is registered, and the listener with it */
