@@ -21,6 +21,8 @@ LIB := build/lib/$(REAL)
 
 EXAMPLES := $(patsubst %.c,build/%,$(wildcard c-examples/*.c))
 C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
+# What the scripts that drive the examples are helped by.
+TOOLS := $(patsubst %.c,build/%,$(wildcard tests/examples/*.c))
 # The peers and the load generator know nothing of the library.
 BENCHES := $(patsubst benches/servers/%.c,build/bench/%,$(wildcard benches/servers/*.c))
 
@@ -59,6 +61,10 @@ $(EXAMPLES) $(C_TESTS): build/%: %.c $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LINK)
 
+$(TOOLS): build/%: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
+
 $(BENCHES): build/bench/%: benches/servers/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
@@ -91,12 +97,12 @@ $(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
 
--include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(BENCHES:=.d)
+-include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(BENCHES:=.d)
 
 run: build/c-examples/echo_server
 	@c-examples/demo.sh $<
 
-test: all c-tests
+test: all c-tests $(TOOLS)
 	@tests/run
 
 lint:
