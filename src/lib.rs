@@ -23,11 +23,15 @@ mod sync;
 mod task;
 mod time;
 
+pub use net::owned::{tcp_connect, tcp_listen, udp_bind, unix_connect, unix_listen, unix_pair};
 pub use net::resolve::{Lookup, lookup};
+pub use net::{tcp::Options as TcpOptions, udp::Options as UdpOptions, unix::Options as UnixOptions};
 pub use primitives::{AtomicWaker, Wake, WakerRef, waker, waker_ref};
 pub use process::{Exit, Process};
 pub use readiness::{Interest, Ready, ReadyEvent};
 pub use runtime::{Config, Engine, Error, Flavour, Hook, Hooks, Io, Missed, Runtime};
+pub use serve::owned::{Server, serve};
+pub use serve::{Mode as ServeMode, Options as ServeOptions, Stats as ServerStats};
 pub use signal::Signal;
 pub use stream::{Stream, StreamOptions};
 pub use sync::event::Event;
