@@ -88,6 +88,8 @@ impl Io {
     }
 
     /// Receives one datagram of UDP, and who sent it. What the buffer has no room for is lost.
+    ///
+    /// With [`UdpOptions::gro`](udp::Options::gro) several of one sender may come as one, which does not say where each ends.
     pub async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         in_task(|cx| {
             let mut from = SockAddrStorage::zeroed();
