@@ -93,7 +93,7 @@ static void busy_end(struct busy *b) {
             CHECK_EQ(rt_close(sides[p][i].io), 0);
         }
     CHECK_EQ(rt_abort(b->ticker), 0);
-    CHECK_EQ(rt_join(b->ticker, RT_NEVER, NULL), -ECANCELED);
+    CHECK_EQ(join_task(b->ticker), -ECANCELED);
     multi_runtime_free(b->rt);
 }
 
