@@ -70,8 +70,11 @@ impl Child {
         let mut info = unsafe { std::mem::zeroed::<libc::siginfo_t>() };
         let flags = libc::WEXITED | libc::WNOHANG | flags;
         // SAFETY: the structure is writable.
-        if unsafe { libc::waitid(libc::P_PIDFD, self.fd() as libc::id_t, &mut info, flags) } < 0 {
-            return Err(errno_of(io::Error::last_os_error()));
+        while unsafe { libc::waitid(libc::P_PIDFD, self.fd() as libc::id_t, &mut info, flags) } < 0 {
+            match errno_of(io::Error::last_os_error()) {
+                libc::EINTR => {}
+                errno => return Err(errno),
+            }
         }
         // SAFETY: waitid filled in these fields, or left their zeros.
         let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
