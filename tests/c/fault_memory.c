@@ -4,6 +4,7 @@
  * AUTO works, and nothing is left behind. */
 #include "child.h"
 #include "multi.h"
+#include "nouns.h"
 
 #include <linux/capability.h>
 
@@ -249,6 +250,66 @@ static void without_threads(void) {
 }
 static void no_thread_can_be_made(void) { in_child(without_threads); }
 
+/* ---- nothing may be watched any more ---- */
+
+/* Only the adding to a set: what is there can always be changed and taken out. */
+static void refuse_watches(void) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_ctl, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1 /* EPOLL_CTL_ADD */, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSPC),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {.len = sizeof code / sizeof code[0], .filter = code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+        SKIP("seccomp filters cannot be had here");
+}
+
+/* What can be made is made, what cannot says so and leaves nothing; what was there before works. */
+static void without_watches(uint32_t engine) {
+    static struct kit kits[NOUNS];
+    test_engine = engine;
+    test_workers = 0;
+    rt_runtime rt = test_runtime();
+    for (int i = 0; i < NOUNS; i++) {
+        kits[i].rt = rt;
+        if (nouns[i].make != make_unix_listener) nouns[i].prepare(&kits[i]);
+    }
+    refuse_watches();
+    int refusals = 0;
+    for (int i = 0; i < NOUNS; i++) {
+        test_case = nouns[i].name;
+        if (nouns[i].make == make_unix_listener) continue;
+        int before = open_fds();
+        int64_t r = nouns[i].make(&kits[i]);
+        if (r == 0) {
+            nouns[i].end(&kits[i]);
+            continue;
+        }
+        CHECK_EQ(r, -ENOSPC);
+        CHECK_EQ(open_fds(), before);
+        refusals++;
+        kit_end(&kits[i]);
+    }
+    CHECK(refusals > 5);
+    op_runtime_free(rt);
+}
+
+static void without_watches_on_epoll(void) { without_watches(RT_ENGINE_EPOLL); }
+static void without_watches_on_uring(void) {
+    rt_runtime rt = 0;
+    if (make(RT_ENGINE_URING, RT_CURRENT_THREAD, &rt) != 0) return; /* there are no rings */
+    CHECK_EQ(rt_free(rt), 0);
+    without_watches(RT_ENGINE_URING);
+}
+static void nothing_may_be_watched(void) {
+    in_child(without_watches_on_epoll);
+    in_child(without_watches_on_uring);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     if (instrumented()) SKIP("valgrind and the sanitizers need the memory that is refused here");
@@ -257,5 +318,6 @@ int main(int argc, char **argv) {
     CASE(nothing_large_can_be_mapped);
     CASE(the_address_space_ends);
     CASE(no_thread_can_be_made);
+    CASE(nothing_may_be_watched);
     return test_end();
 }
