@@ -121,6 +121,7 @@ impl IoName {
                     }
                     return Poll::Ready(Ok(moved));
                 }
+                Ok(0) if interest == Interest::READABLE => return Poll::Ready(self.end_of_stream()),
                 result => return Poll::Ready(result),
             }
         }
