@@ -20,7 +20,7 @@ pub(super) fn attempted(returned: isize) -> Attempted {
 pub(super) const MOST_PASSED_OVER: usize = 128;
 
 /// A connection that its peer gave up while it was queued, or its network did: the next one counts.
-pub(crate) fn is_passed_over(errno: Errno) -> bool {
+pub(super) fn is_passed_over(errno: Errno) -> bool {
     matches!(
         errno,
         libc::ECONNABORTED
@@ -54,7 +54,7 @@ fn accepting() -> impl FnMut(RawFd) -> Attempted {
 }
 
 /// No descriptor, or no memory for one, could be had: trying again at once is no use.
-pub(crate) fn is_starvation(errno: Errno) -> bool {
+pub(super) fn is_starvation(errno: Errno) -> bool {
     matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
 }
 
