@@ -202,6 +202,9 @@ pub(crate) unsafe fn poll_recv_fds(io: IoName, cx: &PollContext, buffer: *mut u8
     }))
 }
 
+/// The process that sent, as a descriptor, where the program asked the kernel for that (Linux 6.5).
+const SCM_PIDFD: i32 = 4;
+
 /// # Safety
 /// The message was received, and its descriptors are nobody's yet.
 unsafe fn take_fds(message: &libc::msghdr) -> Vec<OwnedFd> {
@@ -210,10 +213,16 @@ unsafe fn take_fds(message: &libc::msghdr) -> Vec<OwnedFd> {
     unsafe {
         let mut at = libc::CMSG_FIRSTHDR(message);
         while let Some(header) = at.as_ref() {
-            if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-                let count = (header.cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
-                let data = libc::CMSG_DATA(header).cast::<RawFd>();
-                fds.extend((0..count).map(|at| OwnedFd::from_raw_fd(data.add(at).read_unaligned())));
+            let count = (header.cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+            let data = libc::CMSG_DATA(header).cast::<RawFd>();
+            let came = (0..count).map(|at| data.add(at).read_unaligned());
+            match (header.cmsg_level, header.cmsg_type) {
+                (libc::SOL_SOCKET, libc::SCM_RIGHTS) => fds.extend(came.map(|fd| OwnedFd::from_raw_fd(fd))),
+                // Nobody would know of it, so it is closed. An errno where the kernel could make none.
+                (libc::SOL_SOCKET, SCM_PIDFD) => {
+                    came.filter(|&fd| fd >= 0).for_each(|fd| drop(OwnedFd::from_raw_fd(fd)))
+                }
+                _ => {}
             }
             at = libc::CMSG_NXTHDR(message, header);
         }

@@ -204,6 +204,23 @@ static void bad_arguments(void) {
     link_close(&l);
 }
 
+/* Descriptors that the kernel adds are closed: who did not ask for them would not know. */
+static void of_the_kernel(void) {
+    enum { PASS_PIDFD = 76 };
+    struct link l;
+    link_open(&l, SOCK_STREAM, 1);
+    int fd = (int)rt_io_fd(l.ends[1]);
+    if (setsockopt(fd, SOL_SOCKET, PASS_PIDFD, &(int){1}, sizeof(int)) == 0) {
+        CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)));
+        int before = open_fds();
+        CHECK_EQ(send_fds(&l, "hello", 1), 5);
+        CHECK_EQ(recv_fds(&l, sizeof buf, MOST), 5);
+        check_fds(&l, 1, 0);
+        CHECK_EQ(open_fds(), before);
+    }
+    link_close(&l);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     net_want_fds(1024);
@@ -217,5 +234,6 @@ int main(int argc, char **argv) {
     CASE(kept_apart);
     CASE(waits);
     CASE(bad_arguments);
+    CASE(of_the_kernel);
     return test_end();
 }
