@@ -42,11 +42,12 @@ pub(super) struct Waiters(HashMap<usize, Waker>);
 
 impl Waiters {
     /// Notes who waits. Returns wakers that are not needed any more, to be dropped after the lock. Those of tasks that are over
-    /// are looked for when the table would grow.
+    /// are looked for when the table would grow. If that does not make much room it grows, so that the next look is far.
     pub(super) fn put(&mut self, key: usize, waker: Waker) -> Vec<Waker> {
         let mut unneeded = Vec::new();
-        if self.0.len() == self.0.capacity() {
+        if self.0.len() == self.0.capacity() && !self.0.contains_key(&key) {
             unneeded.extend(self.0.extract_if(|_, waker| is_dead(waker)).map(|(_, waker)| waker));
+            self.0.reserve(self.0.len() + 1);
         }
         unneeded.extend(self.0.insert(key, waker));
         unneeded
