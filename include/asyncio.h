@@ -2768,8 +2768,8 @@ int64_t rt_unix_peer(rt_io io,
  *
  * Returns how many bytes went, which may be fewer: then the rest is to be sent without descriptors, for all of them went.
  * `RT_PENDING`: nothing was sent, and the call is to be repeated. Errors as for `rt_poll_write`; `-EINVAL` also for more than 253
- * descriptors, and for some without a byte to go with; `-ETOOMANYREFS` when too many are on their way; for a number that is no
- * descriptor `-EBADF`, as for a stale handle. Does not block.
+ * descriptors, and for some without a byte to go with; `-EAFNOSUPPORT` for descriptors over another socket; `-ETOOMANYREFS` when too
+ * many are on their way; for a number that is no descriptor `-EBADF`, as for a stale handle. Does not block.
  *
  * # Safety
  * `cx` is the context of this poll; `buf` has `n` readable bytes; `fds` has `count` numbers.
@@ -2842,7 +2842,8 @@ int64_t rt_udp_connect(rt_io io,
                        const rt_addr *addr);
 
 /**
- * Receives, in a poll, up to `n` datagrams with one call, as many as are there, from any socket with datagrams.
+ * Receives, in a poll, up to `n` datagrams with one call, as many as are there, from any socket with datagrams. Descriptors
+ * that come along, to a Unix socket, are closed: those are for `rt_poll_recv_fds`.
  *
  * Returns how many came, at least 1 and at most `RT_DATAGRAMS_MAX`: the first so many of `v` are filled in, and their `len` is to be set
  * anew before they are used again. `RT_PENDING`, after which nothing changed and the call is to be repeated. Errors: `-ECONNREFUSED` and

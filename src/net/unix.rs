@@ -124,9 +124,13 @@ pub(crate) fn pair(runtime: u64, kind: i32) -> Result<[Io; 2], Errno> {
     Ok([register(runtime, one)?, register(runtime, other)?])
 }
 
+fn is_unix(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN)? == libc::AF_UNIX)
+}
+
 /// Who made the other end, at the time that it connected, or listened.
 pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> Result<libc::ucred, Errno> {
-    if option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN)? != libc::AF_UNIX {
+    if !is_unix(fd)? {
         return Err(libc::EAFNOSUPPORT);
     }
     let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
@@ -155,10 +159,25 @@ fn message(part: &mut libc::iovec, control: &mut Control, control_len: usize) ->
     message
 }
 
-/// Sends bytes, and the descriptors with the first of them. `EINVAL` for too many, or without a byte to go with.
+/// Says why these descriptors cannot be sent with these bytes.
+fn check_fds(io: IoName, bytes: &[u8], fds: &[RawFd]) -> Result<(), Errno> {
+    if fds.is_empty() {
+        return Ok(());
+    }
+    if fds.len() > MOST_FDS || bytes.is_empty() {
+        return Err(libc::EINVAL);
+    }
+    // Others would send the bytes, and say nothing of the descriptors.
+    match io.with_fd(is_unix)?? {
+        true => Ok(()),
+        false => Err(libc::EAFNOSUPPORT),
+    }
+}
+
+/// Sends bytes, and the descriptors with the first of them.
 pub(crate) fn poll_send_fds(io: IoName, cx: &PollContext, bytes: &[u8], fds: &[RawFd]) -> IoPoll<usize> {
-    if fds.len() > MOST_FDS || bytes.is_empty() && !fds.is_empty() {
-        return Poll::Ready(Err(libc::EINVAL));
+    if let Err(errno) = check_fds(io, bytes, fds) {
+        return Poll::Ready(Err(errno));
     }
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut control = Control([0; 2048]);
@@ -207,9 +226,11 @@ pub(crate) unsafe fn poll_recv_fds(io: IoName, cx: &PollContext, buffer: *mut u8
 /// The process that sent, as a descriptor, where the program asked the kernel for that (Linux 6.5).
 const SCM_PIDFD: i32 = 4;
 
+/// The descriptors that came with a message.
+///
 /// # Safety
 /// The message was received, and its descriptors are nobody's yet.
-unsafe fn take_fds(message: &libc::msghdr) -> Vec<OwnedFd> {
+pub(super) unsafe fn take_fds(message: &libc::msghdr) -> Vec<OwnedFd> {
     let mut fds = Vec::new();
     // SAFETY: the headers lie within the control data, which the kernel wrote; each descriptor is new and taken once.
     unsafe {

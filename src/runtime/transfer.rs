@@ -256,7 +256,7 @@ impl IoName {
         if let Err(errno) = self.check_apart(cx, false) {
             return Poll::Ready(Err(errno));
         }
-        let (flags, no_timeout) = (libc::MSG_DONTWAIT, std::ptr::null_mut());
+        let (flags, no_timeout) = (libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC, std::ptr::null_mut());
         self.transfer(cx, Interest::READABLE, 0, |fd| {
             // SAFETY: the caller says so.
             attempted(unsafe { libc::recvmmsg(fd, messages, count, flags, no_timeout) } as isize)
