@@ -39,6 +39,10 @@ fn an_idle_stream_holds_no_buffer() {
     on_both(|runtime| {
         let (mut stream, mut far) = pair(&runtime, &StreamOptions::default());
         block_on(&runtime, async move {
+            // It is known to be writable then.
+            stream.write_all(b"answer").await.expect("room");
+            stream.flush().await.expect("room");
+            far.read_exact(&mut [0; 6]).expect("it was sent");
             for _ in 0..3 {
                 far.write_all(b"a line\nand half").expect("room");
                 assert_eq!(stream.read_until(b'\n').await.expect("a line"), b"a line\n");
