@@ -65,6 +65,8 @@ impl Waiters {
 /// See the module.
 pub(super) struct State {
     pub(super) phase: Phase,
+    /// The handle is stale.
+    pub(super) freed: bool,
     stats: Stats,
     /// The number of the next connection.
     next: u64,
@@ -107,6 +109,7 @@ impl State {
     pub(super) fn new() -> Self {
         Self {
             phase: Phase::Opening,
+            freed: false,
             stats: Stats::default(),
             next: 0,
             held: 0,
@@ -262,6 +265,7 @@ impl Server {
     /// The handle is stale: whoever waits is to see that.
     pub(super) fn leave(&self) {
         self.decide(|state, news| {
+            state.freed = true;
             state.advance(Phase::Draining, news);
             news.wakers.extend(state.await_end.take());
         });
