@@ -139,6 +139,11 @@ impl Reader {
         Ok(())
     }
 
+    /// Ends what reads for it, so that others may.
+    pub(super) fn poll_end(&mut self, cx: &PollContext) -> Poll<()> {
+        self.source.poll_end(cx)
+    }
+
     /// Before it waits: without bytes there is no memory.
     pub(super) fn rest(&mut self) {
         if self.own.is_empty() {
