@@ -88,7 +88,12 @@ fn lock_directory(path: &Path) -> Option<File> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = File::open(parent).ok()?;
     // SAFETY: the call takes no pointers. The lock ends with the descriptor.
-    (unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX) } == 0).then_some(directory)
+    while unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX) } != 0 {
+        if errno_of(std::io::Error::last_os_error()) != libc::EINTR {
+            return None;
+        }
+    }
+    Some(directory)
 }
 
 /// True for a socket that refuses connections, since whoever listened on it is gone.
