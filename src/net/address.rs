@@ -52,6 +52,10 @@ fn scope_of(name: &str) -> Result<u32, Errno> {
     if let Some(scope) = number(name) {
         return Ok(scope);
     }
+    // The kernel would look at what is before the colon, and take no notice of a port behind it.
+    if name.contains(':') {
+        return Err(libc::EINVAL);
+    }
     let name = CString::new(name).map_err(|_| libc::EINVAL)?;
     // SAFETY: a text that ends with a NUL.
     match unsafe { libc::if_nametoindex(name.as_ptr()) } {
