@@ -141,6 +141,10 @@ static void strange_ones(void) {
     addr = parsed("unix:@abc", 0);
     ((char *)addr.storage)[4] = 0;
     check_text(&addr, "unix:@a@c"); /* a NUL would end the text */
+    /* A path ends with the address, or with a NUL in it. */
+    addr = parsed("unix:/path", 0);
+    for (addr.len = sizeof(sa_family_t) + 5; addr.len <= sizeof addr.storage; addr.len++)
+        check_text(&addr, "unix:/path");
 }
 
 int main(int argc, char **argv) {
