@@ -2900,7 +2900,8 @@ int64_t rt_stream_new(rt_io io,
 
 /**
  * Frees a stream, and not its `rt_io`. What was written and not sent is lost, and what was received and not taken. Lines that
- * it gave are gone. A task that waits in a call of the stream is not woken.
+ * it gave are gone. A task that waits in a call of the stream is not woken. Where others are to read from the `rt_io` now, the task
+ * that read waits by `rt_poll_quiesce` until they can.
  *
  * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
  */
