@@ -21,6 +21,8 @@ LIB := build/lib/$(REAL)
 
 EXAMPLES := $(patsubst %.c,build/%,$(wildcard c-examples/*.c))
 C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
+# What the scripts that drive the examples are helped by.
+TOOLS := $(patsubst %.c,build/%,$(wildcard tests/examples/*.c))
 # The peers and the load generator know nothing of the library.
 BENCHES := $(patsubst benches/servers/%.c,build/bench/%,$(wildcard benches/servers/*.c))
 
@@ -28,7 +30,7 @@ C_FLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iin
 # Programs find the library from where they lie in build/, wherever the tree is moved.
 LINK = -Lbuild/lib -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../../lib' -lasyncio $(LDFLAGS)
 
-.PHONY: all lib examples c-tests run test lint bench bench-servers bench-files header install uninstall clean
+.PHONY: all lib examples c-tests run test lint bench bench-servers bench-files bench-timers header install uninstall clean
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
@@ -59,6 +61,10 @@ $(EXAMPLES) $(C_TESTS): build/%: %.c $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LINK)
 
+$(TOOLS): build/%: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
+
 $(BENCHES): build/bench/%: benches/servers/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
@@ -77,12 +83,26 @@ $(FILE_BENCHES): build/bench/%: benches/files/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
 
--include $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(BENCHES:=.d)
+# Timers. libuv's only where it is.
+TIMER_BENCHES := build/bench/rt_timers
+ifneq ($(shell pkg-config --exists libuv && echo yes),)
+TIMER_BENCHES += build/bench/uv_timers
+build/bench/uv_timers: C_FLAGS += $(shell pkg-config --cflags libuv)
+build/bench/uv_timers: PEER := $(shell pkg-config --libs libuv)
+endif
+build/bench/rt_timers: PEER = $(LINK)
+build/bench/rt_timers: $(LIB)
+
+$(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
+
+-include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(BENCHES:=.d)
 
 run: build/c-examples/echo_server
 	@c-examples/demo.sh $<
 
-test: all c-tests
+test: all c-tests $(TOOLS)
 	@tests/run
 
 lint:
@@ -96,6 +116,9 @@ bench-servers: examples $(BENCHES)
 
 bench-files: $(FILE_BENCHES)
 	benches/files/compare
+
+bench-timers: $(TIMER_BENCHES)
+	benches/timers/compare
 
 header:
 	ASYNCIO_BLESS=1 $(CARGO) test --test header

@@ -139,26 +139,6 @@ struct statx;
 #define RT_OFFSET_CURRENT UINT64_MAX
 
 /**
- * For `rt_tcp_opts::flags`: small writes may wait for each other, as TCP would have it. Without it TCP_NODELAY is set.
- */
-#define RT_TCP_NODELAY_OFF UINT32_C(1)
-
-/**
- * For `rt_tcp_opts::flags`: several sockets may listen at the address (SO_REUSEPORT), and share its connections.
- */
-#define RT_TCP_REUSEPORT (UINT32_C(1) << UINT32_C(1))
-
-/**
- * For `rt_tcp_opts::flags`: a listener of IPv6 takes no connections of IPv4.
- */
-#define RT_TCP_V6ONLY (UINT32_C(1) << UINT32_C(2))
-
-/**
- * For `rt_tcp_opts::flags`: a connection is accepted when its first bytes came, or after some seconds.
- */
-#define RT_TCP_DEFER_ACCEPT (UINT32_C(1) << UINT32_C(3))
-
-/**
  * For `rt_timer_interval`: ticks that nobody took in time are taken one after the other.
  */
 #define RT_MISSED_BURST UINT32_C(0)
@@ -187,6 +167,26 @@ struct statx;
  * For `rt_poll_resolve`: only what is a literal address already; nobody is asked.
  */
 #define RT_RESOLVE_NUMERIC UINT32_C(4)
+
+/**
+ * For `rt_tcp_opts::flags`: small writes may wait for each other, as TCP would have it. Without it TCP_NODELAY is set.
+ */
+#define RT_TCP_NODELAY_OFF UINT32_C(1)
+
+/**
+ * For `rt_tcp_opts::flags`: several sockets may listen at the address (SO_REUSEPORT), and share its connections.
+ */
+#define RT_TCP_REUSEPORT (UINT32_C(1) << UINT32_C(1))
+
+/**
+ * For `rt_tcp_opts::flags`: a listener of IPv6 takes no connections of IPv4.
+ */
+#define RT_TCP_V6ONLY (UINT32_C(1) << UINT32_C(2))
+
+/**
+ * For `rt_tcp_opts::flags`: a connection is accepted when its first bytes came, or after some seconds.
+ */
+#define RT_TCP_DEFER_ACCEPT (UINT32_C(1) << UINT32_C(3))
 
 /**
  * For `rt_unix_opts::flags`, to listen: a socket at the path that refuses connections is removed first.
@@ -234,21 +234,6 @@ struct statx;
 #define RT_DATAGRAMS_MAX UINT32_C(64)
 
 /**
- * For `rt_process_opts::stdin_fd` and its kin: the child has what this process has there.
- */
-#define RT_STDIO_INHERIT 0
-
-/**
- * For `rt_process_opts::stdin_fd` and its kin: /dev/null.
- */
-#define RT_STDIO_NULL (-1)
-
-/**
- * For `rt_process_opts::stdin_fd` and its kin: a pipe, whose other end is for `rt_process_stdio`.
- */
-#define RT_STDIO_PIPE (-2)
-
-/**
  * A mode: one worker accepts, and gives the connections to all workers in turn. The default.
  */
 #define RT_SERVE_SHARED UINT32_C(0)
@@ -264,6 +249,21 @@ struct statx;
  * with SO_REUSEPORT.
  */
 #define RT_SERVE_REUSEPORT UINT32_C(2)
+
+/**
+ * For `rt_process_opts::stdin_fd` and its kin: the child has what this process has there.
+ */
+#define RT_STDIO_INHERIT 0
+
+/**
+ * For `rt_process_opts::stdin_fd` and its kin: /dev/null.
+ */
+#define RT_STDIO_NULL (-1)
+
+/**
+ * For `rt_process_opts::stdin_fd` and its kin: a pipe, whose other end is for `rt_process_stdio`.
+ */
+#define RT_STDIO_PIPE (-2)
 
 /**
  * What a poll knows of its surroundings. A task's context is good during the poll that it was given to, on that thread;
@@ -659,50 +659,6 @@ typedef struct rt_buf {
 typedef uint64_t rt_blob;
 
 /**
- * How much a stream buffers. Zeros mean the defaults.
- */
-typedef struct rt_stream_opts {
-    /**
-     * The size of this struct, set by `rt_stream_opts_init`.
-     */
-    uint32_t size;
-    /**
-     * How much is read at a time. 0: 4096. What is received on io_uring comes in the buffers of `rt_config`.
-     */
-    uint32_t read_buffer;
-    /**
-     * The longest line with its delimiter, and the most that `rt_poll_fill` can be asked for. 0: 65536.
-     */
-    uint32_t limit;
-    /**
-     * How much may be written without being sent. 0: 16384. Memory is taken as it is used.
-     */
-    uint32_t write_buffer;
-} rt_stream_opts;
-
-/**
- * A buffered reader and writer over an `rt_io`, which stays the caller's: a socket, a pipe, a terminal.
- *
- * Writes are sent when the buffer is full, by `rt_poll_stream_flush`, and when a read of the same stream is about to wait:
- * requests that came together are answered together, and no answer is forgotten. A stream that waits to read, with
- * nothing half read and nothing written, holds no buffer.
- *
- * 0 is never a stream. The handle is good until `rt_stream_free`, which may come before or after the `rt_close` of the `rt_io`.
- *
- * Methods: `rt_poll_stream_read`, `rt_poll_read_exact`, `rt_poll_read_until`, `rt_poll_fill`, `rt_stream_consume`,
- * `rt_poll_stream_write`, `rt_poll_stream_flush`, `rt_stream_free`. Made by `rt_stream_new`.
- *
- * Threads: a stream is used by one task, or context, at a time, from whatever thread; a call that meets another one gets
- * `-EBUSY`. It may pass from one task to another: nothing that was received is lost, also when the first task has ended.
- *
- * Others should not use the same `rt_io` in the same direction: whoever else reads, directly or by a second stream, gets
- * `-EBUSY` or some of the bytes, and direct writes go before what is buffered. While `rt_send` has something queued a stream's
- * writes get `-EBUSY`. On io_uring a stream reads by an operation of the task, for which `rt_poll_quiesce` and `rt_deregister` are
- * not ready until the stream was freed; the operation ends soon after that.
- */
-typedef uint64_t rt_stream;
-
-/**
  * A set: waits for many operations and tasks at once. A member says by its key that it is ready, and leaves the set; one
  * that yields more, an operation with many results, is added again. What a member yields is taken by its own poll: the
  * set neither owns nor keeps alive what it waits for. The cost of a member does not depend on how many there are.
@@ -714,6 +670,31 @@ typedef uint64_t rt_stream;
  * Threads: any thread may call any method, also several at once.
  */
 typedef uint64_t rt_set;
+
+/**
+ * A timer: fires once at its time, or again and again with a period. A timer is never early, and late by what a tick of 16
+ * microseconds, the scheduler and the system add. Those of one worker with equal times fire in the order in which they were
+ * started: all of a current-thread runtime, and all that were started on the same worker.
+ *
+ * 0 is never a timer. The handle is good until `rt_timer_cancel`, or until its runtime is freed.
+ *
+ * Methods: `rt_timer_reset`, `rt_timer_cancel`, `rt_poll_timer`; `rt_set_add` takes it, too. Made by `rt_timer_start` and
+ * `rt_timer_interval`. Without a handle of one's own: `rt_poll_sleep`, `rt_poll_deadline`, `rt_call_at`.
+ *
+ * Threads: any thread may call any method. On the worker that a timer was started on they take no lock.
+ */
+typedef uint64_t rt_timer;
+
+/**
+ * What `rt_call_at` calls.
+ */
+typedef void (*rt_timer_fn)(void *arg);
+
+/**
+ * A function that may block. It runs once, on a thread of the library's, beside the runtime's tasks, with no lock held and all
+ * signals blocked. It may call everything that any thread may; it is not inside of a poll, so it has no `rt_cx`.
+ */
+typedef int64_t (*rt_call_fn)(void *arg);
 
 /**
  * A socket address of any family: `len` bytes of `storage` are a `struct sockaddr`, to be passed to system calls as such. A
@@ -787,86 +768,6 @@ typedef struct rt_tcp_opts {
 } rt_tcp_opts;
 
 /**
- * A timer: fires once at its time, or again and again with a period. A timer is never early, and late by what a tick of 16
- * microseconds, the scheduler and the system add. Those with equal times fire in the order in which they were started.
- *
- * 0 is never a timer. The handle is good until `rt_timer_cancel`, or until its runtime is freed.
- *
- * Methods: `rt_timer_reset`, `rt_timer_cancel`, `rt_poll_timer`; `rt_set_add` takes it, too. Made by `rt_timer_start` and
- * `rt_timer_interval`. Without a handle of one's own: `rt_poll_sleep`, `rt_poll_deadline`, `rt_call_at`.
- *
- * Threads: any thread may call any method. On the worker that a timer was started on they take no lock.
- */
-typedef uint64_t rt_timer;
-
-/**
- * What `rt_call_at` calls.
- */
-typedef void (*rt_timer_fn)(void *arg);
-
-/**
- * A function that may block. It runs once, on a thread of the library's, beside the runtime's tasks, with no lock held and all
- * signals blocked. It may call everything that any thread may; it is not inside of a poll, so it has no `rt_cx`.
- */
-typedef int64_t (*rt_call_fn)(void *arg);
-
-/**
- * Notifies tasks that something changed: one of those who wait, or all of them. It belongs to no runtime.
- *
- * 0 is never a notify. The handle is good until `rt_notify_free`.
- *
- * Methods: `rt_notify_one`, `rt_notify_all`, `rt_poll_notified`, `rt_notify_free`. Made by `rt_notify_new`.
- *
- * Threads: any thread may call any method, also several at once.
- */
-typedef uint64_t rt_notify;
-
-/**
- * Permits, which tasks acquire in the order of asking: nobody overtakes who waits. It belongs to no runtime.
- *
- * A task for which there are enough permits is woken, and they are set aside for its next poll. If that poll does not
- * acquire them, or the task ends, they are for the next who waits.
- *
- * 0 is never a semaphore. The handle is good until `rt_sem_free`.
- *
- * Methods: `rt_poll_acquire`, `rt_sem_try_acquire`, `rt_sem_release`, `rt_sem_close`, `rt_sem_free`. Made by `rt_sem_new`.
- *
- * Threads: any thread may call any method, also several at once.
- */
-typedef uint64_t rt_sem;
-
-/**
- * A queue of at most so many items between any tasks and threads. Items are pointers, which mean what the program likes;
- * they come out in the order in which they went in. Who waits to send or to receive does so in the order of asking. It
- * belongs to no runtime.
- *
- * A task whose turn it is, is woken, and a place or an item is set aside for its next poll. If that poll does not ask for
- * it, or the task ends, it is for the next who waits. For a context of the program's own nothing is set aside: whoever
- * waits behind it is woken as well, and who asks first gets it.
- *
- * 0 is never a channel. The handle is good until `rt_chan_free`.
- *
- * Methods: `rt_poll_chan_send`, `rt_chan_try_send`, `rt_chan_send`, `rt_poll_chan_recv`, `rt_chan_try_recv`, `rt_chan_recv`,
- * `rt_chan_len`, `rt_chan_close`, `rt_chan_free`. Made by `rt_chan_new`.
- *
- * Threads: any thread may call any method, also several at once.
- */
-typedef uint64_t rt_chan;
-
-/**
- * One item, a pointer, that is sent once and received once. It belongs to no runtime.
- *
- * 0 is never a oneshot. The handle is good until the item was received, or the receiver heard that there will be none, or
- * `rt_oneshot_free`.
- *
- * Methods: for the sender `rt_oneshot_send`, `rt_oneshot_close`; for the receiver `rt_poll_oneshot`, `rt_oneshot_wait`,
- * `rt_oneshot_free`. Made by `rt_oneshot_new`.
- *
- * Threads: any thread may call any method, also several at once.
- */
-typedef uint64_t rt_oneshot;
-
-/**
  * How Unix sockets are made. Set by `rt_unix_opts_init`; zero means the default in every field.
  */
 typedef struct rt_unix_opts {
@@ -920,26 +821,6 @@ typedef struct rt_unix_cred {
 } rt_unix_cred;
 
 /**
- * A listener: counts the deliveries of one signal to this process, from its opening on.
- *
- * A signal can have any number of listeners, of any number of runtimes; each counts all deliveries, and closing one leaves the
- * others. The library handles the signals that have listeners, and no others: not SIGCHLD for its own sake. A handler that
- * the program had installed before the first listener of the signal was opened is still called; one that it installs later
- * by sigaction(2) replaces the library's, whose listeners then hear nothing. When the last listener was closed the signal goes
- * on being caught: its default action does not come back. In a forked child the listeners hear nothing.
- *
- * The kernel delivers a signal to a thread that does not block it. Workers do, so some thread of the program must not: the
- * main thread usually, which may meanwhile wait in `rt_run`.
- *
- * 0 is never a listener. The handle is good until `rt_signal_close`, which may come after the runtime was freed.
- *
- * Methods: `rt_poll_signal`, `rt_signal_close`. Made by `rt_signal_open`.
- *
- * Threads: any thread may call any method, also several at once. Not for signal handlers.
- */
-typedef uint64_t rt_signal;
-
-/**
  * How UDP sockets are made. Set by `rt_udp_opts_init`; zero means the default in every field.
  */
 typedef struct rt_udp_opts {
@@ -989,97 +870,48 @@ typedef struct rt_datagram {
 } rt_datagram;
 
 /**
- * An event: a flag that is set and reset, and that any number of tasks and threads wait for. It is a state and no pulse: who waits
- * sees a set only if no reset came before it looked.
- *
- * What a thread wrote before it set the event is seen by whoever finds it set.
- *
- * 0 is never an event. The handle is good until `rt_event_free`, which may come after the runtime was freed.
- *
- * Methods: `rt_event_set`, `rt_event_reset`, `rt_poll_event`, `rt_event_wait`, `rt_event_free`. Made by `rt_event_new`.
- *
- * Threads: any thread may call any method, also several at once. `rt_event_set` and `rt_event_reset` are for signal handlers too.
+ * How much a stream buffers. Zeros mean the defaults.
  */
-typedef uint64_t rt_event;
-
-/**
- * What to run, and how. Set by `rt_process_opts_init`; zero means the default in every field but `file`. Everything is copied, or
- * used during the call only.
- */
-typedef struct rt_process_opts {
+typedef struct rt_stream_opts {
     /**
-     * The size of this struct as the program knows it.
+     * The size of this struct, set by `rt_stream_opts_init`.
      */
     uint32_t size;
     /**
-     * None is known: 0.
+     * How much is read at a time. 0: 4096. What is received on io_uring comes in the buffers of `rt_config`.
      */
-    uint32_t flags;
+    uint32_t read_buffer;
     /**
-     * The program: a path if it has a slash (a relative one is relative to `cwd`), else searched for on this process' PATH.
+     * The longest line with its delimiter, and the most that `rt_poll_fill` can be asked for. 0: 65536.
      */
-    const char *file;
+    uint32_t limit;
     /**
-     * Its arguments, the first of which is its name, ended by NULL. NULL: `file` alone.
+     * How much may be written without being sent. 0: 16384. Memory is taken as it is used.
      */
-    char *const *argv;
-    /**
-     * Its environment, ended by NULL. NULL: this process'.
-     */
-    char *const *envp;
-    /**
-     * Where it runs. NULL: where this process does.
-     */
-    const char *cwd;
-    /**
-     * Its descriptor 0: `RT_STDIO_INHERIT`, `RT_STDIO_NULL`, `RT_STDIO_PIPE`, or the number (> 0) of one to copy, which stays the
-     * caller's.
-     */
-    int32_t stdin_fd;
-    /**
-     * The same, for its descriptor 1.
-     */
-    int32_t stdout_fd;
-    /**
-     * The same, for its descriptor 2.
-     */
-    int32_t stderr_fd;
-} rt_process_opts;
+    uint32_t write_buffer;
+} rt_stream_opts;
 
 /**
- * A child process.
+ * A buffered reader and writer over an `rt_io`, which stays the caller's: a socket, a pipe, a terminal.
  *
- * It is held by a pidfd, which never names another process, whatever becomes of its number. The library neither handles nor
- * needs SIGCHLD, and reaps no child but those that are processes here; the program in turn must not reap them: no
- * `wait(NULL)`, no `waitpid(-1, ..)`. Nor may it ignore SIGCHLD (SIG_IGN, which may be inherited, or SA_NOCLDWAIT), for then
- * the kernel throws away how children ended: `rt_poll_process` says `-ECHILD` if the outcome went one of these ways.
+ * Writes are sent when the buffer is full, by `rt_poll_stream_flush`, and when a read of the same stream is about to wait:
+ * requests that came together are answered together, and no answer is forgotten. A stream that waits to read, with
+ * nothing half read and nothing written, holds no buffer.
  *
- * 0 is never a process. The handle is good until `rt_process_close`, which may come after the runtime was freed.
+ * 0 is never a stream. The handle is good until `rt_stream_free`, which may come before or after the `rt_close` of the `rt_io`.
  *
- * Methods: `rt_poll_process`, `rt_process_stdio`, `rt_process_signal`, `rt_process_pid`, `rt_process_close`. Made by
- * `rt_process_spawn`, `rt_process_open`.
+ * Methods: `rt_poll_stream_read`, `rt_poll_read_exact`, `rt_poll_read_until`, `rt_poll_fill`, `rt_stream_consume`,
+ * `rt_poll_stream_write`, `rt_poll_stream_flush`, `rt_stream_free`. Made by `rt_stream_new`.
  *
- * Threads: any thread may call any method, also several at once.
+ * Threads: a stream is used by one task, or context, at a time, from whatever thread; a call that meets another one gets
+ * `-EBUSY`. It may pass from one task to another: nothing that was received is lost, also when the first task has ended.
+ *
+ * Others should not use the same `rt_io` in the same direction: whoever else reads, directly or by a second stream, gets
+ * `-EBUSY` or some of the bytes, and direct writes go before what is buffered. While `rt_send` has something queued a stream's
+ * writes get `-EBUSY`. On io_uring a stream reads by an operation of the task, for which `rt_poll_quiesce` and `rt_deregister` are
+ * not ready until the stream was freed; the operation ends soon after that.
  */
-typedef uint64_t rt_process;
-
-/**
- * How a process ended.
- */
-typedef struct rt_exit {
-    /**
-     * What it exited with, 0 to 255; 0 if a signal ended it.
-     */
-    int32_t code;
-    /**
-     * The signal that ended it; 0 if it exited.
-     */
-    int32_t signal;
-    /**
-     * Not 0 if the signal left a core file.
-     */
-    uint32_t core_dumped;
-} rt_exit;
+typedef uint64_t rt_stream;
 
 /**
  * How a server behaves. Set by `rt_serve_opts_init`; zero means the default in every field.
@@ -1191,6 +1023,175 @@ typedef struct rt_server_stats_data {
      */
     uint64_t shed;
 } rt_server_stats_data;
+
+/**
+ * Notifies tasks that something changed: one of those who wait, or all of them. It belongs to no runtime.
+ *
+ * 0 is never a notify. The handle is good until `rt_notify_free`.
+ *
+ * Methods: `rt_notify_one`, `rt_notify_all`, `rt_poll_notified`, `rt_notify_free`. Made by `rt_notify_new`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_notify;
+
+/**
+ * Permits, which tasks acquire in the order of asking: nobody overtakes who waits. It belongs to no runtime.
+ *
+ * A task for which there are enough permits is woken, and they are set aside for its next poll. If that poll does not
+ * acquire them, or the task ends, they are for the next who waits.
+ *
+ * 0 is never a semaphore. The handle is good until `rt_sem_free`.
+ *
+ * Methods: `rt_poll_acquire`, `rt_sem_try_acquire`, `rt_sem_release`, `rt_sem_close`, `rt_sem_free`. Made by `rt_sem_new`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_sem;
+
+/**
+ * A queue of at most so many items between any tasks and threads. Items are pointers, which mean what the program likes;
+ * they come out in the order in which they went in. Who waits to send or to receive does so in the order of asking. It
+ * belongs to no runtime.
+ *
+ * A task whose turn it is, is woken, and a place or an item is set aside for its next poll. If that poll does not ask for
+ * it, or the task ends, it is for the next who waits. For a context of the program's own nothing is set aside: whoever
+ * waits behind it is woken as well, and who asks first gets it.
+ *
+ * 0 is never a channel. The handle is good until `rt_chan_free`.
+ *
+ * Methods: `rt_poll_chan_send`, `rt_chan_try_send`, `rt_chan_send`, `rt_poll_chan_recv`, `rt_chan_try_recv`, `rt_chan_recv`,
+ * `rt_chan_len`, `rt_chan_close`, `rt_chan_free`. Made by `rt_chan_new`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_chan;
+
+/**
+ * One item, a pointer, that is sent once and received once. It belongs to no runtime.
+ *
+ * 0 is never a oneshot. The handle is good until the item was received, or the receiver heard that there will be none, or
+ * `rt_oneshot_free`.
+ *
+ * Methods: for the sender `rt_oneshot_send`, `rt_oneshot_close`; for the receiver `rt_poll_oneshot`, `rt_oneshot_wait`,
+ * `rt_oneshot_free`. Made by `rt_oneshot_new`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_oneshot;
+
+/**
+ * An event: a flag that is set and reset, and that any number of tasks and threads wait for. It is a state and no pulse: who waits
+ * sees a set only if no reset came before it looked.
+ *
+ * What a thread wrote before it set the event is seen by whoever finds it set.
+ *
+ * 0 is never an event. The handle is good until `rt_event_free`, which may come after the runtime was freed.
+ *
+ * Methods: `rt_event_set`, `rt_event_reset`, `rt_poll_event`, `rt_event_wait`, `rt_event_free`. Made by `rt_event_new`.
+ *
+ * Threads: any thread may call any method, also several at once. `rt_event_set` and `rt_event_reset` are for signal handlers too.
+ */
+typedef uint64_t rt_event;
+
+/**
+ * A listener: counts the deliveries of one signal to this process, from its opening on.
+ *
+ * A signal can have any number of listeners, of any number of runtimes; each counts all deliveries, and closing one leaves the
+ * others. The library handles the signals that have listeners, and no others: not SIGCHLD for its own sake. A handler that
+ * the program had installed before the first listener of the signal was opened is still called; one that it installs later
+ * by sigaction(2) replaces the library's, whose listeners then hear nothing. When the last listener was closed the signal goes
+ * on being caught: its default action does not come back. In a forked child the listeners hear nothing.
+ *
+ * The kernel delivers a signal to a thread that does not block it. Workers do, so some thread of the program must not: the
+ * main thread usually, which may meanwhile wait in `rt_run`.
+ *
+ * 0 is never a listener. The handle is good until `rt_signal_close`, which may come after the runtime was freed.
+ *
+ * Methods: `rt_poll_signal`, `rt_signal_close`. Made by `rt_signal_open`.
+ *
+ * Threads: any thread may call any method, also several at once. Not for signal handlers.
+ */
+typedef uint64_t rt_signal;
+
+/**
+ * What to run, and how. Set by `rt_process_opts_init`; zero means the default in every field but `file`. Everything is copied, or
+ * used during the call only.
+ */
+typedef struct rt_process_opts {
+    /**
+     * The size of this struct as the program knows it.
+     */
+    uint32_t size;
+    /**
+     * None is known: 0.
+     */
+    uint32_t flags;
+    /**
+     * The program: a path if it has a slash (a relative one is relative to `cwd`), else searched for on this process' PATH.
+     */
+    const char *file;
+    /**
+     * Its arguments, the first of which is its name, ended by NULL. NULL: `file` alone.
+     */
+    char *const *argv;
+    /**
+     * Its environment, ended by NULL. NULL: this process'.
+     */
+    char *const *envp;
+    /**
+     * Where it runs. NULL: where this process does.
+     */
+    const char *cwd;
+    /**
+     * Its descriptor 0: `RT_STDIO_INHERIT`, `RT_STDIO_NULL`, `RT_STDIO_PIPE`, or the number (> 0) of one to copy, which stays the
+     * caller's.
+     */
+    int32_t stdin_fd;
+    /**
+     * The same, for its descriptor 1.
+     */
+    int32_t stdout_fd;
+    /**
+     * The same, for its descriptor 2.
+     */
+    int32_t stderr_fd;
+} rt_process_opts;
+
+/**
+ * A child process.
+ *
+ * It is held by a pidfd, which never names another process, whatever becomes of its number. The library neither handles nor
+ * needs SIGCHLD, and reaps no child but those that are processes here; the program in turn must not reap them: no
+ * `wait(NULL)`, no `waitpid(-1, ..)`. Nor may it ignore SIGCHLD (SIG_IGN, which may be inherited, or SA_NOCLDWAIT), for then
+ * the kernel throws away how children ended: `rt_poll_process` says `-ECHILD` if the outcome went one of these ways.
+ *
+ * 0 is never a process. The handle is good until `rt_process_close`, which may come after the runtime was freed.
+ *
+ * Methods: `rt_poll_process`, `rt_process_stdio`, `rt_process_signal`, `rt_process_pid`, `rt_process_close`. Made by
+ * `rt_process_spawn`, `rt_process_open`.
+ *
+ * Threads: any thread may call any method, also several at once.
+ */
+typedef uint64_t rt_process;
+
+/**
+ * How a process ended.
+ */
+typedef struct rt_exit {
+    /**
+     * What it exited with, 0 to 255; 0 if a signal ended it.
+     */
+    int32_t code;
+    /**
+     * The signal that ended it; 0 if it exited.
+     */
+    int32_t signal;
+    /**
+     * Not 0 if the signal left a core file.
+     */
+    uint32_t core_dumped;
+} rt_exit;
 
 #ifdef __cplusplus
 extern "C" {
@@ -2333,147 +2334,6 @@ int64_t rt_poll_flush(rt_cx *cx,
                       size_t low_water);
 
 /**
- * Fills a struct of options with the defaults. `size` is the size of the program's struct.
- *
- * Returns 0; `-EINVAL` for NULL and a size that cannot be. Any thread. Does not block.
- *
- * # Safety
- * `opts` points to `size` writable bytes.
- */
-int64_t rt_stream_opts_init(rt_stream_opts *opts, size_t size);
-
-/**
- * Makes a stream over `io`, which must not block. `opts` may be NULL.
- *
- * Returns 0, and the stream in `*out`. On failure `*out` is 0: `-EBADF` for a stale `io`; `-EINVAL` for NULL, options of a wrong size,
- * and a descriptor that blocks; `-ENOMEM`. Any thread. Does not block.
- *
- * # Safety
- * `opts` is NULL or points to as many bytes as its size says; `out` is writable.
- */
-int64_t rt_stream_new(rt_io io,
-                      const rt_stream_opts *opts,
-                      rt_stream *out);
-
-/**
- * Frees a stream, and not its `rt_io`. What was written and not sent is lost, and what was received and not taken. Lines that
- * it gave are gone. A task that waits in a call of the stream is not woken.
- *
- * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
- */
-int64_t rt_stream_free(rt_stream stream);
-
-/**
- * Reads, in a poll, into `buf`: waits until there is something, then gives at most `n` bytes.
- *
- * Returns how many bytes there are; 0 at the end of the stream, and for an `n` of 0; `RT_PENDING`. The end, and an error that
- * breaks the stream, such as `-ECONNRESET`, come after everything that was received before, and then each time; a
- * broken stream fails to write, too.
- *
- * Errors of this and the other reading calls: the system's; `-EBADF` for a stale stream or `rt_io`; `-ESHUTDOWN`; `-EINVAL` for NULL,
- * and an `rt_io` that is not registered for `RT_READABLE`; `-EPERM` for the context; `-EBUSY`: another call has the stream, or
- * `rt_poll_read_exact` is under way, or something else receives on the `rt_io`; `-ENOMEM`. If what was written cannot be sent, a
- * call that would wait returns that error, once. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll; `buf` has `n` writable bytes.
- */
-int64_t rt_poll_stream_read(rt_cx *cx,
-                            rt_stream stream,
-                            void *buf,
-                            size_t n);
-
-/**
- * Fills, in polls, all `n` bytes of `buf`.
- *
- * Returns `n`; `RT_PENDING`: to be called again with the same `buf` and `n`, and as long as that is not done other reading calls
- * get `-EBUSY`, if some bytes came. `-ENODATA`: the end came first. After that, or another error, what came is in the stream
- * still, for the next reading call. Other errors as for `rt_poll_stream_read`. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll; `buf` has `n` writable bytes, the same in each call.
- */
-int64_t rt_poll_read_exact(rt_cx *cx,
-                           rt_stream stream,
-                           void *buf,
-                           size_t n);
-
-/**
- * Reads, in polls, the next line: everything up to and with the next byte `delimiter`.
- *
- * Returns 1 and the line in `*line` and `*len`, the stream's own memory, which is good until the next reading call, or
- * `rt_stream_free`. What comes before the end of the stream without a delimiter is the last line. 0 at the end, with NULL
- * in `*line`; `RT_PENDING`.
- *
- * `-EMSGSIZE`: the line is longer than the limit. It stays in the stream, for `rt_poll_stream_read` to take; this call would say the
- * same again. `-EINVAL` also for a `delimiter` that is no byte. Other errors as for `rt_poll_stream_read`. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll; `line` and `len` are writable.
- */
-int64_t rt_poll_read_until(rt_cx *cx,
-                           rt_stream stream,
-                           int delimiter,
-                           const void **line,
-                           size_t *len);
-
-/**
- * Waits until at least `at_least` bytes can be looked at, in one piece; 0 counts as 1. `rt_stream_consume` takes some of them.
- *
- * Returns how many there are, which may be more, and fewer only if the end of the stream comes after them; where they are in
- * `*at`, and their number in `*len`. They are the stream's own memory, good until the next reading call. 0 at the end, with NULL in
- * `*at`; `RT_PENDING`. `-EMSGSIZE` for more than the limit. Other errors as for `rt_poll_stream_read`. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll; `at` and `len` are writable.
- */
-int64_t rt_poll_fill(rt_cx *cx,
-                     rt_stream stream,
-                     size_t at_least,
-                     const void **at,
-                     size_t *len);
-
-/**
- * Takes `n` bytes that `rt_poll_fill` showed. A reading call, in that bytes shown before are gone.
- *
- * Returns 0; `-EINVAL`: there are not so many, and none was taken; `-EBADF`; `-EBUSY` as for `rt_poll_stream_read`. Any thread. Does
- * not block.
- */
-int64_t rt_stream_consume(rt_stream stream,
-                          size_t n);
-
-/**
- * Writes, in polls, all `n` bytes of `buf`: copies them if the buffer has room, else sends what is buffered and as much of them as
- * must go, in one piece.
- *
- * Returns `n` when all were taken; then `buf` is the caller's again. `RT_PENDING`: to be called again with the same `buf` and `n`; until
- * that is done other writes get `-EBUSY`, if some bytes went.
- *
- * Errors: the system's, such as `-ECONNRESET` and `-EPIPE`, which never comes with a SIGPIPE. They are the end of writing: what is
- * buffered is lost, and every later write and flush says the same. Also: `-EBADF`, `-ESHUTDOWN`; `-EINVAL` for NULL, and an `rt_io`
- * that is not registered for `RT_WRITABLE`; `-EPERM` for the context; `-EBUSY`, also while `rt_send` has something queued; `-ENOMEM`.
- * Does not block.
- *
- * # Safety
- * `cx` is the context of this poll; `buf` has `n` readable bytes, the same in each call.
- */
-int64_t rt_poll_stream_write(rt_cx *cx,
-                             rt_stream stream,
-                             const void *buf,
-                             size_t n);
-
-/**
- * Sends, in polls, what was written and is buffered.
- *
- * Returns 0 when the system has it all; `RT_PENDING`. Errors as for `rt_poll_stream_write`. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll.
- */
-int64_t rt_poll_stream_flush(rt_cx *cx,
-                             rt_stream stream);
-
-/**
  * Makes a set, without members, for tasks and contexts of a runtime.
  *
  * Returns 0, and the set in `*out`. On failure `*out` is 0: `-EINVAL` for NULL; `-EBADF` for the runtime; `-ENOMEM`. Any thread.
@@ -2529,115 +2389,6 @@ int64_t rt_set_add(rt_cx *cx,
 int64_t rt_poll_set(rt_cx *cx,
                     rt_set set,
                     uint64_t *key);
-
-/**
- * Makes an address of a text: "1.2.3.4", "1.2.3.4:80", "::1", "[::1]:80", "[fe80::1%eth0]:80", "unix:/path", or "unix:@name" for the
- * abstract name of a Unix socket. `port` is for a text without one. No host is looked up: that is `rt_poll_resolve`.
- *
- * Returns 0 and the address in `*out`; `-EINVAL` for NULL, or a text that is none of these; `-ENODEV` for an interface that does
- * not exist; `-ENAMETOOLONG` for more than 107 bytes of a path or a name. On failure `out->len` is 0. Any thread. Does not block.
- *
- * # Safety
- * `text` is a string; `out` is writable.
- */
-int64_t rt_addr_parse(const char *text,
-                      uint16_t port,
-                      rt_addr *out);
-
-/**
- * The text of an address, which `rt_addr_parse` understands: "1.2.3.4:80", "[::1]:80", "[fe80::1%2]:80", "unix:/path",
- * "unix:@name". A Unix socket without a name is "unix:", and a NUL in an abstract name is shown as '@'.
- *
- * Writes at most `len` bytes with the NUL to `out`, and returns the length of the whole text without it; `-EAFNOSUPPORT` for
- * other families; `-EINVAL` for NULL, or what is no address. Any thread. Does not block.
- *
- * # Safety
- * `addr` is readable; `out` is NULL or has `len` writable bytes.
- */
-int64_t rt_addr_text(const rt_addr *addr,
-                     char *out,
-                     size_t len);
-
-/**
- * The port of an IPv4 or IPv6 address.
- *
- * Returns it; `-EAFNOSUPPORT` for other families; `-EINVAL` for NULL, or what is no address. Any thread. Does not block.
- *
- * # Safety
- * `addr` is readable.
- */
-int64_t rt_addr_port(const rt_addr *addr);
-
-/**
- * Where a socket is: the address, and the port that the kernel chose for a port of 0.
- *
- * Returns 0 and the address in `*out`; `-EBADF`; `-ENOTSOCK`; `-EINVAL` for NULL. Any thread. Does not block.
- *
- * # Safety
- * `out` is writable.
- */
-int64_t rt_local_addr(rt_io io,
-                      rt_addr *out);
-
-/**
- * Where a socket's peer is. As `rt_local_addr`; also `-ENOTCONN`.
- *
- * # Safety
- * `out` is writable.
- */
-int64_t rt_peer_addr(rt_io io, rt_addr *out);
-
-/**
- * Sets every field to its default. Call it as `rt_tcp_opts_init(&opts, sizeof opts)`.
- *
- * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
- *
- * # Safety
- * `opts` has `size` writable bytes.
- */
-int64_t rt_tcp_opts_init(rt_tcp_opts *opts, size_t size);
-
-/**
- * Listens for TCP connections at an address of this machine: `host` is an IPv4 or IPv6 address (no name), or NULL for all of them, of
- * both families, or of IPv4 only where the system has no IPv6. With a `port` of 0 the kernel chooses one: see `rt_local_addr`. `opts`
- * may be NULL. An address that another listener just left can be had at once (SO_REUSEADDR).
- *
- * Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
- * owned. On failure `*out` is 0: `-EADDRINUSE`, `-EADDRNOTAVAIL`, `-EACCES` and others of the system's; `-EINVAL` for NULL, for
- * what is no address, for options out of range; `-ENODEV` for the scope of an address; `-EBADF`; `-ENOMEM`. Any thread.
- * Does not block.
- *
- * # Safety
- * `host` is NULL or a string; `opts` is NULL or as its `size` says; `out` is writable.
- */
-int64_t rt_tcp_listen(rt_runtime rt,
-                      const char *host,
-                      uint16_t port,
-                      const rt_tcp_opts *opts,
-                      rt_io *out);
-
-/**
- * Connects to a host, by name or address: spawns a task that looks the name up, and tries its addresses, IPv4 and IPv6 in turns,
- * each 250 ms after the one before, or at once when one fails. The first that connects wins, and the others are closed. `opts` may
- * be NULL.
- *
- * Returns 0, and the task in `*out`, which the caller must join or detach. Its join yields the connection, an `rt_io`: non-blocking,
- * close-on-exec, for `RT_READABLE | RT_WRITABLE`, owned; or the error of the attempt that failed last: `-ECONNREFUSED`,
- * `-ETIMEDOUT`, `-EHOSTUNREACH` and others of the system's; `-EAFNOSUPPORT` when no address is of the local address's family;
- * those of `rt_poll_resolve` for the name; `-ETIME` at the deadline; `-ESHUTDOWN`. `rt_abort` ends the attempt. A connection that nobody takes,
- * as after `rt_detach`, is closed.
- *
- * On failure `*out` is 0: `-EINVAL` for NULL, for a name that is empty or not UTF-8, for options out of range; `-EAFNOSUPPORT` for a
- * local address of another family; `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread. Does not block.
- *
- * # Safety
- * `host` is a string; `opts` is NULL or as its `size` says; `out` is writable.
- */
-int64_t rt_tcp_connect(rt_runtime rt,
-                       const char *host,
-                       uint16_t port,
-                       const rt_tcp_opts *opts,
-                       rt_task *out);
 
 /**
  * The time, in nanoseconds, of the monotonic clock: what every `at` and `_at` is measured by.
@@ -2826,6 +2577,537 @@ int64_t rt_poll_resolve(rt_cx *cx,
                         uint32_t flags,
                         rt_addr *out,
                         uint32_t max);
+
+/**
+ * Makes an address of a text: "1.2.3.4", "1.2.3.4:80", "::1", "[::1]:80", "[fe80::1%eth0]:80", "unix:/path", or "unix:@name" for the
+ * abstract name of a Unix socket. `port` is for a text without one. No host is looked up: that is `rt_poll_resolve`.
+ *
+ * Returns 0 and the address in `*out`; `-EINVAL` for NULL, or a text that is none of these; `-ENODEV` for an interface that does
+ * not exist; `-ENAMETOOLONG` for more than 107 bytes of a path or a name. On failure `out->len` is 0. Any thread. Does not block.
+ *
+ * # Safety
+ * `text` is a string; `out` is writable.
+ */
+int64_t rt_addr_parse(const char *text,
+                      uint16_t port,
+                      rt_addr *out);
+
+/**
+ * The text of an address, which `rt_addr_parse` understands: "1.2.3.4:80", "[::1]:80", "[fe80::1%2]:80", "unix:/path",
+ * "unix:@name". A Unix socket without a name is "unix:", and a NUL in an abstract name is shown as '@'.
+ *
+ * Writes at most `len` bytes with the NUL to `out`, and returns the length of the whole text without it; `-EAFNOSUPPORT` for
+ * other families; `-EINVAL` for NULL, or what is no address. Any thread. Does not block.
+ *
+ * # Safety
+ * `addr` is readable; `out` is NULL or has `len` writable bytes.
+ */
+int64_t rt_addr_text(const rt_addr *addr,
+                     char *out,
+                     size_t len);
+
+/**
+ * The port of an IPv4 or IPv6 address.
+ *
+ * Returns it; `-EAFNOSUPPORT` for other families; `-EINVAL` for NULL, or what is no address. Any thread. Does not block.
+ *
+ * # Safety
+ * `addr` is readable.
+ */
+int64_t rt_addr_port(const rt_addr *addr);
+
+/**
+ * Where a socket is: the address, and the port that the kernel chose for a port of 0.
+ *
+ * Returns 0 and the address in `*out`; `-EBADF`; `-ENOTSOCK`; `-EINVAL` for NULL. Any thread. Does not block.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_local_addr(rt_io io,
+                      rt_addr *out);
+
+/**
+ * Where a socket's peer is. As `rt_local_addr`; also `-ENOTCONN`.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_peer_addr(rt_io io, rt_addr *out);
+
+/**
+ * Sets every field to its default. Call it as `rt_tcp_opts_init(&opts, sizeof opts)`.
+ *
+ * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
+ *
+ * # Safety
+ * `opts` has `size` writable bytes.
+ */
+int64_t rt_tcp_opts_init(rt_tcp_opts *opts, size_t size);
+
+/**
+ * Listens for TCP connections at an address of this machine: `host` is an IPv4 or IPv6 address (no name), or NULL for all of them, of
+ * both families, or of IPv4 only where the system has no IPv6. With a `port` of 0 the kernel chooses one: see `rt_local_addr`. `opts`
+ * may be NULL. An address that another listener just left can be had at once (SO_REUSEADDR).
+ *
+ * Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
+ * owned. On failure `*out` is 0: `-EADDRINUSE`, `-EADDRNOTAVAIL`, `-EACCES` and others of the system's; `-EINVAL` for NULL, for
+ * what is no address, for options out of range; `-ENODEV` for the scope of an address; `-EBADF`; `-ENOMEM`. Any thread.
+ * Does not block.
+ *
+ * # Safety
+ * `host` is NULL or a string; `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_tcp_listen(rt_runtime rt,
+                      const char *host,
+                      uint16_t port,
+                      const rt_tcp_opts *opts,
+                      rt_io *out);
+
+/**
+ * Connects to a host, by name or address: spawns a task that looks the name up, and tries its addresses, IPv4 and IPv6 in turns,
+ * each 250 ms after the one before, or at once when one fails. The first that connects wins, and the others are closed. `opts` may
+ * be NULL.
+ *
+ * Returns 0, and the task in `*out`, which the caller must join or detach. Its join yields the connection, an `rt_io`: non-blocking,
+ * close-on-exec, for `RT_READABLE | RT_WRITABLE`, owned; or the error of the attempt that failed last: `-ECONNREFUSED`,
+ * `-ETIMEDOUT`, `-EHOSTUNREACH` and others of the system's; `-EAFNOSUPPORT` when no address is of the local address's family;
+ * those of `rt_poll_resolve` for the name; `-ETIME` at the deadline; `-ESHUTDOWN`. `rt_abort` ends the attempt. A connection that nobody takes,
+ * as after `rt_detach`, is closed.
+ *
+ * On failure `*out` is 0: `-EINVAL` for NULL, for a name that is empty or not UTF-8, for options out of range; `-EAFNOSUPPORT` for a
+ * local address of another family; `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `host` is a string; `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_tcp_connect(rt_runtime rt,
+                       const char *host,
+                       uint16_t port,
+                       const rt_tcp_opts *opts,
+                       rt_task *out);
+
+/**
+ * Sets every field to its default. Call it as `rt_unix_opts_init(&opts, sizeof opts)`.
+ *
+ * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
+ *
+ * # Safety
+ * `opts` has `size` writable bytes.
+ */
+int64_t rt_unix_opts_init(rt_unix_opts *opts, size_t size);
+
+/**
+ * Listens for connections at a path, or at "@name": an abstract name, without a file. `opts` may be NULL. The mode is set before
+ * anybody can connect. The file stays when the listener is closed; the program removes it, or begins with `RT_UNIX_UNLINK_STALE`.
+ *
+ * Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
+ * owned. On failure `*out` is 0, and a file that was made is removed: `-EADDRINUSE` when there is a file, or with `RT_UNIX_UNLINK_STALE` one
+ * that is no socket, or a socket that somebody listens on; `-ENAMETOOLONG` for more than 107 bytes; `-ENOENT`, `-EACCES` and others
+ * of the system's; `-EINVAL` for NULL, for an empty path, for options out of range; `-EBADF`; `-ENOMEM`.
+ *
+ * Any thread. Does not block, but with `RT_UNIX_UNLINK_STALE` waits for others that do the same in the directory at that moment (it
+ * is locked by flock(2)).
+ *
+ * # Safety
+ * `path` is a string; `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_unix_listen(rt_runtime rt,
+                       const char *path,
+                       const rt_unix_opts *opts,
+                       rt_io *out);
+
+/**
+ * Connects to a path, or to "@name": spawns a task. While the listener's queue is full it tries again, until the deadline. `opts`
+ * may be NULL.
+ *
+ * Returns 0, and the task in `*out`, which the caller must join or detach. Its join yields the connection, an `rt_io`, as that of
+ * `rt_tcp_connect` does; or the system's error, such as `-ECONNREFUSED`, `-ENOENT`, `-EACCES`, `-EPROTOTYPE` for a socket of another kind;
+ * or `-ETIME` at the deadline.
+ *
+ * On failure `*out` is 0: `-ENAMETOOLONG` for more than 107 bytes; `-EINVAL` for NULL, for an empty path, for options out of range;
+ * `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `path` is a string; `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_unix_connect(rt_runtime rt,
+                        const char *path,
+                        const rt_unix_opts *opts,
+                        rt_task *out);
+
+/**
+ * Makes two Unix sockets, each the other's peer. `kind` is `SOCK_STREAM`, `SOCK_SEQPACKET` or `SOCK_DGRAM`.
+ *
+ * Returns 0 and the two in `out[0]` and `out[1]`, which the caller must close: non-blocking, close-on-exec, for
+ * `RT_READABLE | RT_WRITABLE`, owned. On failure both are 0: `-EMFILE` and others of the system's; `-EINVAL` for NULL, or another kind;
+ * `-EBADF`; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `out` has room for two.
+ */
+int64_t rt_unix_pair(rt_runtime rt,
+                     int kind,
+                     rt_io *out);
+
+/**
+ * Who is at the other end of a Unix socket: who connected, or listened, or made the pair, as it was then.
+ *
+ * Returns 0 and who in `*out`; `-ENOTCONN`; `-EAFNOSUPPORT` for another socket; `-ENOTSOCK`; `-EBADF`; `-EINVAL` for NULL. Any thread. Does
+ * not block.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_unix_peer(rt_io io,
+                     rt_unix_cred *out);
+
+/**
+ * Sends, in a poll, bytes over a Unix socket, and `count` descriptors, which go with the first of them. The caller keeps its
+ * descriptors, and may close them when this returned.
+ *
+ * Returns how many bytes went, which may be fewer: then the rest is to be sent without descriptors, for all of them went.
+ * `RT_PENDING`: nothing was sent, and the call is to be repeated. Errors as for `rt_poll_write`; `-EINVAL` also for more than 253
+ * descriptors, and for some without a byte to go with; `-ETOOMANYREFS` when too many are on their way; for a number that is no
+ * descriptor `-EBADF`, as for a stale handle. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` readable bytes; `fds` has `count` numbers.
+ */
+int64_t rt_poll_send_fds(rt_cx *cx,
+                         rt_io io,
+                         const void *buf,
+                         size_t n,
+                         const int *fds,
+                         uint32_t count);
+
+/**
+ * Receives, in a poll, bytes from a Unix socket, and the descriptors that came with them. `*count` is how many descriptors `fds` has
+ * room for; 253 is enough for all that can come at once. A receive ends where descriptors come with the next bytes.
+ *
+ * Returns how many bytes came, 0 at the end of the stream; `*count` is then how many descriptors are in `fds`, which are close-on-exec
+ * and the caller's to close. Bytes are never lost for the sake of descriptors: those without room, here or in the process, are
+ * closed, and `*flags`, which may be NULL, is `RT_FDS_TRUNCATED`, else 0. `RT_PENDING`, after which nothing changed and the call is to be
+ * repeated. Errors as for `rt_poll_read`; then `*count` is as it was. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` writable bytes; `count` is writable, and `fds` has room for `*count`; `flags` is
+ * NULL or writable.
+ */
+int64_t rt_poll_recv_fds(rt_cx *cx,
+                         rt_io io,
+                         void *buf,
+                         size_t n,
+                         int *fds,
+                         uint32_t *count,
+                         uint32_t *flags);
+
+/**
+ * Sets every field to its default. Call it as `rt_udp_opts_init(&opts, sizeof opts)`.
+ *
+ * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
+ *
+ * # Safety
+ * `opts` has `size` writable bytes.
+ */
+int64_t rt_udp_opts_init(rt_udp_opts *opts, size_t size);
+
+/**
+ * Makes a UDP socket at an address of this machine: `host` and `port` are as for `rt_tcp_listen`. `opts` may be NULL.
+ *
+ * Returns 0 and the socket in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
+ * owned. Errors as for `rt_tcp_listen`; `-ENOPROTOOPT` for `RT_UDP_GRO` on a system without it (before Linux 5.0). Any thread. Does not
+ * block.
+ *
+ * # Safety
+ * `host` is NULL or a string; `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_udp_bind(rt_runtime rt,
+                    const char *host,
+                    uint16_t port,
+                    const rt_udp_opts *opts,
+                    rt_io *out);
+
+/**
+ * Gives a UDP socket a peer: datagrams without an address go to it, only its datagrams come, and what the network says of it is an
+ * error of a later call. NULL takes the peer away.
+ *
+ * Returns 0; the system's errors, such as `-ENETUNREACH`; `-EPROTOTYPE` for a socket without datagrams; `-ENOTSOCK`; `-EBADF`; `-EINVAL`
+ * for what is no address. Any thread. Does not block.
+ *
+ * # Safety
+ * `addr` is NULL or readable.
+ */
+int64_t rt_udp_connect(rt_io io,
+                       const rt_addr *addr);
+
+/**
+ * Receives, in a poll, up to `n` datagrams with one call, as many as are there, from any socket with datagrams.
+ *
+ * Returns how many came, at least 1 and at most `RT_DATAGRAMS_MAX`: the first so many of `v` are filled in, and their `len` is to be set
+ * anew before they are used again. `RT_PENDING`, after which nothing changed and the call is to be repeated. Errors: `-ECONNREFUSED` and
+ * others that the network told a socket with a peer, else as for `rt_poll_read`; `-EINVAL` also for an `n` of 0. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `v` has `n` entries, whose buffers are writable.
+ */
+int64_t rt_poll_recv_many(rt_cx *cx,
+                          rt_io io,
+                          rt_datagram *v,
+                          uint32_t n);
+
+/**
+ * Sends, in a poll, up to `n` datagrams with one call, in their order, as many as there is room for.
+ *
+ * Returns how many went, at least 1 and at most `RT_DATAGRAMS_MAX`; `v` stays as it is. `RT_PENDING`: none went, and the call is to be
+ * repeated. Errors are those of the first that did not go, once those before it went: `-EMSGSIZE` for one that is too long, or whose segments
+ * are; `-EDESTADDRREQ` for one without an address; `-ECONNREFUSED` and others that the network told; else as for `rt_poll_write`.
+ * `-EINVAL` also for an `n` of 0, an address that is none, a `segment` of more than 65535 bytes, more segments than the
+ * kernel takes (64, or 128 since Linux 6.9), and any segments on a kernel without them (before Linux 4.18); `-EIO` where the network
+ * cannot have its checksums made. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `v` has `n` entries, whose buffers are readable.
+ */
+int64_t rt_poll_send_many(rt_cx *cx,
+                          rt_io io,
+                          rt_datagram *v,
+                          uint32_t n);
+
+/**
+ * Fills a struct of options with the defaults. `size` is the size of the program's struct.
+ *
+ * Returns 0; `-EINVAL` for NULL and a size that cannot be. Any thread. Does not block.
+ *
+ * # Safety
+ * `opts` points to `size` writable bytes.
+ */
+int64_t rt_stream_opts_init(rt_stream_opts *opts, size_t size);
+
+/**
+ * Makes a stream over `io`, which must not block. `opts` may be NULL.
+ *
+ * Returns 0, and the stream in `*out`. On failure `*out` is 0: `-EBADF` for a stale `io`; `-EINVAL` for NULL, options of a wrong size,
+ * and a descriptor that blocks; `-ENOMEM`. Any thread. Does not block.
+ *
+ * # Safety
+ * `opts` is NULL or points to as many bytes as its size says; `out` is writable.
+ */
+int64_t rt_stream_new(rt_io io,
+                      const rt_stream_opts *opts,
+                      rt_stream *out);
+
+/**
+ * Frees a stream, and not its `rt_io`. What was written and not sent is lost, and what was received and not taken. Lines that
+ * it gave are gone. A task that waits in a call of the stream is not woken.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_stream_free(rt_stream stream);
+
+/**
+ * Reads, in a poll, into `buf`: waits until there is something, then gives at most `n` bytes.
+ *
+ * Returns how many bytes there are; 0 at the end of the stream, and for an `n` of 0; `RT_PENDING`. The end, and an error that
+ * breaks the stream, such as `-ECONNRESET`, come after everything that was received before, and then each time; a
+ * broken stream fails to write, too.
+ *
+ * Errors of this and the other reading calls: the system's; `-EBADF` for a stale stream or `rt_io`; `-ESHUTDOWN`; `-EINVAL` for NULL,
+ * and an `rt_io` that is not registered for `RT_READABLE`; `-EPERM` for the context; `-EBUSY`: another call has the stream, or
+ * `rt_poll_read_exact` is under way, or something else receives on the `rt_io`; `-ENOMEM`. If what was written cannot be sent, a
+ * call that would wait returns that error, once. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` writable bytes.
+ */
+int64_t rt_poll_stream_read(rt_cx *cx,
+                            rt_stream stream,
+                            void *buf,
+                            size_t n);
+
+/**
+ * Fills, in polls, all `n` bytes of `buf`.
+ *
+ * Returns `n`; `RT_PENDING`: to be called again with the same `buf` and `n`, and as long as that is not done other reading calls
+ * get `-EBUSY`, if some bytes came. `-ENODATA`: the end came first. After that, or another error, what came is in the stream
+ * still, for the next reading call. Other errors as for `rt_poll_stream_read`. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` writable bytes, the same in each call.
+ */
+int64_t rt_poll_read_exact(rt_cx *cx,
+                           rt_stream stream,
+                           void *buf,
+                           size_t n);
+
+/**
+ * Reads, in polls, the next line: everything up to and with the next byte `delimiter`.
+ *
+ * Returns 1 and the line in `*line` and `*len`, the stream's own memory, which is good until the next reading call, or
+ * `rt_stream_free`. What comes before the end of the stream without a delimiter is the last line. 0 at the end, with NULL
+ * in `*line`; `RT_PENDING`.
+ *
+ * `-EMSGSIZE`: the line is longer than the limit. It stays in the stream, for `rt_poll_stream_read` to take; this call would say the
+ * same again. `-EINVAL` also for a `delimiter` that is no byte. Other errors as for `rt_poll_stream_read`. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `line` and `len` are writable.
+ */
+int64_t rt_poll_read_until(rt_cx *cx,
+                           rt_stream stream,
+                           int delimiter,
+                           const void **line,
+                           size_t *len);
+
+/**
+ * Waits until at least `at_least` bytes can be looked at, in one piece; 0 counts as 1. `rt_stream_consume` takes some of them.
+ *
+ * Returns how many there are, which may be more, and fewer only if the end of the stream comes after them; where they are in
+ * `*at`, and their number in `*len`. They are the stream's own memory, good until the next reading call. 0 at the end, with NULL in
+ * `*at`; `RT_PENDING`. `-EMSGSIZE` for more than the limit. Other errors as for `rt_poll_stream_read`. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `at` and `len` are writable.
+ */
+int64_t rt_poll_fill(rt_cx *cx,
+                     rt_stream stream,
+                     size_t at_least,
+                     const void **at,
+                     size_t *len);
+
+/**
+ * Takes `n` bytes that `rt_poll_fill` showed. A reading call, in that bytes shown before are gone.
+ *
+ * Returns 0; `-EINVAL`: there are not so many, and none was taken; `-EBADF`; `-EBUSY` as for `rt_poll_stream_read`. Any thread. Does
+ * not block.
+ */
+int64_t rt_stream_consume(rt_stream stream,
+                          size_t n);
+
+/**
+ * Writes, in polls, all `n` bytes of `buf`: copies them if the buffer has room, else sends what is buffered and as much of them as
+ * must go, in one piece.
+ *
+ * Returns `n` when all were taken; then `buf` is the caller's again. `RT_PENDING`: to be called again with the same `buf` and `n`; until
+ * that is done other writes get `-EBUSY`, if some bytes went.
+ *
+ * Errors: the system's, such as `-ECONNRESET` and `-EPIPE`, which never comes with a SIGPIPE. They are the end of writing: what is
+ * buffered is lost, and every later write and flush says the same. Also: `-EBADF`, `-ESHUTDOWN`; `-EINVAL` for NULL, and an `rt_io`
+ * that is not registered for `RT_WRITABLE`; `-EPERM` for the context; `-EBUSY`, also while `rt_send` has something queued; `-ENOMEM`.
+ * Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `buf` has `n` readable bytes, the same in each call.
+ */
+int64_t rt_poll_stream_write(rt_cx *cx,
+                             rt_stream stream,
+                             const void *buf,
+                             size_t n);
+
+/**
+ * Sends, in polls, what was written and is buffered.
+ *
+ * Returns 0 when the system has it all; `RT_PENDING`. Errors as for `rt_poll_stream_write`. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_stream_flush(rt_cx *cx,
+                             rt_stream stream);
+
+/**
+ * Sets every field to its default. Call it as `rt_serve_opts_init(&opts, sizeof opts)`.
+ *
+ * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
+ *
+ * # Safety
+ * `opts` has `size` writable bytes.
+ */
+int64_t rt_serve_opts_init(rt_serve_opts *opts, size_t size);
+
+/**
+ * Serves what comes to a listener: a listening socket that does not block, registered with this runtime for `RT_READABLE` and
+ * not used otherwise. `opts` may be NULL. `on_connection` is called with `arg` for each connection; `*out` is written before
+ * that.
+ *
+ * When no descriptor can be had for a connection (EMFILE), one that the server keeps in reserve is given up, the connection accepted
+ * and closed at once, so that its client learns of it; then the reserve is taken again. Where it cannot be, accepting pauses until
+ * the library closes a descriptor, or for 100 ms.
+ *
+ * Returns 0, and the server in `*out`. The listener is the server's then, and its handle not to be used any more (closing
+ * it stops the server). On failure `*out` is 0 and the listener stays the caller's: `-EBADF`; `-EINVAL` for NULL, an unknown mode or
+ * flags, a bad size, a socket that does not listen, blocks or was not registered for `RT_READABLE`, and for
+ * `RT_SERVE_REUSEPORT` without SO_REUSEPORT; `-ENOTSOCK`; `-EPERM` for a descriptor of another runtime; `-EBUSY` while operations are
+ * at work on it; `-ESHUTDOWN`; `-ENOMEM`; for the further descriptors of a mode what the system says, such as `-EMFILE`. Any
+ * thread. Does not block.
+ *
+ * # Safety
+ * `on_connection` may be called with `arg` on any thread, in modes but `RT_SERVE_SHARED` by several at once, until the server has
+ * drained or the runtime was freed. `opts` is NULL or as its `size` says; `out` is writable.
+ */
+int64_t rt_serve(rt_runtime rt,
+                 rt_io listener,
+                 const rt_serve_opts *opts,
+                 rt_accept_fn on_connection,
+                 void *arg,
+                 rt_server *out);
+
+/**
+ * Stops accepting. What was in the backlog at this time is still served, as places become free, so that no client that is
+ * connected already is reset; then the listener is closed, on the worker that accepts. (A client that connects in between may be
+ * reset, as the kernel does with what a listener leaves behind.) After `rt_poll_drain` was ready it has been closed.
+ *
+ * Connections go on, and learn of it by `rt_poll_draining`.
+ *
+ * Returns 0, also the second time; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_server_stop(rt_server server);
+
+/**
+ * Waits for a server to be stopped: for the tasks of its connections, to finish what they do.
+ *
+ * Returns 0 once it is, and from then on; `RT_PENDING`; `-EBADF`, which also wakes who waits when the server is freed; `-EINVAL`,
+ * `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_draining(rt_cx *cx,
+                         rt_server server);
+
+/**
+ * Stops a server, as `rt_server_stop`, and waits until its listener is closed and all its connections have ended. At the time `at`,
+ * which may be `RT_NEVER`, the listener is closed at once, and the tasks of the connections that are left are aborted. Of several
+ * times that were asked for the earliest holds. Not for the task of one of its connections, which would wait for itself.
+ *
+ * Returns how many connections were cut at that time, after their drop functions ran: a task that returned a result all the
+ * same is not counted. `RT_PENDING`. Errors: `-EBADF`; `-ESHUTDOWN`, `-ENOMEM` if nobody can be had to look at the time; `-EINVAL`,
+ * `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_drain(rt_cx *cx,
+                      rt_server server,
+                      uint64_t at);
+
+/**
+ * Reads the counters of a server, all at one time.
+ *
+ * Returns 0; `-EBADF`; `-EINVAL` for NULL or a size that is too small. Any thread. Does not block.
+ *
+ * # Safety
+ * `out` has as many writable bytes as its `size` says.
+ */
+int64_t rt_server_stats(rt_server server, rt_server_stats_data *out);
+
+/**
+ * Stops a server, as `rt_server_stop`, and makes its handle stale. Its connections go on, `on_connection` may still be called for
+ * what was in the backlog; who waits for the server is woken, to see `-EBADF`.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_server_free(rt_server server);
 
 /**
  * Makes a notify.
@@ -3120,232 +3402,6 @@ int64_t rt_oneshot_wait(rt_oneshot o,
 int64_t rt_oneshot_free(rt_oneshot o);
 
 /**
- * Sets every field to its default. Call it as `rt_unix_opts_init(&opts, sizeof opts)`.
- *
- * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
- *
- * # Safety
- * `opts` has `size` writable bytes.
- */
-int64_t rt_unix_opts_init(rt_unix_opts *opts, size_t size);
-
-/**
- * Listens for connections at a path, or at "@name": an abstract name, without a file. `opts` may be NULL. The mode is set before
- * anybody can connect. The file stays when the listener is closed; the program removes it, or begins with `RT_UNIX_UNLINK_STALE`.
- *
- * Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
- * owned. On failure `*out` is 0, and a file that was made is removed: `-EADDRINUSE` when there is a file, or with `RT_UNIX_UNLINK_STALE` one
- * that is no socket, or a socket that somebody listens on; `-ENAMETOOLONG` for more than 107 bytes; `-ENOENT`, `-EACCES` and others
- * of the system's; `-EINVAL` for NULL, for an empty path, for options out of range; `-EBADF`; `-ENOMEM`.
- *
- * Any thread. Does not block, but with `RT_UNIX_UNLINK_STALE` waits for others that do the same in the directory at that moment (it
- * is locked by flock(2)).
- *
- * # Safety
- * `path` is a string; `opts` is NULL or as its `size` says; `out` is writable.
- */
-int64_t rt_unix_listen(rt_runtime rt,
-                       const char *path,
-                       const rt_unix_opts *opts,
-                       rt_io *out);
-
-/**
- * Connects to a path, or to "@name": spawns a task. While the listener's queue is full it tries again, until the deadline. `opts`
- * may be NULL.
- *
- * Returns 0, and the task in `*out`, which the caller must join or detach. Its join yields the connection, an `rt_io`, as that of
- * `rt_tcp_connect` does; or the system's error, such as `-ECONNREFUSED`, `-ENOENT`, `-EACCES`, `-EPROTOTYPE` for a socket of another kind;
- * or `-ETIME` at the deadline.
- *
- * On failure `*out` is 0: `-ENAMETOOLONG` for more than 107 bytes; `-EINVAL` for NULL, for an empty path, for options out of range;
- * `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread. Does not block.
- *
- * # Safety
- * `path` is a string; `opts` is NULL or as its `size` says; `out` is writable.
- */
-int64_t rt_unix_connect(rt_runtime rt,
-                        const char *path,
-                        const rt_unix_opts *opts,
-                        rt_task *out);
-
-/**
- * Makes two Unix sockets, each the other's peer. `kind` is `SOCK_STREAM`, `SOCK_SEQPACKET` or `SOCK_DGRAM`.
- *
- * Returns 0 and the two in `out[0]` and `out[1]`, which the caller must close: non-blocking, close-on-exec, for
- * `RT_READABLE | RT_WRITABLE`, owned. On failure both are 0: `-EMFILE` and others of the system's; `-EINVAL` for NULL, or another kind;
- * `-EBADF`; `-ENOMEM`. Any thread. Does not block.
- *
- * # Safety
- * `out` has room for two.
- */
-int64_t rt_unix_pair(rt_runtime rt,
-                     int kind,
-                     rt_io *out);
-
-/**
- * Who is at the other end of a Unix socket: who connected, or listened, or made the pair, as it was then.
- *
- * Returns 0 and who in `*out`; `-ENOTCONN`; `-EAFNOSUPPORT` for another socket; `-ENOTSOCK`; `-EBADF`; `-EINVAL` for NULL. Any thread. Does
- * not block.
- *
- * # Safety
- * `out` is writable.
- */
-int64_t rt_unix_peer(rt_io io,
-                     rt_unix_cred *out);
-
-/**
- * Sends, in a poll, bytes over a Unix socket, and `count` descriptors, which go with the first of them. The caller keeps its
- * descriptors, and may close them when this returned.
- *
- * Returns how many bytes went, which may be fewer: then the rest is to be sent without descriptors, for all of them went.
- * `RT_PENDING`: nothing was sent, and the call is to be repeated. Errors as for `rt_poll_write`; `-EINVAL` also for more than 253
- * descriptors, and for some without a byte to go with; `-ETOOMANYREFS` when too many are on their way; for a number that is no
- * descriptor `-EBADF`, as for a stale handle. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll; `buf` has `n` readable bytes; `fds` has `count` numbers.
- */
-int64_t rt_poll_send_fds(rt_cx *cx,
-                         rt_io io,
-                         const void *buf,
-                         size_t n,
-                         const int *fds,
-                         uint32_t count);
-
-/**
- * Receives, in a poll, bytes from a Unix socket, and the descriptors that came with them. `*count` is how many descriptors `fds` has
- * room for; 253 is enough for all that can come at once. A receive ends where descriptors come with the next bytes.
- *
- * Returns how many bytes came, 0 at the end of the stream; `*count` is then how many descriptors are in `fds`, which are close-on-exec
- * and the caller's to close. Bytes are never lost for the sake of descriptors: those without room, here or in the process, are
- * closed, and `*flags`, which may be NULL, is `RT_FDS_TRUNCATED`, else 0. `RT_PENDING`, after which nothing changed and the call is to be
- * repeated. Errors as for `rt_poll_read`; then `*count` is as it was. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll; `buf` has `n` writable bytes; `count` is writable, and `fds` has room for `*count`; `flags` is
- * NULL or writable.
- */
-int64_t rt_poll_recv_fds(rt_cx *cx,
-                         rt_io io,
-                         void *buf,
-                         size_t n,
-                         int *fds,
-                         uint32_t *count,
-                         uint32_t *flags);
-
-/**
- * Opens a listener for a signal, whose tasks are woken by a runtime. It holds a descriptor until it is closed.
- *
- * Returns 0, and the listener in `*out`, which the caller must close. On failure `*out` is 0: `-EINVAL` for NULL, and for what is
- * no signal or cannot be listened to: SIGKILL and SIGSTOP, and the faults SIGSEGV, SIGBUS, SIGILL and SIGFPE, which would come
- * again when the handler returns; `-EBADF` for the runtime; `-EMFILE`, `-ENFILE`, `-ENOMEM`. Any thread. Does not block, but for
- * handlers of the program's that run on other threads.
- *
- * # Safety
- * `out` is writable.
- */
-int64_t rt_signal_open(rt_runtime rt,
-                       int signum,
-                       rt_signal *out);
-
-/**
- * Waits for the signal to be delivered.
- *
- * Returns how many deliveries there were since the last time, at least 1: none is lost. (The kernel itself makes one of several
- * that are sent before the first is delivered, unless they are real-time signals.) `RT_PENDING`: none yet. Several tasks, of any
- * runtimes, may wait; all are woken, one gets the deliveries.
- *
- * Errors: `-EBADF`, also when the listener is closed meanwhile; `-ESHUTDOWN`; `-EINVAL`, `-EPERM` for the context. In a poll, or with a
- * context of the program's own. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll.
- */
-int64_t rt_poll_signal(rt_cx *cx,
-                       rt_signal signal);
-
-/**
- * Closes a listener. Who waits in `rt_poll_signal` is woken, to see `-EBADF`. Deliveries that nobody took are forgotten.
- *
- * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block, but for handlers of this signal that run on other
- * threads; so a handler of the program's must return, and not jump out.
- */
-int64_t rt_signal_close(rt_signal signal);
-
-/**
- * Sets every field to its default. Call it as `rt_udp_opts_init(&opts, sizeof opts)`.
- *
- * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
- *
- * # Safety
- * `opts` has `size` writable bytes.
- */
-int64_t rt_udp_opts_init(rt_udp_opts *opts, size_t size);
-
-/**
- * Makes a UDP socket at an address of this machine: `host` and `port` are as for `rt_tcp_listen`. `opts` may be NULL.
- *
- * Returns 0 and the socket in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
- * owned. Errors as for `rt_tcp_listen`; `-ENOPROTOOPT` for `RT_UDP_GRO` on a system without it (before Linux 5.0). Any thread. Does not
- * block.
- *
- * # Safety
- * `host` is NULL or a string; `opts` is NULL or as its `size` says; `out` is writable.
- */
-int64_t rt_udp_bind(rt_runtime rt,
-                    const char *host,
-                    uint16_t port,
-                    const rt_udp_opts *opts,
-                    rt_io *out);
-
-/**
- * Gives a UDP socket a peer: datagrams without an address go to it, only its datagrams come, and what the network says of it is an
- * error of a later call. NULL takes the peer away.
- *
- * Returns 0; the system's errors, such as `-ENETUNREACH`; `-EPROTOTYPE` for a socket without datagrams; `-ENOTSOCK`; `-EBADF`; `-EINVAL`
- * for what is no address. Any thread. Does not block.
- *
- * # Safety
- * `addr` is NULL or readable.
- */
-int64_t rt_udp_connect(rt_io io,
-                       const rt_addr *addr);
-
-/**
- * Receives, in a poll, up to `n` datagrams with one call, as many as are there, from any socket with datagrams.
- *
- * Returns how many came, at least 1 and at most `RT_DATAGRAMS_MAX`: the first so many of `v` are filled in, and their `len` is to be set
- * anew before they are used again. `RT_PENDING`, after which nothing changed and the call is to be repeated. Errors: `-ECONNREFUSED` and
- * others that the network told a socket with a peer, else as for `rt_poll_read`; `-EINVAL` also for an `n` of 0. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll; `v` has `n` entries, whose buffers are writable.
- */
-int64_t rt_poll_recv_many(rt_cx *cx,
-                          rt_io io,
-                          rt_datagram *v,
-                          uint32_t n);
-
-/**
- * Sends, in a poll, up to `n` datagrams with one call, in their order, as many as there is room for.
- *
- * Returns how many went, at least 1 and at most `RT_DATAGRAMS_MAX`; `v` stays as it is. `RT_PENDING`: none went, and the call is to be
- * repeated. Errors are those of the first that did not go, once those before it went: `-EMSGSIZE` for one that is too long, or whose segments
- * are; `-EDESTADDRREQ` for one without an address; `-ECONNREFUSED` and others that the network told; else as for `rt_poll_write`.
- * `-EINVAL` also for an `n` of 0, an address that is none, a `segment` of more than 65535 bytes, more segments than the
- * kernel takes (64, or 128 since Linux 6.9), and any segments on a kernel without them (before Linux 4.18); `-EIO` where the network
- * cannot have its checksums made. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll; `v` has `n` entries, whose buffers are readable.
- */
-int64_t rt_poll_send_many(rt_cx *cx,
-                          rt_io io,
-                          rt_datagram *v,
-                          uint32_t n);
-
-/**
  * Makes an event that is not set, whose tasks are woken by a runtime. It holds a descriptor until it is freed.
  *
  * Returns 0, and the event in `*out`, which the caller must free. On failure `*out` is 0: `-EINVAL` for NULL; `-EBADF` for the
@@ -3402,6 +3458,45 @@ int64_t rt_event_wait(rt_event event,
  * which does not block.
  */
 int64_t rt_event_free(rt_event event);
+
+/**
+ * Opens a listener for a signal, whose tasks are woken by a runtime. It holds a descriptor until it is closed.
+ *
+ * Returns 0, and the listener in `*out`, which the caller must close. On failure `*out` is 0: `-EINVAL` for NULL, and for what is
+ * no signal or cannot be listened to: SIGKILL and SIGSTOP, and the faults SIGSEGV, SIGBUS, SIGILL and SIGFPE, which would come
+ * again when the handler returns; `-EBADF` for the runtime; `-EMFILE`, `-ENFILE`, `-ENOMEM`. Any thread. Does not block, but for
+ * handlers of the program's that run on other threads.
+ *
+ * # Safety
+ * `out` is writable.
+ */
+int64_t rt_signal_open(rt_runtime rt,
+                       int signum,
+                       rt_signal *out);
+
+/**
+ * Waits for the signal to be delivered.
+ *
+ * Returns how many deliveries there were since the last time, at least 1: none is lost. (The kernel itself makes one of several
+ * that are sent before the first is delivered, unless they are real-time signals.) `RT_PENDING`: none yet. Several tasks, of any
+ * runtimes, may wait; all are woken, one gets the deliveries.
+ *
+ * Errors: `-EBADF`, also when the listener is closed meanwhile; `-ESHUTDOWN`; `-EINVAL`, `-EPERM` for the context. In a poll, or with a
+ * context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll.
+ */
+int64_t rt_poll_signal(rt_cx *cx,
+                       rt_signal signal);
+
+/**
+ * Closes a listener. Who waits in `rt_poll_signal` is woken, to see `-EBADF`. Deliveries that nobody took are forgotten.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block, but for handlers of this signal that run on other
+ * threads; so a handler of the program's must return, and not jump out.
+ */
+int64_t rt_signal_close(rt_signal signal);
 
 /**
  * Sets every field to its default. Call it as `rt_process_opts_init(&opts, sizeof opts)`.
@@ -3507,100 +3602,6 @@ int64_t rt_process_pid(rt_process process);
  * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
  */
 int64_t rt_process_close(rt_process process);
-
-/**
- * Sets every field to its default. Call it as `rt_serve_opts_init(&opts, sizeof opts)`.
- *
- * Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
- *
- * # Safety
- * `opts` has `size` writable bytes.
- */
-int64_t rt_serve_opts_init(rt_serve_opts *opts, size_t size);
-
-/**
- * Serves what comes to a listener: a listening socket that does not block, registered with this runtime for `RT_READABLE` and
- * not used otherwise. `opts` may be NULL. `on_connection` is called with `arg` for each connection; `*out` is written before
- * that.
- *
- * When no descriptor can be had for a connection (EMFILE), one that the server keeps in reserve is given up, the connection accepted
- * and closed at once, so that its client learns of it; then the reserve is taken again. Where it cannot be, accepting pauses until
- * the library closes a descriptor, or for 100 ms.
- *
- * Returns 0, and the server in `*out`. The listener is the server's then, and its handle not to be used any more (closing
- * it stops the server). On failure `*out` is 0 and the listener stays the caller's: `-EBADF`; `-EINVAL` for NULL, an unknown mode or
- * flags, a bad size, a socket that does not listen, blocks or was not registered for `RT_READABLE`, and for
- * `RT_SERVE_REUSEPORT` without SO_REUSEPORT; `-ENOTSOCK`; `-EPERM` for a descriptor of another runtime; `-EBUSY` while operations are
- * at work on it; `-ESHUTDOWN`; `-ENOMEM`; for the further descriptors of a mode what the system says, such as `-EMFILE`. Any
- * thread. Does not block.
- *
- * # Safety
- * `on_connection` may be called with `arg` on any thread, in modes but `RT_SERVE_SHARED` by several at once, until the server has
- * drained or the runtime was freed. `opts` is NULL or as its `size` says; `out` is writable.
- */
-int64_t rt_serve(rt_runtime rt,
-                 rt_io listener,
-                 const rt_serve_opts *opts,
-                 rt_accept_fn on_connection,
-                 void *arg,
-                 rt_server *out);
-
-/**
- * Stops accepting. What was in the backlog at this time is still served, as places become free, so that no client that is
- * connected already is reset; then the listener is closed, on the worker that accepts. (A client that connects in between may be
- * reset, as the kernel does with what a listener leaves behind.) After `rt_poll_drain` was ready it has been closed.
- *
- * Connections go on, and learn of it by `rt_poll_draining`.
- *
- * Returns 0, also the second time; `-EBADF`. Any thread. Does not block.
- */
-int64_t rt_server_stop(rt_server server);
-
-/**
- * Waits for a server to be stopped: for the tasks of its connections, to finish what they do.
- *
- * Returns 0 once it is, and from then on; `RT_PENDING`; `-EBADF`, which also wakes who waits when the server is freed; `-EINVAL`,
- * `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll.
- */
-int64_t rt_poll_draining(rt_cx *cx,
-                         rt_server server);
-
-/**
- * Stops a server, as `rt_server_stop`, and waits until its listener is closed and all its connections have ended. At the time `at`,
- * which may be `RT_NEVER`, the listener is closed at once, and the tasks of the connections that are left are aborted. Of several
- * times that were asked for the earliest holds. Not for the task of one of its connections, which would wait for itself.
- *
- * Returns how many connections were cut at that time, after their drop functions ran: a task that returned a result all the
- * same is not counted. `RT_PENDING`. Errors: `-EBADF`; `-ESHUTDOWN`, `-ENOMEM` if nobody can be had to look at the time; `-EINVAL`,
- * `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
- *
- * # Safety
- * `cx` is the context of this poll.
- */
-int64_t rt_poll_drain(rt_cx *cx,
-                      rt_server server,
-                      uint64_t at);
-
-/**
- * Reads the counters of a server, all at one time.
- *
- * Returns 0; `-EBADF`; `-EINVAL` for NULL or a size that is too small. Any thread. Does not block.
- *
- * # Safety
- * `out` has as many writable bytes as its `size` says.
- */
-int64_t rt_server_stats(rt_server server, rt_server_stats_data *out);
-
-/**
- * Stops a server, as `rt_server_stop`, and makes its handle stale. Its connections go on, `on_connection` may still be called for
- * what was in the backlog; who waits for the server is woken, to see `-EBADF`.
- *
- * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
- */
-int64_t rt_server_free(rt_server server);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -22,14 +22,21 @@ mod multishot;
 
 mod stream;
 
-mod buffered;
-
 mod set;
 
-mod net;
 mod time;
 
 mod blocking;
+
+mod net;
+
+mod unix;
+
+mod udp;
+
+mod buffered;
+
+mod serve;
 
 mod notify;
 
@@ -39,18 +46,13 @@ mod chan;
 
 mod oneshot;
 
-use crate::primitives::shelf::Shelf;
-
-mod unix;
-
-mod signal;
-mod udp;
-
 mod event;
 
-mod process;
-mod serve;
+mod signal;
 
+mod process;
+
+use crate::primitives::shelf::Shelf;
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;

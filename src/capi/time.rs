@@ -10,7 +10,8 @@ use std::ffi::c_void;
 use std::task::Poll;
 
 /// A timer: fires once at its time, or again and again with a period. A timer is never early, and late by what a tick of 16
-/// microseconds, the scheduler and the system add. Those with equal times fire in the order in which they were started.
+/// microseconds, the scheduler and the system add. Those of one worker with equal times fire in the order in which they were
+/// started: all of a current-thread runtime, and all that were started on the same worker.
 ///
 /// 0 is never a timer. The handle is good until `rt_timer_cancel`, or until its runtime is freed.
 ///

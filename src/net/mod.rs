@@ -4,6 +4,7 @@
 //! is named by its handle: what waits for a connection must not keep the runtime alive.
 
 pub(crate) mod address;
+pub(crate) mod owned;
 pub(crate) mod resolve;
 pub(crate) mod tcp;
 pub(crate) mod udp;

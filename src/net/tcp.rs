@@ -20,20 +20,28 @@ const DEFER: i32 = 5;
 
 /// How sockets are made. Zero: as the system likes.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) no_delay: bool,
-    pub(crate) reuse_port: bool,
-    pub(crate) v6_only: bool,
-    pub(crate) defer_accept: bool,
-    pub(crate) backlog: i32,
-    /// Idle, interval: seconds; count.
-    pub(crate) keepalive: [u32; 3],
-    pub(crate) send_buffer: u32,
-    pub(crate) receive_buffer: u32,
-    /// Where a connection comes from.
-    pub(crate) local: Option<SocketAddr>,
-    /// When an attempt to connect is given up.
-    pub(crate) deadline: u64,
+pub struct Options {
+    /// Small writes do not wait for each other (TCP_NODELAY).
+    pub no_delay: bool,
+    /// Several sockets may listen at the address (SO_REUSEPORT), and share its connections.
+    pub reuse_port: bool,
+    /// A listener of IPv6 takes no connections of IPv4.
+    pub v6_only: bool,
+    /// A connection is accepted when its first bytes came, or after some seconds.
+    pub defer_accept: bool,
+    /// How many connections may wait to be accepted. The system has a limit of its own.
+    pub backlog: i32,
+    /// After how many seconds of silence the peer is asked whether it is still there, how many seconds are between such
+    /// questions, and how many stay unanswered before the connection is given up. All zero: it is not asked.
+    pub keepalive: [u32; 3],
+    /// SO_SNDBUF, in bytes.
+    pub send_buffer: u32,
+    /// SO_RCVBUF, in bytes.
+    pub receive_buffer: u32,
+    /// Where connections come from; only peers of its family are tried.
+    pub local: Option<SocketAddr>,
+    /// When an attempt to connect is given up, in the nanoseconds of [`now`](crate::now()). `u64::MAX`: never.
+    pub deadline: u64,
 }
 
 impl Default for Options {

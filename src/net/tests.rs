@@ -1,8 +1,10 @@
-//! What needs addresses that no resolver gives; the rest is tested from C.
+//! What needs addresses that no resolver gives, and the Rust side; the rest is tested from C.
 
 use super::tcp::{Options, connect_any, interleave};
-use crate::runtime::{Config, Errno, Io, Made, NEVER, RuntimeRef, create, free, join_thread, now};
+use crate::runtime::{Config, Engine, Errno, Io, Made, NEVER, Runtime, RuntimeRef, create, free, join_thread, now};
 use socket2::{Domain, SockRef, Socket, Type};
+use std::future::Future;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -122,4 +124,78 @@ fn a_socket_that_is_made_is_closed_on_exec_and_does_not_block() {
     assert_ne!(flags(libc::F_GETFL) & libc::O_NONBLOCK, 0);
     drop(io);
     free(runtime).expect("freed");
+}
+
+/// Runs a test as a task, on each engine that there is.
+fn on_both<F>(test: impl Fn(&Runtime) -> F)
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    for engine in [Engine::Epoll, Engine::Uring] {
+        match Runtime::new(Config { engine, workers: 2, ..Config::default() }) {
+            Ok(runtime) => {
+                let task = test(&runtime);
+                runtime.block_on(task).expect("a running runtime").expect("no panic").expect("no error");
+            }
+            Err(_) => assert_eq!(engine, Engine::Uring, "epoll is everywhere"),
+        }
+    }
+}
+
+#[test]
+fn a_listener_accepts_who_connects_by_name() {
+    on_both(|runtime| {
+        let options = crate::TcpOptions::default();
+        let listener = crate::tcp_listen(runtime, Some("127.0.0.1"), 0, &options).expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let connecting = crate::tcp_connect(runtime, "localhost", address.port(), &options).expect("spawned");
+        async move {
+            let accepted = listener.accept().await?;
+            let client = connecting.await.expect("no panic")?;
+            assert_eq!(client.peer_addr()?, address);
+            assert_eq!(accepted.peer_addr()?, client.local_addr()?);
+            client.write_all(b"hello").await?;
+            drop(client);
+            let mut buffer = [0; 8];
+            assert_eq!(accepted.read(&mut buffer).await?, 5);
+            assert_eq!(&buffer[..5], b"hello");
+            assert_eq!(accepted.read(&mut buffer).await?, 0);
+            Ok(())
+        }
+    });
+}
+
+#[test]
+fn unix_sockets_are_listened_on_and_come_in_pairs() {
+    on_both(|runtime| {
+        let (options, name) = (crate::UnixOptions::default(), format!("@asyncio-{}", std::process::id()));
+        let [one, other] = crate::unix_pair(runtime, libc::SOCK_STREAM).expect("a pair");
+        let listener = crate::unix_listen(runtime, &name, &options).expect("a name");
+        let connecting = crate::unix_connect(runtime, &name, &options).expect("spawned");
+        async move {
+            let mut buffer = [0; 8];
+            one.write_all(b"x").await?;
+            assert_eq!(other.read(&mut buffer).await?, 1);
+            let (accepted, client) = (listener.accept().await?, connecting.await.expect("no panic")?);
+            accepted.write_all(b"xy").await?;
+            assert_eq!(client.read(&mut buffer).await?, 2);
+            assert_eq!(client.peer_addr().map_err(|error| error.raw_os_error()), Err(Some(libc::EAFNOSUPPORT)));
+            Ok(())
+        }
+    });
+}
+
+#[test]
+fn datagrams_have_senders() {
+    on_both(|runtime| {
+        let bound = || crate::udp_bind(runtime, Some("127.0.0.1"), 0, &crate::UdpOptions::default()).expect("a port");
+        let (one, other) = (bound(), bound());
+        async move {
+            one.send_to(b"hello", other.local_addr()?).await?;
+            let mut buffer = [0; 8];
+            assert_eq!(other.recv_from(&mut buffer).await?, (5, one.local_addr()?));
+            assert_eq!(&buffer[..5], b"hello");
+            Ok(())
+        }
+    });
 }

@@ -11,15 +11,21 @@ pub(crate) const MOST: usize = 64;
 
 /// How sockets are made. Zero: as the system likes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
-    pub(crate) reuse_port: bool,
-    pub(crate) reuse_address: bool,
-    pub(crate) v6_only: bool,
-    pub(crate) broadcast: bool,
+pub struct Options {
+    /// Several sockets may be bound to the address (SO_REUSEPORT), and share its datagrams.
+    pub reuse_port: bool,
+    /// Others may be bound to the address (SO_REUSEADDR), as for multicast.
+    pub reuse_address: bool,
+    /// A socket of IPv6 takes no datagrams of IPv4.
+    pub v6_only: bool,
+    /// Datagrams may be sent to broadcast addresses.
+    pub broadcast: bool,
     /// Datagrams of one sender come together, up to 64 KiB.
-    pub(crate) gro: bool,
-    pub(crate) send_buffer: u32,
-    pub(crate) receive_buffer: u32,
+    pub gro: bool,
+    /// SO_SNDBUF, in bytes.
+    pub send_buffer: u32,
+    /// SO_RCVBUF, in bytes.
+    pub receive_buffer: u32,
 }
 
 /// A socket at an address of this machine, or at all of them.

@@ -20,15 +20,17 @@ const PAUSES: std::ops::RangeInclusive<u64> = 1_000_000..=50_000_000;
 
 /// How sockets are made.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) kind: i32,
-    /// A socket that nobody listens on is removed to make place.
-    pub(crate) unlink_stale: bool,
-    /// Who may connect; without it the mask of the process says.
-    pub(crate) mode: Option<u32>,
-    pub(crate) backlog: i32,
-    /// When an attempt to connect is given up.
-    pub(crate) deadline: u64,
+pub struct Options {
+    /// `SOCK_STREAM` or `SOCK_SEQPACKET`.
+    pub kind: i32,
+    /// To listen: a socket that nobody listens on is removed to make place.
+    pub unlink_stale: bool,
+    /// To listen: the permissions of the socket's file; without it the mask of the process says.
+    pub mode: Option<u32>,
+    /// How many connections may wait to be accepted. The system has a limit of its own.
+    pub backlog: i32,
+    /// When an attempt to connect is given up, in the nanoseconds of [`now`](crate::now()). `u64::MAX`: never.
+    pub deadline: u64,
 }
 
 impl Default for Options {

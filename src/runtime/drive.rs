@@ -71,6 +71,11 @@ impl RuntimeRef {
         })
     }
 
+    /// Ends the timers of a runtime without threads.
+    pub(super) fn end_timers_here(&self) -> Result<(), Errno> {
+        self.with_worker(Worker::end_timers)
+    }
+
     /// One turn: see `rt_turn`. Returns how many tasks were polled.
     pub(crate) fn turn(&self, timeout: u64) -> Result<u64, Errno> {
         if !self.shared().is_current_thread() {
@@ -151,10 +156,12 @@ impl Worker {
     /// here already does so at once.
     fn leave(&self) {
         let shared = self.shared();
+        // Asked for with or without the descriptor.
+        let next = self.note_next_deadline();
         if !shared.embedded.load(Acquire) {
             return;
         }
-        let wake_at = shared.fds.retry_at().min(self.note_next_deadline());
+        let wake_at = shared.fds.retry_at().min(next);
         self.driver.borrow().stay_awake();
         self.remote().driver.alarm((wake_at != NEVER).then_some(wake_at));
         if self.hand_over() || self.has_work() || !self.remote().inbox.park() {

@@ -40,8 +40,8 @@ pub(crate) use operation::{
     Address, Answer, BlobUse, CURRENT, Call, Delivered, Goods, MOST_BYTES, OpName, Question, Receiver, Request, SetUse,
     free_blob, free_set, new_blob, new_set, poll_quiesce, submit,
 };
-pub(crate) use owned::Made;
 pub use owned::{Io, Runtime};
+pub(crate) use owned::{Made, in_task};
 pub(crate) use process::is_forked;
 pub use runtimes::Error;
 pub(crate) use runtimes::{RuntimeRef, create, free};

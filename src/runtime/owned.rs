@@ -2,14 +2,16 @@
 
 use super::blocking::join_thread;
 use super::config::Config;
-use super::io::{Errno, IoFlags, IoName};
+use super::context::PollContext;
+use super::io::{Errno, IoFlags, IoName, IoPoll};
 use super::operation::Closure;
 use super::runtimes::{Error, RuntimeRef, create, free};
 use super::shared::NEVER;
 use crate::readiness::{Interest, ReadyEvent};
 use crate::task::{JoinError, JoinHandle, TaskName};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::task::Poll;
 use std::time::Duration;
 
 /// A runtime, for use in Rust. Dropping it shuts it down and waits for its tasks to be dropped.
@@ -99,10 +101,20 @@ impl Drop for Runtime {
     }
 }
 
+/// Polls in the context of the task that awaits this.
+pub(crate) async fn in_task<T>(mut poll: impl FnMut(&PollContext) -> IoPoll<T>) -> std::io::Result<T> {
+    let polled =
+        poll_fn(|context| PollContext::within(context, |cx| poll(cx)).unwrap_or(Poll::Ready(Err(libc::EPERM))));
+    polled.await.map_err(std::io::Error::from_raw_os_error)
+}
+
 /// What a task of the library's own comes to that makes a descriptor. One that nobody takes is closed.
 pub(crate) type Made = Result<Io, Errno>;
 
 /// A registered descriptor, for use in Rust. Dropping it closes the descriptor.
+///
+/// Its futures that move bytes are for tasks of a runtime, and are polled by the task itself: with another waker than the
+/// task's they fail. [`Stream`](crate::Stream) has buffers for both directions.
 #[derive(Debug)]
 pub struct Io(u64);
 
@@ -143,6 +155,36 @@ impl Io {
         name.watch(interest).map_err(std::io::Error::from_raw_os_error)?;
         let gone = |_| std::io::Error::from_raw_os_error(libc::ESHUTDOWN);
         crate::readiness::Readiness::new(name.io, name.generation, interest).await.map_err(gone)
+    }
+
+    /// Reads some bytes, at least one; 0 is the end.
+    pub async fn read(&self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        // SAFETY: the buffer is ours, and writable, until the call returns.
+        in_task(|cx| unsafe { self.name()?.poll_read(cx, buffer.as_mut_ptr(), buffer.len()) }).await
+    }
+
+    /// Writes some of the bytes, and returns how many.
+    pub async fn write(&self, data: &[u8]) -> std::io::Result<usize> {
+        // SAFETY: the bytes are there until the call returns.
+        in_task(|cx| unsafe { self.name()?.poll_write(cx, data.as_ptr(), data.len()) }).await
+    }
+
+    /// Writes all bytes. If the future is dropped before its end some of them were written.
+    pub async fn write_all(&self, mut data: &[u8]) -> std::io::Result<()> {
+        while !data.is_empty() {
+            data = &data[self.write(data).await?..];
+        }
+        Ok(())
+    }
+
+    /// Accepts a connection of a listener. [`serve`](crate::serve()) does more than that.
+    pub async fn accept(&self) -> std::io::Result<Io> {
+        in_task(|cx| {
+            let name = self.name()?;
+            let runtime = RuntimeRef::enter(name.owner()?)?;
+            name.poll_accept(cx, runtime.shared()).map_ok(Self::new)
+        })
+        .await
     }
 
     /// Takes readiness back that was seen, because a call said that there is none.

@@ -41,6 +41,12 @@ impl RuntimeRef {
             shared.abandoned.fetch_add(given_up as u64, AcqRel);
         }
         shared.set_phase(Phase::Stopped);
+        if shared.is_current_thread() {
+            // As workers with a thread do when they see the phase.
+            self.end_timers_here()?;
+        } else if !ended {
+            super::timer::end_all(shared.handle);
+        }
         let abandoned = shared.abandoned.load(Acquire);
         if abandoned == 0 && !shared.is_current_thread() {
             // A task counts as ended shortly before its joiners are told: with the workers gone, all were.

@@ -9,7 +9,10 @@ mod connection;
 mod deadlines;
 mod drain;
 mod listeners;
+pub(crate) mod owned;
 mod state;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use crate::primitives::handle::Kind;
 use crate::primitives::shelf::{Shelf, Use};
@@ -23,7 +26,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::task::Poll;
 
-pub(crate) use state::Stats;
+pub use state::Stats;
 
 process_static! {
     static SERVERS: Shelf<Server> = Shelf::new(Kind::Server);
@@ -31,24 +34,29 @@ process_static! {
 
 /// Who accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// One worker, which gives the connections to all in turn.
     #[default]
     Shared,
     /// Every worker, from one queue of connections.
     Exclusive,
-    /// Every worker, from a queue of its own.
+    /// Every worker, from a queue of its own: the listener was bound with SO_REUSEPORT.
     ReusePort,
 }
 
 /// How a server is to behave. 0 means no limit.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Options {
-    pub(crate) mode: Mode,
-    pub(crate) max_connections: u64,
-    pub(crate) first_byte: u64,
-    pub(crate) idle: u64,
-    pub(crate) total: u64,
+pub struct Options {
+    /// Who accepts.
+    pub mode: Mode,
+    /// How many connections may be live at once. With so many, nothing is accepted.
+    pub max_connections: u64,
+    /// A connection is cut if no byte came for so many nanoseconds after it was accepted.
+    pub first_byte: u64,
+    /// A connection is cut if nothing moved for so many nanoseconds, or up to a quarter more.
+    pub idle: u64,
+    /// A connection is cut so many nanoseconds after it was accepted.
+    pub total: u64,
 }
 
 /// What a server is for: it makes connections into tasks.

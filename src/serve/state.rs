@@ -23,17 +23,21 @@ pub(super) enum Phase {
 
 /// Counters of a server, from its beginning.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Stats {
+pub struct Stats {
     /// Connections that got a task.
-    pub(crate) accepted: u64,
+    pub accepted: u64,
     /// Those that got none, because the program said so or the task could not be made.
-    pub(crate) refused: u64,
-    pub(crate) live: u64,
-    pub(crate) cut_first_byte: u64,
-    pub(crate) cut_idle: u64,
-    pub(crate) cut_total: u64,
+    pub refused: u64,
+    /// Connections whose task has not ended.
+    pub live: u64,
+    /// Connections that were cut because no byte came.
+    pub cut_first_byte: u64,
+    /// Connections that were cut because nothing moved.
+    pub cut_idle: u64,
+    /// Connections that were cut because their time was over.
+    pub cut_total: u64,
     /// Connections that were closed at once for want of descriptors.
-    pub(crate) shed: u64,
+    pub shed: u64,
 }
 
 /// Tasks and contexts that wait for the same thing.

@@ -6,6 +6,9 @@ mod interval;
 mod sleep;
 mod timeout;
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 pub(crate) use call::{Call, Callback};
 pub use interval::Interval;
 pub use sleep::Sleep;

@@ -51,6 +51,8 @@ static inline rt_task job_spawn(rt_runtime rt, struct job *j) {
     return task;
 }
 
+static inline bool job_begun(void *arg) { return atomic_load(&((struct job *)arg)->runs) > 0; }
+
 static inline bool job_runs(void *arg) { return atomic_load(&((struct job *)arg)->inside) > 0; }
 
 static inline void job_ended(const struct job *j, int runs) {

@@ -38,10 +38,27 @@ struct Contents {
     ready: VecDeque<u64>,
     /// How many members are watched.
     watched: usize,
-    /// Those of them that are tasks, by the member's address, which is their waiter's key.
-    tasks: HashMap<usize, TaskName>,
+    /// Those of them that may see many sets, by the member's address, which is their waiter's key.
+    lasting: HashMap<usize, Lasting>,
     /// Who found nothing ready: a task or a context, with its waker. Whatever changes that wakes them all.
     waiting: Vec<(usize, Waker)>,
+}
+
+/// What keeps a member until it fires, and so must be told when nobody wants that any more. An operation is not: it replaces
+/// a member that nobody wants by the next.
+#[derive(Clone, Copy)]
+enum Lasting {
+    Task(TaskName),
+    Timer(TimerName),
+}
+
+impl Lasting {
+    fn forget(self, key: usize) {
+        match self {
+            Self::Task(task) => task.forget_joiner(key),
+            Self::Timer(timer) => timer.forget_watcher(key),
+        }
+    }
 }
 
 /// One thing that a set waits for. Fired once, by whom it was given to.
@@ -61,7 +78,7 @@ impl Member {
     pub(super) fn fire(&self) {
         self.pot.tell(|contents| {
             if !contents.freed {
-                contents.tasks.remove(&std::ptr::from_ref(self).addr());
+                contents.lasting.remove(&std::ptr::from_ref(self).addr());
                 contents.watched -= 1;
                 contents.ready.push_back(self.key);
             }
@@ -76,12 +93,12 @@ impl Member {
 
 impl Pot {
     /// Makes a member that whoever calls gives away to be fired.
-    fn admit(self: &Arc<Self>, key: u64, task: Option<TaskName>) -> Arc<Member> {
+    fn admit(self: &Arc<Self>, key: u64, lasting: Option<Lasting>) -> Arc<Member> {
         let member = Arc::new(Member { pot: self.clone(), key });
         let mut contents = self.contents.lock();
         contents.watched += 1;
-        if let Some(task) = task {
-            contents.tasks.insert(Arc::as_ptr(&member).addr(), task);
+        if let Some(lasting) = lasting {
+            contents.lasting.insert(Arc::as_ptr(&member).addr(), lasting);
         }
         drop(contents);
         member
@@ -132,14 +149,13 @@ impl Pot {
 
     /// Lets go of all members, and of everybody who waits for them.
     fn end(&self) {
-        let tasks = self.tell(|contents| {
+        let lasting = self.tell(|contents| {
             contents.freed = true;
             contents.watched = 0;
             contents.ready = VecDeque::new();
-            std::mem::take(&mut contents.tasks)
+            std::mem::take(&mut contents.lasting)
         });
-        // A task may live long, and see many sets. An operation replaces a member that nobody wants by the next.
-        tasks.into_iter().for_each(|(key, task)| task.forget_joiner(key));
+        lasting.into_iter().for_each(|(key, lasting)| lasting.forget(key));
     }
 }
 
@@ -187,11 +203,11 @@ impl SetUse {
             return op.watch(cx, || pot.admit(key, None));
         }
         if let Some(timer) = TimerName::parse(handle) {
-            return timer.watch(|| waker(pot.admit(key, None)));
+            return timer.watch(|| waker(pot.admit(key, Some(Lasting::Timer(timer)))));
         }
         match TaskName::parse(handle) {
             Some(task) if cx.task() == Some(task) => Err(libc::EDEADLK),
-            Some(task) => task.watch(|| waker(pot.admit(key, Some(task)))).map_err(|_stale| libc::EBADF),
+            Some(task) => task.watch(|| waker(pot.admit(key, Some(Lasting::Task(task))))).map_err(|_stale| libc::EBADF),
             None if is_of_another_kind(handle) => Err(libc::EINVAL),
             None => Err(libc::EBADF),
         }

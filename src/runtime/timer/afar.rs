@@ -1,7 +1,7 @@
 //! What is done to a timer on other threads than its worker's.
 
 use super::mail::Next;
-use super::word::State;
+use super::word::{NEVER_FROM, State};
 use super::{Start, TIMERS, Timer, TimerName};
 use crate::primitives::guard::Left;
 use crate::primitives::inbox::Pushed;
@@ -25,7 +25,9 @@ impl Post for ByRuntime {
     fn post(&self, timer: &'static Timer) -> bool {
         let Ok(runtime) = RuntimeRef::enter(timer.runtime.load(Relaxed)) else { return false };
         let remote = runtime.shared().remote(timer.home.load(Relaxed));
-        if let State::Armed(at) = timer.word.state() {
+        if let State::Armed(at) = timer.word.state()
+            && at < NEVER_FROM
+        {
             remote.next_deadline.fetch_min(at, AcqRel);
         }
         let posted = remote.timers.push(NonNull::from(timer)) != Pushed::Closed;
@@ -55,6 +57,18 @@ pub(super) fn start(runtime: &RuntimeRef, start: Start) -> Result<u64, Errno> {
         return Ok(timer.name(generation));
     }
     Err(libc::ESHUTDOWN)
+}
+
+/// Ends all timers of a runtime, of which some belong to workers that will not do so.
+pub(in super::super) fn end_all(runtime: u64) {
+    for (_, timer) in TIMERS.iter() {
+        // The generation first: if the entry is another timer's by now, that one stays.
+        if let Some(generation) = timer.guard.current()
+            && timer.runtime.load(Relaxed) == runtime
+        {
+            let _ = TimerName { timer, generation }.cancel_from_afar(&ByRuntime);
+        }
+    }
 }
 
 impl Timer {
@@ -111,21 +125,17 @@ impl Timer {
         TIMERS.free(self.index.load(Relaxed));
     }
 
-    /// Wakes all who wait on other threads.
+    /// Wakes all who wait on other threads. They leave the list at once: whoever was woken may be back before this ends, to
+    /// wait for what comes next.
     pub(super) fn wake_others(&self) {
-        loop {
-            let mut woken = WakeList::new();
-            let mut others = self.others.lock();
-            let Some(list) = others.as_mut() else { return };
+        let mut list = self.others.lock().take().map_or_else(Vec::new, |list| *list).into_iter();
+        let mut woken = WakeList::new();
+        while list.len() > 0 {
             while woken.can_push()
-                && let Some((_, waker)) = list.pop()
+                && let Some((_, waker)) = list.next()
             {
                 woken.push(waker);
             }
-            if list.is_empty() {
-                *others = None;
-            }
-            drop(others);
             woken.wake_all();
         }
     }
@@ -206,5 +216,17 @@ impl TimerName {
         drop(others);
         drop((replaced, unneeded));
         Ok(waits)
+    }
+
+    /// Takes back what `watch` left with the timer.
+    pub(in super::super) fn forget_watcher(self, key: usize) {
+        let Some(_in_use) = self.enter(&ByRuntime) else { return };
+        let mut others = self.timer.others.lock();
+        let forgotten = others.as_mut().and_then(|list| {
+            let at = list.iter().position(|&(other, _)| other == key)?;
+            Some(list.swap_remove(at))
+        });
+        drop(others);
+        drop(forgotten);
     }
 }

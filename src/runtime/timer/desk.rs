@@ -31,6 +31,8 @@ pub(in super::super) struct Desk {
     spares: Cell<u32>,
     /// The time when `expire` began: what is later is not fired by it.
     expired: Cell<u64>,
+    /// False: all timers were ended, and none may be started.
+    open: Cell<bool>,
 }
 
 impl Desk {
@@ -43,7 +45,18 @@ impl Desk {
             spare: Cell::new(None),
             spares: Cell::new(0),
             expired: Cell::new(0),
+            open: Cell::new(true),
         }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
+    /// From now on no timer can be started. False: that was so before.
+    #[must_use]
+    pub(super) fn close(&self) -> bool {
+        self.open.replace(false)
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -232,11 +245,11 @@ impl Desk {
         if operation != 0 {
             return timed_out(operation);
         }
-        if let Some((_, waker)) = timer.waiter.take() {
-            waker.wake();
-        }
         if was.waited {
             timer.wake_others();
+        }
+        if let Some((_, waker)) = timer.waiter.take() {
+            waker.wake();
         }
     }
 

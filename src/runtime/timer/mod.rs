@@ -19,6 +19,7 @@ mod word;
 #[cfg(all(test, loom))]
 mod loom_tests;
 
+pub(super) use afar::end_all;
 pub(super) use desk::Desk;
 
 use super::context::{Current, PollContext};
@@ -195,14 +196,19 @@ impl Start {
 #[inline]
 pub(crate) fn start(runtime: u64, start: Start) -> Result<u64, Errno> {
     Current::with_worker(|worker| match worker {
-        Some(worker) if worker.shared().handle == runtime => worker.desk().start(start).ok_or(libc::ENOMEM),
+        Some(worker) if worker.shared().handle == runtime && worker.desk().is_open() => {
+            worker.desk().start(start).ok_or(libc::ENOMEM)
+        }
         _ => afar::start(&RuntimeRef::enter(runtime)?, start),
     })
 }
 
-/// Starts a timer of the runtime whose worker runs on this thread. `None`: there is none, or no memory.
+/// Starts a timer of the runtime whose worker runs on this thread. `None`: there is none, or it has ended, or no memory.
 pub(crate) fn start_here(start: Start) -> Option<TimerName> {
-    Current::with_worker(|worker| worker?.desk().start(start).and_then(TimerName::parse))
+    Current::with_worker(|worker| {
+        let desk = worker.map(Worker::desk).filter(|desk| desk.is_open())?;
+        desk.start(start).and_then(TimerName::parse)
+    })
 }
 
 impl TimerName {
@@ -304,8 +310,12 @@ impl Worker {
         }
     }
 
-    /// Ends all timers. Nothing of this worker's fires any more.
+    /// Ends all timers. Nothing of this worker's fires any more, and what its wakers and hooks would start is refused: by the
+    /// desk here, and by the mailbox elsewhere.
     pub(super) fn end_timers(&self) {
+        if !self.desk().close() {
+            return;
+        }
         for timer in self.remote().timers.close() {
             // SAFETY: as above.
             self.desk().receive(unsafe { timer.as_ref() });
