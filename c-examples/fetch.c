@@ -21,8 +21,8 @@
 #include "options.h"
 
 struct fetch {
-    char host[256]; /* a name, or an address, [in brackets] if it has colons */
-    char name[256]; /* the same without */
+    char host[256]; /* as it was said: HOST[:PORT], an address with colons [in brackets] */
+    char name[256]; /* without these */
     uint16_t port;
     const char *path;
     uint32_t timeout_ms;
@@ -37,19 +37,16 @@ struct fetch {
 
     rt_frame frame, ask_frame, read_frame, body_frame;
     int64_t r, n;
-    const char *request[6];
     size_t i, len;
     const void *at_line;
 };
 
-/* The first read that would wait sends what was written. */
+/* The first read that would wait sends what was written. `request` is made anew by each poll. */
 static int64_t ask(rt_cx *cx, struct fetch *f) {
     const char *request[] = {"GET ", f->path, " HTTP/1.0\r\nHost: ", f->host, "\r\n\r\n", NULL};
-    memcpy(f->request, request, sizeof request);
     RT_BEGIN(&f->ask_frame);
-    for (f->i = 0; f->request[f->i] != NULL; f->i++) {
-        RT_AWAIT(f->n, rt_poll_stream_write(cx, f->stream, f->request[f->i],
-                                            strlen(f->request[f->i])));
+    for (f->i = 0; request[f->i] != NULL; f->i++) {
+        RT_AWAIT(f->n, rt_poll_stream_write(cx, f->stream, request[f->i], strlen(request[f->i])));
         if (f->n < 0) RT_RETURN(f->n);
     }
     RT_END(0);
@@ -132,16 +129,13 @@ static bool parse_target(struct fetch *f, const char *target) {
     if (f->path == NULL) f->path = "/";
     if (len == 0 || len >= sizeof f->host) return false;
     memcpy(f->host, target, len);
-    char *colon = strrchr(f->host, ':'), *bracket = strrchr(f->host, ']');
-    if (colon != NULL && (bracket == NULL || bracket < colon)) {
-        if (!parse_number(colon + 1, 1, 65535, &port)) return false;
-        *colon = '\0';
-    }
+    bool bracketed = f->host[0] == '[';
+    const char *name = f->host + bracketed, *end = name + strcspn(name, bracketed ? "]" : ":");
+    memcpy(f->name, name, (size_t)(end - name));
+    if (bracketed && *end++ == '\0') return false;
+    if (*end != '\0' && (*end != ':' || !parse_number(end + 1, 1, 65535, &port))) return false;
     f->port = (uint16_t)port;
-    bool bare = f->host[0] != '[';
-    snprintf(f->name, sizeof f->name, "%s", bare ? f->host : f->host + 1);
-    if (!bare) f->name[strcspn(f->name, "]")] = '\0';
-    return true;
+    return f->name[0] != '\0';
 }
 
 int main(int argc, char **argv) {
@@ -154,7 +148,7 @@ int main(int argc, char **argv) {
     for (int i = 1; good && i < argc - 1; i += 2)
         good = parse_common(&config, argv[i], argv[i + 1]) ||
                (strcmp(argv[i], "--timeout") == 0 &&
-                parse_number(argv[i + 1], 1, 1u << 30, &f.timeout_ms));
+                parse_number(argv[i + 1], 1, A_DAY, &f.timeout_ms));
     if (!good) {
         fprintf(stderr, "usage: %s " OPTIONS_USAGE " [--timeout MS] HOST[:PORT][/PATH]\n", argv[0]);
         return 2;

@@ -17,22 +17,19 @@
  * Blocks of zeroes become holes. A copy that failed, or whose source changed meanwhile, is reported
  * and left as it is.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
-#include <asyncio.h>
 #include <asyncio_await.h>
 
+#include "options.h"
+
 struct options {
-    uint32_t engine, flavour, workers;
-    size_t depth, block;
+    rt_config config;
+    uint32_t depth, block;
     const char *from, *to;
 };
 
@@ -202,34 +199,10 @@ static int64_t copy_file(rt_cx *cx, void *state) {
 
 /* ---- the program ---- */
 
-static bool parse_number(const char *text, unsigned long min, unsigned long max, size_t *out) {
-    char *end;
-    errno = 0;
-    *out = strtoul(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || text[0] == '-') return false;
-    return *out >= min && *out <= max;
-}
-
 static bool parse_option(struct options *o, const char *name, const char *value) {
-    static const char *const engines[] = {[RT_ENGINE_AUTO] = "auto",
-                                          [RT_ENGINE_EPOLL] = "epoll",
-                                          [RT_ENGINE_URING] = "uring"};
-    size_t n;
     if (strcmp(name, "--depth") == 0) return parse_number(value, 1, 4096, &o->depth);
     if (strcmp(name, "--block") == 0) return parse_number(value, 1, 1 << 30, &o->block);
-    if (strcmp(name, "--workers") == 0) {
-        if (!parse_number(value, 0, 1024, &n)) return false;
-        o->flavour = n == 0 ? RT_CURRENT_THREAD : RT_MULTI_THREAD;
-        o->workers = (uint32_t)n;
-        return true;
-    }
-    if (strcmp(name, "--engine") != 0) return false;
-    for (uint32_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
-        if (strcmp(value, engines[i]) != 0) continue;
-        o->engine = i;
-        return true;
-    }
-    return false;
+    return parse_common(&o->config, name, value);
 }
 
 static bool parse(struct options *o, int argc, char **argv) {
@@ -242,20 +215,16 @@ static bool parse(struct options *o, int argc, char **argv) {
 }
 
 static int64_t open_runtime(struct copy *c, char *why, size_t why_len) {
-    rt_config config;
-    rt_config_init(&config, sizeof config);
-    config.engine = c->options->engine;
-    config.flavour = c->options->flavour;
-    config.workers = c->options->workers;
     c->what = why;
-    return rt_new(&config, &c->rt, why, why_len);
+    return rt_new(&c->options->config, &c->rt, why, why_len);
 }
 
 int main(int argc, char **argv) {
-    struct options o = {.flavour = RT_CURRENT_THREAD, .depth = 8, .block = 128 * 1024};
+    struct options o = {.depth = 8, .block = 128 * 1024};
+    options_init(&o.config);
     if (!parse(&o, argc, argv)) {
-        fprintf(stderr, "usage: %s [--engine auto|epoll|uring] [--workers N] [--depth BLOCKS]"
-                        " [--block BYTES] FROM TO\n", argv[0]);
+        fprintf(stderr, "usage: %s " OPTIONS_USAGE " [--depth BLOCKS] [--block BYTES] FROM TO\n",
+                argv[0]);
         return 2;
     }
     char why[256] = "";

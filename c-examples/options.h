@@ -1,7 +1,7 @@
-/* What the small examples have in common: the options that choose a runtime, and numbers.
+/* What the examples have in common: the options that choose a runtime, and numbers.
  *
  *   --engine   auto, the default, epoll or uring.
- *   --workers  threads; 0, the default, runs everything on the main one.
+ *   --workers  threads; 0 runs everything on the main one, which is the default of `options_init`.
  */
 #ifndef OPTIONS_H
 #define OPTIONS_H
@@ -15,6 +15,7 @@
 #include <asyncio.h>
 
 #define OPTIONS_USAGE "[--engine auto|epoll|uring] [--workers N]"
+#define A_DAY (24 * 60 * 60 * 1000) /* in milliseconds */
 
 static inline void options_init(rt_config *config) {
     rt_config_init(config, sizeof *config);
@@ -26,8 +27,9 @@ static inline bool parse_number(const char *text, uint32_t min, uint32_t max, ui
     errno = 0;
     unsigned long n = strtoul(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || text[0] == '-') return false;
+    if (n < min || n > max) return false;
     *out = (uint32_t)n;
-    return n >= min && n <= max;
+    return true;
 }
 
 /* An option that all have. False: it is not one of them, or its value is none. */

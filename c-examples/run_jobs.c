@@ -60,8 +60,6 @@ static void fail(struct jobs *all, const char *what, int64_t why) {
     atomic_store(&all->failed, true);
 }
 
-/* ---- a job ---- */
-
 static int64_t start(rt_cx *cx, struct job *j) {
     char *argv[] = {"sh", "-c", j->command, NULL};
     rt_process_opts opts;
@@ -84,18 +82,18 @@ static int64_t follow(rt_cx *cx, struct job *j) {
     for (;;) {
         RT_AWAIT(j->n, rt_poll_fill(cx, j->stream, 1, &j->piece, &j->piece_len));
         if (j->n <= 0) break;
-        fwrite(j->piece, 1, j->piece_len, j->file);
+        if (fwrite(j->piece, 1, j->piece_len, j->file) < j->piece_len) RT_RETURN(-ENOMEM);
         rt_stream_consume(j->stream, j->piece_len);
     }
-    if (j->n < 0) RT_RETURN(j->n);
-    RT_AWAIT(j->n, rt_poll_process(cx, j->child, &j->exit));
+    if (j->n == 0) RT_AWAIT(j->n, rt_poll_process(cx, j->child, &j->exit));
     RT_END(j->n);
 }
 
 /* Jobs of other workers print as well: a job's text stays in one piece. */
-static void report(struct job *j) {
-    fclose(j->file);
+static int64_t report(struct job *j) {
+    FILE *file = j->file;
     j->file = NULL;
+    if (fclose(file) != 0) return -errno;
     flockfile(stdout);
     printf("$ %s\n", j->command);
     fwrite(j->text, 1, j->len, stdout);
@@ -104,6 +102,7 @@ static void report(struct job *j) {
     fflush(stdout);
     funlockfile(stdout);
     if (j->exit.code != 0 || j->exit.signal != 0) atomic_store(&j->all->failed, true);
+    return 0;
 }
 
 static int64_t run(rt_cx *cx, void *state) {
@@ -117,8 +116,8 @@ static int64_t run(rt_cx *cx, void *state) {
         rt_process_signal(j->child, SIGKILL);
         RT_AWAIT(j->r, rt_poll_process(cx, j->child, &j->exit));
     }
-    if (j->r == 0) report(j);
-    else fail(j->all, j->command, j->r);
+    if (j->r == 0) j->r = report(j);
+    if (j->r < 0) fail(j->all, j->command, j->r);
     RT_END(j->r);
 }
 
@@ -140,8 +139,9 @@ static void release(void *state) {
 static int64_t read_line(void *arg) {
     struct jobs *all = arg;
     ssize_t len = getline(&all->line, &all->room, stdin);
-    if (len > 0 && all->line[len - 1] == '\n') all->line[len - 1] = '\0';
-    return len < 0 ? 0 : 1;
+    if (len < 0) return feof(stdin) ? 0 : -errno;
+    if (all->line[len - 1] == '\n') all->line[len - 1] = '\0';
+    return 1;
 }
 
 /* Takes a permit along, which `release` gives back. */
@@ -181,13 +181,10 @@ int main(int argc, char **argv) {
     options_init(&config);
     for (int i = 1; i < argc; i += 2) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
-        uint32_t *number = strcmp(name, "--jobs") == 0    ? &all.at_once
-                           : strcmp(name, "--limit") == 0 ? &all.limit_ms
-                                                          : NULL;
-        if (number != NULL && parse_number(value, 1, 1 << 30, number)) continue;
+        if (strcmp(name, "--jobs") == 0 && parse_number(value, 1, 4096, &all.at_once)) continue;
+        if (strcmp(name, "--limit") == 0 && parse_number(value, 1, A_DAY, &all.limit_ms)) continue;
         if (parse_common(&config, name, value)) continue;
-        fprintf(stderr, "usage: %s " OPTIONS_USAGE " [--jobs N] [--limit MS] < COMMANDS\n",
-                argv[0]);
+        fprintf(stderr, "usage: %s " OPTIONS_USAGE " [--jobs N] [--limit MS] < COMMANDS\n", *argv);
         return 2;
     }
     int64_t r = rt_new(&config, &rt, why, sizeof why);
@@ -197,5 +194,6 @@ int main(int argc, char **argv) {
     rt_sem_free(all.free);
     free(all.line);
     if (r < 0) fail(&all, rt == 0 ? why : "awaiting", r);
+    if (ferror(stdout)) fail(&all, "stdout", -EIO);
     return atomic_load(&all.failed);
 }

@@ -147,6 +147,7 @@ int main(int argc, char **argv) {
     rt_free(all.rt);
     rt_chan_free(all.done);
     free(all.jobs);
+    if (r == 0 && ferror(stdout)) r = -EIO;
     if (r < 0) fprintf(stderr, "sum_files: %s %s\n", rt_strerror(r), why);
     return r < 0 || all.failed;
 }

@@ -83,7 +83,7 @@ static int64_t start(rt_runtime rt, struct ticker *tickers, uint32_t period_ms) 
         t->period = period;
         int64_t r = rt_timer_interval(rt, now + period, period, t->missed, &t->timer);
         if (r == 0) r = rt_spawn(rt, tick, t, release, &t->task);
-        if (r < 0) return r;
+        if (r < 0) return release(t), r;
     }
     return 0;
 }
@@ -110,8 +110,8 @@ int main(int argc, char **argv) {
     options_init(&config);
     for (int i = 1; i < argc; i += 2) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(name, "--period") == 0 && parse_number(value, 1, 1 << 20, &period)) continue;
-        if (strcmp(name, "--for") == 0 && parse_number(value, 1, 1 << 30, &total)) continue;
+        if (strcmp(name, "--period") == 0 && parse_number(value, 1, A_DAY, &period)) continue;
+        if (strcmp(name, "--for") == 0 && parse_number(value, 1, A_DAY, &total)) continue;
         if (parse_common(&config, name, value)) continue;
         fprintf(stderr, "usage: %s " OPTIONS_USAGE " [--period MS] [--for MS]\n", argv[0]);
         return 2;

@@ -1,14 +1,14 @@
-/* Sends datagrams back to where they came from, many with each call, until Ctrl-C.
+/* Sends datagrams back to where they came from, many with each call, until Ctrl-C or SIGTERM.
  *
  * It shows
  *   - a UDP socket, which receives all that is there with one call, and sends likewise;
- *   - a signal as one more thing to await, beside a coroutine that has no end.
+ *   - signals as more things to await, beside a coroutine that has no end.
  *
  * Usage: udp_echo [--engine auto|epoll|uring] [--workers N] [--port 7000]
  *
  * Try it: build/c-examples/udp_echo, and then, elsewhere, nc -u 127.0.0.1 7000
- * At SIGINT it says how many datagrams came, how many bytes they had, in how many batches they were
- * received, and how many could not be sent back. With port 0 the kernel chooses one.
+ * In the end it says how many datagrams came, how many bytes they had, in how many batches they
+ * were received, and how many could not be sent back. With port 0 the kernel chooses one.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -22,7 +22,7 @@ enum { BATCH = 32, ROOM = 65536 };
 
 struct echo {
     rt_io io;
-    rt_signal interrupt;
+    rt_signal interrupt, term;
     uint64_t datagrams, bytes, batches, lost;
 
     rt_frame frame, echo_frame;
@@ -59,12 +59,13 @@ static int64_t echo(rt_cx *cx, struct echo *e) {
     RT_END(0);
 }
 
-/* The signal is asked first: traffic that never pauses does not keep it from being heard. */
+/* The signals are asked first: traffic that never pauses does not keep them from being heard. */
 static int64_t serve(rt_cx *cx, void *state) {
     struct echo *e = state;
     RT_BEGIN(&e->frame);
-    RT_SELECT2(e->which, e->r, rt_poll_signal(cx, e->interrupt), echo(cx, e));
-    RT_END(e->which == 0 && e->r > 0 ? 0 : e->r);
+    RT_SELECT3(e->which, e->r, rt_poll_signal(cx, e->interrupt), rt_poll_signal(cx, e->term),
+               echo(cx, e));
+    RT_END(e->r < 0 ? e->r : 0);
 }
 
 static int64_t greet(struct echo *e) {
@@ -96,11 +97,13 @@ int main(int argc, char **argv) {
     }
     int64_t r = rt_new(&config, &rt, why, sizeof why);
     if (r == 0) r = rt_signal_open(rt, SIGINT, &e->interrupt);
+    if (r == 0) r = rt_signal_open(rt, SIGTERM, &e->term);
     if (r == 0) r = rt_udp_bind(rt, "127.0.0.1", (uint16_t)port, NULL, &e->io);
     if (r == 0) r = greet(e);
     if (r == 0) r = rt_block_on(rt, serve, e);
     rt_close(e->io);
     rt_signal_close(e->interrupt);
+    rt_signal_close(e->term);
     rt_free(rt);
     if (r < 0) fprintf(stderr, "udp_echo: %s %s\n", rt_strerror(r), why);
     else printf("%" PRIu64 " datagrams, %" PRIu64 " bytes, %" PRIu64 " batches, %" PRIu64 " lost\n",

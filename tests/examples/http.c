@@ -1,4 +1,4 @@
-/* A server for `fetch`, on plain sockets: says its port, and answers one connection after the other.
+/* A server for `fetch`, on plain sockets: says its port, and answers one connection at a time.
  *
  *   /hello    the request's lines, in two pieces, with their length
  *   /endless  a line without a length, ended by closing
@@ -38,7 +38,8 @@ static void answer(int fd) {
     char request[4096], head[128];
     size_t len = listen_to(fd, request, sizeof request);
     if (strncmp(request, "GET /hello ", 11) == 0) {
-        int n = snprintf(head, sizeof head, "HTTP/1.0 200 OK\r\nX: y\r\ncontent-length: %zu\r\n\r\n", len);
+        int n = snprintf(head, sizeof head,
+                         "HTTP/1.0 200 OK\r\nX: y\r\ncontent-length: %zu\r\n\r\n", len);
         say(fd, head, (size_t)n);
         say(fd, request, len / 2);
         say(fd, request + len / 2, len - len / 2);
