@@ -4,6 +4,7 @@
  *   /endless  a line without a length, ended by closing
  *   /missing  404
  *   /cut      less than was promised
+ *   /more     more than was promised
  *   /never    nothing, until the client has gone
  */
 #include <arpa/inet.h>
@@ -22,6 +23,8 @@ static void say(int fd, const char *text, size_t len) {
         len -= (size_t)n;
     }
 }
+
+static void tell(int fd, const char *text) { say(fd, text, strlen(text)); }
 
 /* All up to the empty line. */
 static size_t listen_to(int fd, char *request, size_t room) {
@@ -44,11 +47,13 @@ static void answer(int fd) {
         say(fd, request, len / 2);
         say(fd, request + len / 2, len - len / 2);
     } else if (strncmp(request, "GET /endless ", 13) == 0) {
-        say(fd, "HTTP/1.1 200 OK\r\n\r\nas long as it is\n", 36);
+        tell(fd, "HTTP/1.1 200 OK\r\n\r\nas long as it is\n");
     } else if (strncmp(request, "GET /missing ", 13) == 0) {
-        say(fd, "HTTP/1.0 404 Not Found\r\nContent-Length: 5\r\n\r\nnone\n", 50);
+        tell(fd, "HTTP/1.0 404 Not Found\r\nContent-Length: 5\r\n\r\nnone\n");
     } else if (strncmp(request, "GET /cut ", 9) == 0) {
-        say(fd, "HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nhalf\n", 43);
+        tell(fd, "HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nhalf\n");
+    } else if (strncmp(request, "GET /more ", 10) == 0) {
+        tell(fd, "HTTP/1.0 200 OK\r\nContent-Length: 7\r\n\r\nenough\ntoo much\n");
     } else {
         while (read(fd, head, sizeof head) > 0) continue;
     }
