@@ -66,13 +66,6 @@ struct cat {
     int64_t n, r;
 };
 
-/* Submits an operation and awaits its outcome. */
-#define AWAIT_OP(result, op, ...)                                                                  \
-    do {                                                                                           \
-        (result) = (__VA_ARGS__);                                                                  \
-        if ((result) == 0) RT_AWAIT(result, rt_poll_op(cx, op));                                   \
-    } while (0)
-
 /* ---- a file ---- */
 
 /* To be awaited: the main task changes whose turn it is, and then wakes that one. */
@@ -92,19 +85,21 @@ static int64_t cat_file(rt_cx *cx, void *state) {
     struct cat *all = j->cat;
     const char *path = all->options->paths[j->index];
     RT_BEGIN(&j->frame);
-    AWAIT_OP(j->n, j->op, rt_submit_openat(cx, 0, path, O_RDONLY | O_NONBLOCK, 0, &j->op));
+    RT_AWAIT_OP(j->n, cx, j->op, rt_submit_openat(cx, 0, path, O_RDONLY | O_NONBLOCK, 0, &j->op));
     if (j->n < 0) RT_RETURN(j->n);
     j->io = (rt_io)j->n;
     do {
         for (j->len = 0; wants_more(j); j->len += (size_t)j->n) {
-            AWAIT_OP(j->n, j->op, rt_submit_read(cx, j->io, j->block + j->len, BLOCK - j->len,
-                                                 RT_OFFSET_CURRENT, &j->op));
+            RT_AWAIT_OP(j->n, cx, j->op,
+                        rt_submit_read(cx, j->io, j->block + j->len, BLOCK - j->len,
+                                       RT_OFFSET_CURRENT, &j->op));
             if (j->n <= 0) break;
         }
         RT_AWAIT(j->m, my_turn(j));
         for (j->done = 0; j->done < j->len; j->done += (size_t)j->m) {
-            AWAIT_OP(j->m, j->op, rt_submit_write(cx, all->out, j->block + j->done,
-                                                  j->len - j->done, RT_OFFSET_CURRENT, &j->op));
+            RT_AWAIT_OP(j->m, cx, j->op,
+                        rt_submit_write(cx, all->out, j->block + j->done, j->len - j->done,
+                                        RT_OFFSET_CURRENT, &j->op));
             if (j->m > 0) continue;
             all->out_error = j->m < 0 ? j->m : -EIO;
             RT_RETURN(0);

@@ -64,13 +64,6 @@ struct copier {
     char block[];
 };
 
-/* Submits an operation and awaits its outcome. */
-#define AWAIT_OP(result, op, ...)                                                                  \
-    do {                                                                                           \
-        (result) = (__VA_ARGS__);                                                                  \
-        if ((result) == 0) RT_AWAIT(result, rt_poll_op(cx, op));                                   \
-    } while (0)
-
 /* ---- a copier: one block after the other ---- */
 
 static bool is_zero(const char *data, size_t len) {
@@ -92,8 +85,9 @@ static int64_t copy_blocks(rt_cx *cx, struct copier *c) {
     do {
         c->offset = atomic_fetch_add(&all->next, size);
         for (c->len = 0; c->len < size; c->len += (size_t)c->n) {
-            AWAIT_OP(c->n, c->op, rt_submit_read(cx, all->from, c->block + c->len, size - c->len,
-                                                 c->offset + c->len, &c->op));
+            RT_AWAIT_OP(c->n, cx, c->op,
+                        rt_submit_read(cx, all->from, c->block + c->len, size - c->len,
+                                       c->offset + c->len, &c->op));
             if (c->n < 0) RT_RETURN(c->n);
             if (c->n == 0) break;
         }
@@ -101,8 +95,9 @@ static int64_t copy_blocks(rt_cx *cx, struct copier *c) {
         /* The target is empty as yet, and as long as it must be in the end: zeroes are there. */
         c->done = is_zero(c->block, c->len) ? c->len : 0;
         for (; c->done < c->len; c->done += (size_t)c->n) {
-            AWAIT_OP(c->n, c->op, rt_submit_write(cx, all->to, c->block + c->done, c->len - c->done,
-                                                  c->offset + c->done, &c->op));
+            RT_AWAIT_OP(c->n, cx, c->op,
+                        rt_submit_write(cx, all->to, c->block + c->done, c->len - c->done,
+                                        c->offset + c->done, &c->op));
             if (c->n <= 0) RT_RETURN(c->n < 0 ? c->n : -EIO);
         }
         account(all, c->offset, c->len);
@@ -144,14 +139,16 @@ static int64_t open_both(rt_cx *cx, struct copy *c) {
     const struct options *o = c->options;
     RT_BEGIN(&c->open_frame);
     c->what = o->from;
-    AWAIT_OP(c->n, c->op, rt_submit_openat(cx, 0, o->from, O_RDONLY | O_NONBLOCK, 0, &c->op));
+    RT_AWAIT_OP(c->n, cx, c->op,
+                rt_submit_openat(cx, 0, o->from, O_RDONLY | O_NONBLOCK, 0, &c->op));
     if (c->n < 0) RT_RETURN(c->n);
     c->from = (rt_io)c->n;
     if ((c->n = look_at(c->from, &c->from_status)) < 0) RT_RETURN(c->n);
 
     c->what = o->to;
-    AWAIT_OP(c->n, c->op, rt_submit_openat(cx, 0, o->to, O_WRONLY | O_CREAT | O_NONBLOCK,
-                                           c->from_status.st_mode & 0777, &c->op));
+    RT_AWAIT_OP(c->n, cx, c->op,
+                rt_submit_openat(cx, 0, o->to, O_WRONLY | O_CREAT | O_NONBLOCK,
+                                 c->from_status.st_mode & 0777, &c->op));
     if (c->n < 0) RT_RETURN(c->n);
     c->to = (rt_io)c->n;
     if ((c->n = look_at(c->to, &c->to_status)) < 0) RT_RETURN(c->n);
@@ -159,7 +156,7 @@ static int64_t open_both(rt_cx *cx, struct copy *c) {
         c->what = "source and target are the same file";
         RT_RETURN(-EINVAL);
     }
-    AWAIT_OP(c->n, c->op, rt_submit_ftruncate(cx, c->to, 0, &c->op));
+    RT_AWAIT_OP(c->n, cx, c->op, rt_submit_ftruncate(cx, c->to, 0, &c->op));
     RT_END(c->n);
 }
 
@@ -189,11 +186,11 @@ static int64_t copy_file(rt_cx *cx, void *state) {
     if (atomic_load(&c->copied) != atomic_load(&c->end)) RT_RETURN(-EIO);
 
     c->what = c->options->to;
-    AWAIT_OP(c->r, c->op, rt_submit_ftruncate(cx, c->to, atomic_load(&c->end), &c->op));
+    RT_AWAIT_OP(c->r, cx, c->op, rt_submit_ftruncate(cx, c->to, atomic_load(&c->end), &c->op));
     if (c->r < 0) RT_RETURN(c->r);
-    AWAIT_OP(c->r, c->op, rt_submit_fsync(cx, c->to, &c->op));
+    RT_AWAIT_OP(c->r, cx, c->op, rt_submit_fsync(cx, c->to, &c->op));
     if (c->r < 0) RT_RETURN(c->r);
-    AWAIT_OP(c->r, c->op, rt_submit_close(cx, c->to, &c->op));
+    RT_AWAIT_OP(c->r, cx, c->op, rt_submit_close(cx, c->to, &c->op));
     RT_END(c->r);
 }
 

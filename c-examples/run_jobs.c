@@ -161,8 +161,7 @@ static int64_t run_all(rt_cx *cx, void *state) {
     struct jobs *all = state;
     RT_BEGIN(&all->frame);
     for (;;) {
-        all->r = rt_submit_call(cx, read_line, all, &all->op);
-        if (all->r == 0) RT_AWAIT(all->r, rt_poll_op(cx, all->op));
+        RT_AWAIT_OP(all->r, cx, all->op, rt_submit_call(cx, read_line, all, &all->op));
         if (all->r <= 0) break;
         RT_AWAIT(all->r, rt_poll_acquire(cx, all->free, 1));
         if (all->r == 0) all->r = begin(cx, all);
