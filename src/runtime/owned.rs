@@ -103,8 +103,7 @@ impl Drop for Runtime {
 
 /// Polls in the context of the task that awaits this.
 pub(crate) async fn in_task<T>(mut poll: impl FnMut(&PollContext) -> IoPoll<T>) -> std::io::Result<T> {
-    let polled =
-        poll_fn(|context| PollContext::within(context, |cx| poll(cx)).unwrap_or(Poll::Ready(Err(libc::EPERM))));
+    let polled = poll_fn(|context| PollContext::within(context, &mut poll).unwrap_or(Poll::Ready(Err(libc::EPERM))));
     polled.await.map_err(std::io::Error::from_raw_os_error)
 }
 
