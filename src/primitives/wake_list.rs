@@ -46,6 +46,19 @@ impl WakeList {
             resume_unwind(panic);
         }
     }
+
+    /// Calls all of these wakers, which the caller took out from under a lock that is not held any more. Whoever waits anew
+    /// meanwhile, as a waker of the program's own may do on the spot, is none of them.
+    pub(crate) fn wake_these(wakers: impl IntoIterator<Item = Waker>) {
+        let mut list = Self::new();
+        for waker in wakers {
+            if !list.can_push() {
+                list.wake_all();
+            }
+            list.push(waker);
+        }
+        list.wake_all();
+    }
 }
 
 impl Drop for WakeList {

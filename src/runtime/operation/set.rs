@@ -106,22 +106,12 @@ impl Pot {
 
     /// Changes something that all who wait must hear of.
     fn tell<R>(&self, change: impl FnOnce(&mut Contents) -> R) -> R {
-        let mut woken = WakeList::new();
         let mut contents = self.contents.lock();
         let result = change(&mut contents);
-        loop {
-            while woken.can_push() {
-                let Some((_, waker)) = contents.waiting.pop() else {
-                    drop(contents);
-                    woken.wake_all();
-                    return result;
-                };
-                woken.push(waker);
-            }
-            drop(contents);
-            woken.wake_all();
-            contents = self.contents.lock();
-        }
+        let waiting = std::mem::take(&mut contents.waiting);
+        drop(contents);
+        WakeList::wake_these(waiting.into_iter().map(|(_, waker)| waker));
+        result
     }
 
     /// The key of the member that was ready first, which leaves the set.

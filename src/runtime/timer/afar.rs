@@ -128,16 +128,8 @@ impl Timer {
     /// Wakes all who wait on other threads. They leave the list at once: whoever was woken may be back before this ends, to
     /// wait for what comes next.
     pub(super) fn wake_others(&self) {
-        let mut list = self.others.lock().take().map_or_else(Vec::new, |list| *list).into_iter();
-        let mut woken = WakeList::new();
-        while list.len() > 0 {
-            while woken.can_push()
-                && let Some((_, waker)) = list.next()
-            {
-                woken.push(waker);
-            }
-            woken.wake_all();
-        }
+        let others = self.others.lock().take();
+        WakeList::wake_these(others.into_iter().flat_map(|list| *list).map(|(_, waker)| waker));
     }
 }
 
