@@ -11,6 +11,7 @@ struct poller {
     rt_cx *cx;
     rt_timer timer;
     rt_set set;
+    rt_notify notify;
     rt_waker waker;
     atomic_int got, wakes;
 };
@@ -21,6 +22,7 @@ static void poll_all(struct poller *p) {
     while (p->timer != 0 && rt_poll_timer(p->cx, p->timer) > 0) atomic_fetch_add(&p->got, 1);
     uint64_t key;
     while (p->set != 0 && rt_poll_set(p->cx, p->set, &key) == 0) atomic_fetch_add(&p->got, 1);
+    while (p->notify != 0 && rt_poll_notified(p->cx, p->notify) == 0) atomic_fetch_add(&p->got, 1);
 }
 
 static void *waker_clone(void *p) { return p; }
@@ -97,9 +99,34 @@ static void a_set(void) {
     for (int i = 0; i < CROWD; i++) end(&pollers[i]);
 }
 
+/* Each waits, so each is notified. */
+static void two_wait_for_a_notify(void) {
+    rt_runtime rt = test_runtime();
+    rt_notify notify;
+    CHECK_OK(rt_notify_new(&notify));
+    for (int i = 0; i < POLLERS; i++) {
+        start(rt, &pollers[i]);
+        CHECK_EQ(rt_poll_notified(pollers[i].cx, notify), RT_PENDING);
+    }
+    CHECK_OK(rt_notify_one(notify));
+    CHECK_OK(rt_notify_one(notify));
+    for (int i = 0; i < POLLERS; i++) {
+        CHECK(atomic_load(&pollers[i].wakes) > 0);
+        CHECK_EQ(rt_poll_notified(pollers[i].cx, notify), 0);
+    }
+    /* Nobody waits: one is kept. */
+    for (int i = 0; i < 3; i++) CHECK_OK(rt_notify_one(notify));
+    CHECK_EQ(rt_poll_notified(pollers[0].cx, notify), 0);
+    CHECK_EQ(rt_poll_notified(pollers[0].cx, notify), RT_PENDING);
+    CHECK_EQ(rt_notify_free(notify), 0);
+    for (int i = 0; i < POLLERS; i++) end(&pollers[i]);
+    CHECK_EQ(rt_free(rt), 0);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(an_interval);
     CASE(a_set);
+    CASE(two_wait_for_a_notify);
     return test_end();
 }
