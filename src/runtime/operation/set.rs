@@ -124,7 +124,7 @@ impl Pot {
                 return Poll::Ready(Ok(key));
             }
             if contents.watched == 0 {
-                return Poll::Ready(Err(libc::ENOENT));
+                return Poll::Ready(Err(if contents.freed { libc::EBADF } else { libc::ENOENT }));
             }
             if let Some(waker) = waker.take() {
                 let unneeded = contents.wait(cx.key(), waker);
@@ -294,7 +294,7 @@ mod loom_tests {
             thread::park();
             firing.join().expect("no panic");
             freeing.join().expect("no panic");
-            assert!(pot.poll(cx) == Poll::Ready(Err(libc::ENOENT)));
+            assert!(pot.poll(cx) == Poll::Ready(Err(libc::EBADF)));
             cx.free_standalone();
         });
     }
