@@ -271,6 +271,8 @@ impl Desk {
         if closed {
             self.tell_all(timer, timer.word.end());
         }
+        // Whoever ended it meanwhile told the others.
+        self.tell_all(timer, Was::default());
         let last_left = closed && timer.guard.leave() == Left::Last;
         if timer.mail.orphan(last_left) {
             timer.give_back();
