@@ -34,7 +34,7 @@ LINK = -Lbuild/lib -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../../lib' -lasyncio $(L
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
-c-tests: $(C_TESTS)
+c-tests: $(C_TESTS) $(TOOLS)
 
 # Without cargo at hand (`sudo make install`) a library that was built before is good enough.
 ifneq ($(and $(wildcard $(LIB)),$(if $(shell command -v $(CARGO)),,none)),)
@@ -102,7 +102,7 @@ $(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
 run: build/c-examples/echo_server
 	@c-examples/demo.sh $<
 
-test: all c-tests $(TOOLS)
+test: all c-tests
 	@tests/run
 
 lint:

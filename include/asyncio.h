@@ -2459,7 +2459,7 @@ int64_t rt_poll_timer(rt_cx *cx,
  * Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with a later
  * time than before moves the timer, which is cheap: so an idle timeout is one call beside each read.
  *
- * Returns 0 at the time; `RT_PENDING`; `-EINVAL` for NULL; `-EBADF` for a slot that holds no timer; `-ENOMEM`; `-EPERM` for the context.
+ * Returns 0 at the time, at once if it is over; `RT_PENDING`; `-EINVAL` for NULL; `-EBADF` for a slot that holds no timer; `-ENOMEM`; `-EPERM` for the context.
  * Who leaves before gives the slot to `rt_timer_cancel`: drop functions do. In a poll, or with a context of the program's own. Does not
  * block.
  *

@@ -2,6 +2,7 @@
 //! ordered after the one before it fails the model.
 
 use super::*;
+use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::sync::{Ordering::*, UnsafeCell};
 use loom::thread::{self, JoinHandle};
 use std::collections::HashSet;
@@ -119,8 +120,9 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
 fn assert_entries_are_free(used: usize) {
     let mut pool = Pool::new(used as u32 + 1);
     let leases: Vec<u64> = (0..=used).map(|_| pool.lease(0)).collect();
-    let indices: HashSet<u64> = leases.iter().map(|lease| lease & 0xfff_ffff).collect();
-    assert_eq!(indices, (0..=used as u64).collect(), "lost, or freed twice");
+    let indices: HashSet<u32> =
+        leases.iter().filter_map(|&lease| Handle::parse(lease, Kind::Lease)).map(|handle| handle.index).collect();
+    assert_eq!(indices, (0..=used as u32).collect(), "lost, or freed twice");
     leases.into_iter().for_each(|lease| assert!(release(lease).is_ok()));
 }
 
