@@ -98,17 +98,7 @@ impl After {
     /// No lock is held.
     pub(super) fn finish(mut self) {
         self.unneeded.clear();
-        let mut more = self.more.into_iter();
-        loop {
-            self.woken.wake_all();
-            while self.woken.can_push() {
-                match more.next() {
-                    Some(waker) => self.woken.push(waker),
-                    // Dropping the list wakes what is in it.
-                    None => return self.woken.wake_all(),
-                }
-            }
-        }
+        WakeList::wake_these(self.woken.drain().chain(self.more));
     }
 }
 
