@@ -96,6 +96,18 @@ impl Child {
         };
         if sent < 0 { Err(errno_of(io::Error::last_os_error())) } else { Ok(()) }
     }
+
+    /// Kills it and reaps it, by the pidfd: it may have ended and been reaped already, and its number be another's.
+    pub(super) fn destroy(&self) {
+        if self.signal(libc::SIGKILL).is_err() {
+            return;
+        }
+        let mut ended = libc::pollfd { fd: self.fd(), events: libc::POLLIN, revents: 0 };
+        while self.look().is_none() {
+            // SAFETY: one writable entry. A killed process ends at once.
+            unsafe { libc::poll(&mut ended, 1, -1) };
+        }
+    }
 }
 
 impl Drop for Child {
