@@ -36,7 +36,7 @@ LINK = -Lbuild/lib -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../../lib' -lasyncio $(L
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
-c-tests: $(C_TESTS) $(TOOLS)
+c-tests: $(C_TESTS) $(TOOLS) $(FAULTS)
 
 # Without cargo at hand (`sudo make install`) a library that was built before is good enough.
 ifneq ($(and $(wildcard $(LIB)),$(if $(shell command -v $(CARGO)),,none)),)
@@ -99,12 +99,12 @@ $(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
 
--include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(FAULTS:=.d) $(BENCHES:=.d)
+-include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(FAULTS:=.d) $(BENCHES:=.d)
 
 run: build/c-examples/echo_server
 	@c-examples/demo.sh $<
 
-test: all c-tests $(FAULTS)
+test: all c-tests
 	@tests/run
 
 lint:
