@@ -145,6 +145,7 @@ static int64_t job_steps(struct job *job, rt_cx *cx) {
     for (unsigned i = 0; i <= (job->mode & 3); i++) {
         record = next_record(&a);
         if (record == NULL) break;
+        a.waits = NULL;
         if (play(&a, record) == RT_PENDING) {
             pending = true;
             if (patient && ++job->tries < 4) break;
@@ -167,6 +168,7 @@ static int64_t job_steps(struct job *job, rt_cx *cx) {
     }
     /* Half of them go on by themselves; the others wait to be woken, if they waited for anything. */
     if (!pending || job->blocked_on || job->mode & 64) HOLDS_EQ(rt_yield(cx), RT_PENDING);
+    atomic_store(&job->thing->waits_for, a.waits);
     return r;
 }
 
@@ -177,6 +179,7 @@ int64_t job_poll(rt_cx *cx, void *state) {
     HOLDS(job->home == NULL || !atomic_load(&job->home->freed));
     HOLDS(rt_cx_current() == cx);
     atomic_fetch_add(&job->thing->polls, 1);
+    atomic_store(&job->thing->waits_for, NULL);
     rt_task self = rt_task_self(cx);
     HOLDS(self != 0);
     if (job->thing->handle != 0) HOLDS_EQ(self, job->thing->handle);
@@ -192,6 +195,7 @@ void job_drop(void *state) {
     HOLDS_EQ(atomic_load(&job->promises), 0);
     HOLDS(job->home == NULL || !atomic_load(&job->home->freed));
     HOLDS_EQ(atomic_fetch_add(&job->thing->drops, 1), 0);
+    atomic_store(&job->thing->waits_for, NULL);
     if (job->sleep != 0) HOLDS(rt_timer_cancel(job->sleep) >= 0);
     if (job->io != 0) {
         int64_t r = rt_close(job->io);
@@ -215,6 +219,7 @@ static int open_fds(void) {
 }
 
 static sem_t other_done, other_go;
+#define PATIENCE UINT64_C(20000000000) /* nanoseconds, for what should come at once */
 
 /* Frees the runtimes that belong to this thread; the others say so. */
 static void free_runtimes(bool all) {
@@ -251,6 +256,38 @@ static void down(sem_t *s) {
     while (sem_wait(s) != 0) {}
 }
 
+/* The primary runtime goes on for a moment. False if it was ended. */
+static bool go_on(void) {
+    int64_t r = rt_turn(primary->handle, 100000);
+    if (r == -EPERM) sched_yield(); /* by its own threads */
+    return r != -ESHUTDOWN && r != -EBADF;
+}
+
+/* True if who waits for it has nothing to wait for. */
+static bool has_come(struct thing *t) {
+    if (t == NULL) return false;
+    switch (t->kind) {
+    case K_CHAN: return rt_chan_len(t->handle) != 0;
+    case K_ONESHOT: return atomic_load(&t->polls) > 0 || atomic_load(&t->freed);
+    case K_TIMER: return !(atomic_load(&t->version) & 1) && atomic_load(&t->at) <= rt_now();
+    case K_TASK: return t->ours && (atomic_load(&t->takers) > 0 || atomic_load(&t->drops) > 0);
+    default: return false;
+    }
+}
+
+/* Nobody waits for what has come: what a task waits for by its last call wakes it. */
+static void wait_for_the_woken(void) {
+    struct thing *t;
+    for (size_t i = 0; (t = thing_numbered(i)) != NULL; i++) {
+        if (t->kind != K_TASK || t->home != primary) continue;
+        uint64_t limit = rt_now() + PATIENCE;
+        while (has_come(atomic_load(&t->waits_for))) {
+            if (!go_on()) return;
+            HOLDS(rt_now() < limit);
+        }
+    }
+}
+
 /* Every task that lives is polled after it is woken, however it waited. */
 static void wake_all(void) {
     struct thing *t;
@@ -258,11 +295,9 @@ static void wake_all(void) {
         if (t->kind != K_TASK || !t->ours || t->call || t->handle == 0 || t->home != primary) continue;
         int before = atomic_load(&t->polls);
         if (rt_task_wake(t->handle) != 0) continue;
-        uint64_t limit = rt_now() + UINT64_C(10000000000);
+        uint64_t limit = rt_now() + PATIENCE;
         while (atomic_load(&t->polls) == before && atomic_load(&t->drops) == 0) {
-            int64_t r = rt_turn(primary->handle, 100000);
-            if (r == -ESHUTDOWN || r == -EBADF) return;
-            if (r < 0) sched_yield();
+            if (!go_on()) return;
             HOLDS(rt_now() < limit); /* the wake was lost */
         }
     }
@@ -409,6 +444,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     HOLDS_EQ(pthread_create(&other, NULL, other_main, NULL), 0);
     play_all(&a);
     down(&other_done);
+    wait_for_the_woken();
     wake_all();
     free_runtimes(false);
     sem_post(&other_go);

@@ -200,6 +200,11 @@ int64_t said(const struct use *u, int64_t r, const int *errors, const char *text
     return r;
 }
 
+int64_t waiting(struct actor *a, const struct use *u, int64_t r) {
+    if (r == RT_PENDING) a->waits = u->thing;
+    return r;
+}
+
 int64_t said_zero(int64_t r, const char *text, const char *file, int line) {
     if (r != 0) fuzz_fail(file, line, text, r);
     return r;

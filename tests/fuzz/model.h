@@ -57,6 +57,7 @@ struct thing {
     atomic_int takers; /* who joined or detached it: one at most */
     atomic_bool aborted, returned;
     _Atomic int64_t result;
+    _Atomic(struct thing *) waits_for; /* since its last poll, and for nothing else */
     _Atomic uint64_t at; /* not to be called earlier; of a timer: not to fire */
 
     /* Timers: `at` is believed if the version is even and the same before and after. */
@@ -101,6 +102,7 @@ struct actor {
     rt_cx *own[2]; /* of a thread */
     struct thing *own_home[2];
     size_t written; /* of rt_poll_write_all */
+    struct thing *waits; /* what the step is pending for, if the model knows when that comes */
 };
 
 /* ---- failing ---- */
@@ -146,6 +148,8 @@ enum { PEND = (int)-RT_PENDING, SYSTEM = 1 << 20 }; /* SYSTEM: whatever else the
     (releasing(u), released_if((u), (u)->handle == 0     \
         ? said_zero((call), #call, __FILE__, __LINE__)   \
         : SAYS(u, call, EBADF, __VA_ARGS__)))
+/* What a task waits for, when the model can tell that it need not. */
+int64_t waiting(struct actor *a, const struct use *u, int64_t r);
 int64_t said_zero(int64_t r, const char *text, const char *file, int line);
 int64_t released_if(struct use *u, int64_t r);
 

@@ -136,7 +136,7 @@ int64_t step_chan_poll_send(struct actor *a, const uint8_t *b) {
 
 int64_t step_chan_poll_recv(struct actor *a, const uint8_t *b) {
     struct use ch = pick(a, b[0], K_CHAN);
-    RECEIVE(&ch, rt_poll_chan_recv(cx_of(a, b[1]), ch.handle, &item), PEND, EPIPE, EINVAL, EPERM);
+    RECEIVE(&ch, waiting(a, &ch, rt_poll_chan_recv(cx_of(a, b[1]), ch.handle, &item)), PEND, EPIPE, EINVAL, EPERM);
 }
 
 int64_t step_chan_end(struct actor *a, const uint8_t *b) {
@@ -185,6 +185,7 @@ int64_t step_poll_oneshot(struct actor *a, const uint8_t *b) {
     struct use o = pick(a, b[0], K_ONESHOT);
     void *item = NULL;
     int64_t r = POLL_SAYS(&o, rt_poll_oneshot(cx_of(a, b[1]), o.handle, &item), EPIPE);
+    waiting(a, &o, r);
     return oneshot_got(&o, r, item);
 }
 
@@ -319,7 +320,7 @@ int64_t step_poll_timer(struct actor *a, const uint8_t *b) {
         /* A timer is never early. */
         if (!(version & 1) && version == atomic_load(&u.thing->version)) HOLDS(rt_now() >= at);
     }
-    return r;
+    return waiting(a, &u, r);
 }
 
 int64_t step_sleep(struct actor *a, const uint8_t *b) {

@@ -225,7 +225,7 @@ int64_t step_poll_join(struct actor *a, const uint8_t *b) {
     int64_t result = RT_PENDING;
     int64_t r = POLL_SAYS(&task, rt_poll_join(cx_of(a, b[1]), task.handle, &result), EDEADLK);
     if (r == 0) task_ended(a, &task, result);
-    return r;
+    return waiting(a, &task, r);
 }
 
 int64_t step_yield(struct actor *a, const uint8_t *b) {
