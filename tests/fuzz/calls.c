@@ -269,7 +269,7 @@ static bool has_come(struct thing *t) {
     switch (t->kind) {
     case K_CHAN: return rt_chan_len(t->handle) != 0;
     case K_ONESHOT: return atomic_load(&t->polls) > 0 || atomic_load(&t->freed);
-    case K_TIMER: return !(atomic_load(&t->version) & 1) && atomic_load(&t->at) <= rt_now();
+    case K_TIMER: return t->home == primary && !(atomic_load(&t->version) & 1) && atomic_load(&t->at) <= rt_now();
     case K_TASK: return t->ours && (atomic_load(&t->takers) > 0 || atomic_load(&t->drops) > 0);
     default: return false;
     }
