@@ -241,10 +241,17 @@ static void free_runtimes(bool all) {
     }
 }
 
+/* The threads have contexts from the start. */
+static void begin_contexts(struct actor *a) {
+    step_context(a, (const uint8_t[ARGUMENTS]){0, 1, 0});
+    step_context(a, (const uint8_t[ARGUMENTS]){0x80, 1, 0});
+}
+
 static void *other_main(void *arg) {
     (void)arg;
     scripted = true;
     struct actor a = {.name = "other", .script = SCRIPT_OTHER};
+    begin_contexts(&a);
     play_all(&a);
     sem_post(&other_done);
     while (sem_wait(&other_go) != 0) {}
@@ -389,6 +396,25 @@ static bool engine_can(uint32_t engine) {
     return true;
 }
 
+/* What many steps need, made by steps before the scripts begin: an input that chooses it is short. */
+struct begun {
+    uint8_t bit;
+    int64_t (*run)(struct actor *a, const uint8_t *b);
+    uint8_t arguments[ARGUMENTS];
+};
+static const struct begun prologue[] = {
+    {32, step_sem_new, {0, 2, 0}},   {32, step_chan_new, {0, 2, 0}},      {32, step_notify_new, {0, 0, 0}},
+    {32, step_event_new, {0, 1, 0}}, {32, step_oneshot_new, {0, 0, 0}},   {32, step_set_new, {0, 1, 0}},
+    {64, step_io_pair, {1, 32, 0}},  {64, step_io_pair, {1, 0, 0}},       {64, step_stream_new, {1, 1, 0}},
+    {64, step_blob_new, {0, 9, 0}},  {128, step_listen, {1, 1, 0}},       {128, step_connect_task, {1, 1, 2}},
+    {128, step_udp, {1, 0, 0}},      {128, step_timer_start, {0, 1, 77}}, {128, step_signal_open, {0, 1, 0}},
+};
+
+static void begin(struct actor *a, uint8_t which) {
+    for (size_t i = 0; i < sizeof prologue / sizeof prologue[0]; i++)
+        if (prologue[i].bit & which) prologue[i].run(a, prologue[i].arguments);
+}
+
 /* Small limits, which are met soon. */
 static rt_config config_of(uint8_t first, uint8_t second) {
     static int uring = -1;
@@ -439,6 +465,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     thing_shelve(&a, primary, 0);
     /* This thread drives. */
     if (config.flavour == RT_CURRENT_THREAD) HOLDS_EQ(rt_turn(primary->handle, 0), 0);
+    begin(&a, data[1]);
+    begin_contexts(&a);
 
     pthread_t other;
     HOLDS_EQ(pthread_create(&other, NULL, other_main, NULL), 0);

@@ -126,13 +126,13 @@ int64_t step_io_deregister(struct actor *a, const uint8_t *b) {
     return r;
 }
 
-/* Only what nobody else has seen may be closed behind the library. */
+/* Only what nobody else has seen may be closed behind the library, and not what `rt_free` closes. */
 int64_t step_io_forget(struct actor *a, const uint8_t *b) {
     struct use rt = pick(a, b[0], K_RUNTIME);
     int ends[2];
     HOLDS_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
     rt_io io = 0;
-    int64_t r = SAYS(&rt, rt_register_fd(rt.handle, ends[0], RT_READABLE, &io), EBADF);
+    int64_t r = SAYS(&rt, rt_register_fd(rt.handle, ends[0], RT_READABLE | RT_IO_BORROWED, &io), EBADF);
     if (b[1] & 1) HOLDS_EQ(send(ends[1], "x", 1, MSG_NOSIGNAL), 1);
     HOLDS_EQ(close(ends[0]), 0);
     HOLDS_EQ(close(ends[1]), 0);
