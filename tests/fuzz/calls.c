@@ -250,7 +250,7 @@ static void begin_contexts(struct actor *a) {
 static void *other_main(void *arg) {
     (void)arg;
     scripted = true;
-    struct actor a = {.name = "other", .script = SCRIPT_OTHER};
+    struct actor a = {.name = "other", .script = SCRIPT_OTHER, .number = 2};
     begin_contexts(&a);
     play_all(&a);
     sem_post(&other_done);
@@ -461,7 +461,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     HOLDS_EQ(rt_metrics(primary->handle, &m), 0);
     HOLDS_EQ(m.leases_live, 0);
     HOLDS_EQ(m.tasks_live, 0);
-    struct actor a = {.name = "main", .script = SCRIPT_MAIN};
+    struct actor a = {.name = "main", .script = SCRIPT_MAIN, .number = 1};
     thing_shelve(&a, primary, 0);
     /* This thread drives. */
     if (config.flavour == RT_CURRENT_THREAD) HOLDS_EQ(rt_turn(primary->handle, 0), 0);

@@ -75,7 +75,8 @@ static bool over(struct thing *t) {
 }
 
 static bool ending(struct thing *t) {
-    return atomic_load(&t->releasing) || (t->home != NULL && atomic_load(&t->home->releasing));
+    return atomic_load(&t->releasing) ||
+           (t->home != NULL && (atomic_load(&t->home->releasing) || atomic_load(&t->home->shut)));
 }
 
 /* Those that end in no other way than by their release. */
@@ -215,11 +216,13 @@ int64_t said_zero(int64_t r, const char *text, const char *file, int line) {
 enum { PARCEL = 0x9a2ce1 };
 struct parcel {
     atomic_int life;
+    unsigned sender, number; /* 0: no thread's */
 };
 
 void *parcel_new(struct actor *a) {
-    (void)a;
     struct parcel *p = malloc(sizeof *p);
+    p->sender = a->number;
+    p->number = ++a->sent;
     atomic_init(&p->life, PARCEL);
     atomic_fetch_add(&parcels_live, 1);
     return p;
@@ -231,6 +234,19 @@ void parcel_taken(void *item) {
     HOLDS_EQ(atomic_exchange(&p->life, 0), PARCEL);
     atomic_fetch_sub(&parcels_live, 1);
     free(p);
+}
+
+void parcel_received(struct actor *a, const struct use *u, void *item) {
+    struct parcel *p = item;
+    HOLDS(p != NULL);
+    unsigned sender = p->sender, number = p->number;
+    parcel_taken(item);
+    if (a->number == 0 || sender == 0) return;
+    size_t place = thing_number(u->thing) % 16;
+    bool same = a->seen[sender - 1][place].chan == u->thing;
+    HOLDS(!same || a->seen[sender - 1][place].number < number);
+    a->seen[sender - 1][place].chan = u->thing;
+    a->seen[sender - 1][place].number = number;
 }
 
 void parcel_unsent(void *item) { parcel_taken(item); }

@@ -46,7 +46,7 @@ struct thing {
     uint64_t handle;
     enum kind kind;
     struct thing *home; /* the runtime that it ends with, or NULL */
-    struct thing *owner; /* of an operation: its task */
+    struct thing *owner; /* of an operation: its task; of what a runtime only wakes: that runtime */
     atomic_bool releasing, freed;
     atomic_bool shut; /* a runtime that was asked to end */
 
@@ -102,6 +102,12 @@ struct actor {
     rt_cx *own[2]; /* of a thread */
     struct thing *own_home[2];
     size_t written; /* of rt_poll_write_all */
+    unsigned number; /* of a thread: 1 or 2 */
+    unsigned sent;   /* how many parcels */
+    struct {
+        struct thing *chan;
+        unsigned number;
+    } seen[2][16]; /* of each thread's parcels the last, by channel */
     struct thing *waits; /* what the step is pending for, if the model knows when that comes */
 };
 
@@ -157,6 +163,8 @@ int64_t released_if(struct use *u, int64_t r);
 
 void *parcel_new(struct actor *a);
 void parcel_taken(void *item);
+/* As it came out of a channel: those that a thread sent come in their order. */
+void parcel_received(struct actor *a, const struct use *u, void *item);
 void parcel_dropped(void *item);
 void parcel_unsent(void *item);
 

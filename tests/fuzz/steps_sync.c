@@ -112,7 +112,7 @@ int64_t step_chan_new(struct actor *a, const uint8_t *b) {
     do {                                                   \
         void *item = NULL;                                 \
         int64_t r = SAYS((u), (call), EBADF, __VA_ARGS__); \
-        if (r == 0) parcel_taken(item);                    \
+        if (r == 0) parcel_received(a, (u), item);         \
         return r;                                          \
     } while (0)
 
@@ -203,6 +203,7 @@ int64_t step_event_new(struct actor *a, const uint8_t *b) {
     struct thing *t = thing_new(K_EVENT, NULL);
     if (t == NULL) return 0;
     int64_t r = SAYS(&rt, rt_event_new(rt.handle, &t->handle), EBADF);
+    t->owner = rt.thing;
     if (r == 0) thing_shelve(a, t, b[0]);
     else HOLDS_EQ(t->handle, 0);
     return r;
@@ -216,6 +217,7 @@ int64_t step_event_set(struct actor *a, const uint8_t *b) {
 
 int64_t step_poll_event(struct actor *a, const uint8_t *b) {
     struct use e = pick(a, b[0], K_EVENT);
+    e.other = e.thing == NULL ? NULL : e.thing->owner; /* whose runtime it waits by */
     return POLL_SAYS(&e, rt_poll_event(cx_of(a, b[1]), e.handle), ESHUTDOWN);
 }
 
@@ -236,6 +238,7 @@ int64_t step_signal_open(struct actor *a, const uint8_t *b) {
     int signum = b[2] < 0xf0 ? SIGWINCH : b[2] & 1 ? SIGSEGV : 4096;
     int64_t r = SAYS(&rt, rt_signal_open(rt.handle, signum, &t->handle), EBADF, EINVAL);
     HOLDS(r < 0 || signum == SIGWINCH);
+    t->owner = rt.thing;
     if (r == 0) thing_shelve(a, t, b[0]);
     else HOLDS_EQ(t->handle, 0);
     return r;
@@ -249,6 +252,7 @@ int64_t step_signal_raise(struct actor *a, const uint8_t *b) {
 
 int64_t step_poll_signal(struct actor *a, const uint8_t *b) {
     struct use s = pick(a, b[0], K_SIGNAL);
+    s.other = s.thing == NULL ? NULL : s.thing->owner;
     int64_t r = POLL_SAYS(&s, rt_poll_signal(cx_of(a, b[1]), s.handle), ESHUTDOWN);
     HOLDS(r != 0);
     return r;
@@ -363,7 +367,7 @@ int64_t step_set_new(struct actor *a, const uint8_t *b) {
 }
 
 int64_t step_set_add(struct actor *a, const uint8_t *b) {
-    struct use set = pick(a, b[0], K_SET), member = pick(a, b[1], b[2] & 1 ? K_OP : K_TASK);
+    struct use set = pick(a, b[0], K_SET), member = pick(a, b[1], b[2] & 1 ? K_OP : b[2] & 2 ? K_TIMER : K_TASK);
     uint64_t key = b[1] % KEYS;
     if (set.thing != NULL) atomic_fetch_add(&set.thing->keys[key], 1);
     struct use u = both(set, member);
