@@ -84,6 +84,8 @@ extern atomic_bool scratch_used;
 extern atomic_int runtimes_made, tasks_made;
 /* This thread is one of the two. */
 extern _Thread_local bool scripted;
+/* It is inside of a function that may block. */
+extern _Thread_local bool may_block;
 bool on_main(void);
 
 #define STEPS(X)                                                                                  \

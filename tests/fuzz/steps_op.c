@@ -185,7 +185,9 @@ int64_t step_submit_path(struct actor *a, const uint8_t *b) {
 static int64_t called(void *arg) {
     struct letter *l = arg;
     l->data[0]++;
+    may_block = true;
     call_back();
+    may_block = false;
     return (unsigned char)l->data[1];
 }
 

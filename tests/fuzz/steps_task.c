@@ -58,7 +58,9 @@ int64_t step_run(struct actor *a, const uint8_t *b) {
 int64_t step_shut(struct actor *a, const uint8_t *b) {
     struct use rt = pick(a, b[0], K_RUNTIME);
     if (not_here(rt.thing)) return 0;
-    if ((rt.thing == primary && b[1] & 7) || a->name[0] == 'b') return 0;
+    if (rt.thing == primary && b[1] & 7) return 0;
+    /* Two runtimes whose tasks end each other wait for ever, as does a call that ends its own. */
+    if (rt.thing != NULL && !scripted && (rt.thing != primary || may_block)) return 0;
     if (b[1] & 8) {
         if (rt.thing != NULL) atomic_store(&rt.thing->shut, true);
         int64_t r = SAYS(&rt, rt_shutdown(rt.handle, RT_NEVER), EBADF, EDEADLK, EPERM);
@@ -310,7 +312,9 @@ static int64_t order_run(void *arg) {
     HOLDS_EQ(atomic_load(&o->thing->drops), 0);
     HOLDS(rt_cx_current() == NULL);
     if (o->sleeps & 1) usleep(o->sleeps);
+    may_block = true;
     call_back();
+    may_block = false;
     int64_t r = o->sleeps & 2 ? o->sleeps : -(int64_t)o->sleeps;
     atomic_store(&o->thing->result, r);
     atomic_store(&o->thing->returned, true);
