@@ -32,6 +32,18 @@ C_FLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iin
 # Programs find the library from where they lie in build/, wherever the tree is moved.
 LINK = -Lbuild/lib -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../../lib' -lasyncio $(LDFLAGS)
 
+# The fuzz target: with a driver of its own, and with libFuzzer, which wants a library of its own.
+FUZZ := $(filter-out tests/fuzz/replay.c tests/fuzz/libfuzzer.c,$(wildcard tests/fuzz/*.c))
+FUZZ_TRIPLE := $(shell uname -m)-unknown-linux-gnu
+FUZZ_LIB := target/fuzz/$(FUZZ_TRIPLE)/release/libasyncio.a
+# Coverage counters and AddressSanitizer are unstable options of a stable compiler. No LTO, since it would drop the
+# counters of what it inlines; a panic is a failure.
+FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_PANIC=abort \
+	CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
+	RUSTFLAGS="-Zsanitizer=address -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares"
+
 .PHONY: all lib examples c-tests run test lint bench bench-servers bench-files bench-timers header install uninstall clean
 all: lib examples
 lib: $(LIB)
@@ -62,6 +74,15 @@ FORCE:
 $(EXAMPLES) $(C_TESTS) $(FAULTS): build/%: %.c $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LINK)
+
+build/tests/fuzz/replay: $(FUZZ) tests/fuzz/replay.c $(wildcard tests/fuzz/*.h) $(LIB) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(LINK)
+
+build/tests/fuzz/calls: $(FUZZ) tests/fuzz/libfuzzer.c $(wildcard tests/fuzz/*.h) FORCE Makefile
+	@mkdir -p $(@D)
+	+$(FUZZ_RUST) $(CARGO) rustc --release --lib --crate-type staticlib --target $(FUZZ_TRIPLE) --target-dir target/fuzz
+	clang $(C_FLAGS) -fsanitize=fuzzer,address -o $@ $(filter %.c,$^) $(FUZZ_LIB) -ldl -lm
 
 $(TOOLS): build/%: %.c Makefile
 	@mkdir -p $(@D)

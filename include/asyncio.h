@@ -676,7 +676,7 @@ typedef uint64_t rt_set;
  * microseconds, the scheduler and the system add. Those of one worker with equal times fire in the order in which they were
  * started: all of a current-thread runtime, and all that were started on the same worker.
  *
- * 0 is never a timer. The handle is good until `rt_timer_cancel`, or until its runtime is freed.
+ * 0 is never a timer. The handle is good until `rt_timer_cancel`, or until its runtime has shut down.
  *
  * Methods: `rt_timer_reset`, `rt_timer_cancel`, `rt_poll_timer`; `rt_set_add` takes it, too. Made by `rt_timer_start` and
  * `rt_timer_interval`. Without a handle of one's own: `rt_poll_sleep`, `rt_poll_deadline`, `rt_call_at`.
@@ -3434,8 +3434,8 @@ int64_t rt_event_reset(rt_event event);
  * Waits, in a poll, until an event is set.
  *
  * Returns 0 while it is set; `RT_PENDING`: it is not. Any number of tasks, of any runtimes, may wait; all are woken. Errors:
- * `-EBADF`, also when the event is freed meanwhile; `-ESHUTDOWN` if it is not set, and its runtime shuts down; `-EINVAL`, `-EPERM` for
- * the context. In a poll, or with a context of the program's own. Does not block.
+ * `-EBADF`, also when the event is freed meanwhile; `-ESHUTDOWN` if it is not set, and its runtime shuts down, `-EBADF` once that
+ * was freed; `-EINVAL`, `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
  *
  * # Safety
  * `cx` is the context of this poll.
@@ -3483,8 +3483,8 @@ int64_t rt_signal_open(rt_runtime rt,
  * that are sent before the first is delivered, unless they are real-time signals.) `RT_PENDING`: none yet. Several tasks, of any
  * runtimes, may wait; all are woken, one gets the deliveries.
  *
- * Errors: `-EBADF`, also when the listener is closed meanwhile; `-ESHUTDOWN`; `-EINVAL`, `-EPERM` for the context. In a poll, or with a
- * context of the program's own. Does not block.
+ * Errors: `-EBADF`, also when the listener is closed meanwhile; `-ESHUTDOWN`, and `-EBADF` once its runtime was freed; `-EINVAL`,
+ * `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
  *
  * # Safety
  * `cx` is the context of this poll.

@@ -76,7 +76,8 @@ pub unsafe extern "C" fn rt_cx_new(rt: rt_runtime, waker: *const rt_waker, out: 
         not_null(out)?;
         // SAFETY: the caller says so, and so below.
         unsafe { out.write(std::ptr::null_mut()) };
-        let _runtime = runtime_ref(rt)?;
+        // The program's clone function may do anything, be it that it frees the runtime: it must not wait for us.
+        drop(runtime_ref(rt)?);
         // SAFETY: as above.
         let waker = (*unsafe { as_waker(waker) }?).clone();
         let context = PollContext::standalone(rt, waker).ok_or(libc::ENOMEM)?;

@@ -59,8 +59,8 @@ pub extern "C" fn rt_event_reset(event: rt_event) -> i64 {
 /// Waits, in a poll, until an event is set.
 ///
 /// Returns 0 while it is set; `RT_PENDING`: it is not. Any number of tasks, of any runtimes, may wait; all are woken. Errors:
-/// `-EBADF`, also when the event is freed meanwhile; `-ESHUTDOWN` if it is not set, and its runtime shuts down; `-EINVAL`, `-EPERM` for
-/// the context. In a poll, or with a context of the program's own. Does not block.
+/// `-EBADF`, also when the event is freed meanwhile; `-ESHUTDOWN` if it is not set, and its runtime shuts down, `-EBADF` once that
+/// was freed; `-EINVAL`, `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
 ///
 /// # Safety
 /// `cx` is the context of this poll.

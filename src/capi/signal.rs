@@ -54,8 +54,8 @@ pub unsafe extern "C" fn rt_signal_open(rt: rt_runtime, signum: c_int, out: *mut
 /// that are sent before the first is delivered, unless they are real-time signals.) `RT_PENDING`: none yet. Several tasks, of any
 /// runtimes, may wait; all are woken, one gets the deliveries.
 ///
-/// Errors: `-EBADF`, also when the listener is closed meanwhile; `-ESHUTDOWN`; `-EINVAL`, `-EPERM` for the context. In a poll, or with a
-/// context of the program's own. Does not block.
+/// Errors: `-EBADF`, also when the listener is closed meanwhile; `-ESHUTDOWN`, and `-EBADF` once its runtime was freed; `-EINVAL`,
+/// `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
 ///
 /// # Safety
 /// `cx` is the context of this poll.

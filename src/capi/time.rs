@@ -13,7 +13,7 @@ use std::task::Poll;
 /// microseconds, the scheduler and the system add. Those of one worker with equal times fire in the order in which they were
 /// started: all of a current-thread runtime, and all that were started on the same worker.
 ///
-/// 0 is never a timer. The handle is good until `rt_timer_cancel`, or until its runtime is freed.
+/// 0 is never a timer. The handle is good until `rt_timer_cancel`, or until its runtime has shut down.
 ///
 /// Methods: `rt_timer_reset`, `rt_timer_cancel`, `rt_poll_timer`; `rt_set_add` takes it, too. Made by `rt_timer_start` and
 /// `rt_timer_interval`. Without a handle of one's own: `rt_poll_sleep`, `rt_poll_deadline`, `rt_call_at`.

@@ -21,10 +21,13 @@ impl RuntimeRef {
         let patience = if shared.is_current_thread() { timeout } else { timeout.max(LEAST_PATIENCE) };
         let deadline = if timeout == NEVER { NEVER } else { now().saturating_add(patience) };
         shared.close();
-        // A registration either sees the close, or is seen here.
-        for io in owned_by(shared.handle) {
-            io.io.shut_down(io.generation);
-        }
+        // A registration either sees the close, or is seen here. A waker that is called by this, and frees the runtime,
+        // would wait for us: to it we are inside.
+        Current::scope_without_worker(shared, || {
+            for io in owned_by(shared.handle) {
+                io.io.shut_down(io.generation);
+            }
+        });
         shared.set_phase(Phase::Stopping);
         let done = || shared.tasks() == 0 || shared.phase() == Phase::Stopped;
         let ended = if shared.is_current_thread() {
@@ -45,7 +48,7 @@ impl RuntimeRef {
             // As workers with a thread do when they see the phase.
             self.end_timers_here()?;
         } else if !ended {
-            super::timer::end_all(shared.handle);
+            Current::scope_without_worker(shared, || super::timer::end_all(shared.handle));
         }
         let abandoned = shared.abandoned.load(Acquire);
         if abandoned == 0 && !shared.is_current_thread() {

@@ -145,6 +145,10 @@ impl<B: Body> Calls for Hall<B> {
     fn is_over(self: Arc<Self>, key: usize, number: u64) {
         self.with(|body, _| body.gates().into_iter().flatten().for_each(|gate| gate.give_up(key, number)));
     }
+
+    fn is_gone(self: Arc<Self>, key: usize) {
+        self.with(|body, calling| body.gates().into_iter().flatten().for_each(|gate| gate.leave(key, calling)));
+    }
 }
 
 /// See `Hall::wait`. Told from others by its address.

@@ -10,7 +10,7 @@
 
 use crate::primitives::wake_list::WakeList;
 use crate::runtime::PollContext;
-use crate::task::{Call, Calls, Header, is_dead};
+use crate::task::{Call, Calls, Header, Tie, is_dead};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -123,6 +123,8 @@ struct Waiting {
     key: usize,
     weight: u64,
     kind: Kind,
+    /// Of a task that needs more than one, and so may be in the way when it has ended.
+    _tie: Option<Tie>,
     waker: Waker,
 }
 
@@ -218,7 +220,11 @@ impl Turnstile {
         let (key, kind) = (visitor.key, visitor.kind);
         self.places.insert(key, Place { ticket, weight, standing: Standing::Waits });
         self.ahead += kind.is_ahead();
-        self.queue.insert(self.position(ticket), Waiting { ticket, key, weight, kind, waker });
+        let tie = match kind {
+            Kind::Task(task) if weight > 1 => Tie::new(task, (calling.host)()),
+            _ => None,
+        };
+        self.queue.insert(self.position(ticket), Waiting { ticket, key, weight, kind, _tie: tie, waker });
         true
     }
 

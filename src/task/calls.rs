@@ -4,6 +4,10 @@
 //! chance; when it is over without the turn being taken, the turn is somebody else's. A call that comes during a poll
 //! stays for the next one, which its wake brings. So the runner counts the calls before each poll, and that many are over
 //! after it. A task that ends takes no more calls.
+//!
+//! A call that is refused finds the dead in a queue as long as there is enough to call them. Who asks for more than there is,
+//! and ends, would stay in the way of those who need less. So a task that waits for more than one leaves a *tie* with itself:
+//! the place where it waits hears of its end.
 
 use super::cell::Header;
 use crate::primitives::sync::{AtomicU32, Mutex, Ordering::*};
@@ -15,6 +19,9 @@ use std::sync::Arc;
 pub(crate) trait Calls: Send + Sync {
     /// The poll that a called task had is over. `key` is the task's address, `number` the call's.
     fn is_over(self: Arc<Self>, key: usize, number: u64);
+
+    /// A task with a tie has ended.
+    fn is_gone(self: Arc<Self>, key: usize);
 }
 
 /// One call of a task.
@@ -35,6 +42,37 @@ pub(super) struct Called {
 struct List {
     ended: bool,
     calls: VecDeque<Call>,
+    /// Where the task waits and nobody would find out that it ended.
+    ties: Vec<Arc<dyn Calls>>,
+}
+
+/// Kept as long as a task waits at a place that must hear of its end. The place's waker holds the task.
+pub(crate) struct Tie {
+    task: &'static Header,
+    place: *const (),
+}
+
+// SAFETY: the address is compared, and never followed.
+unsafe impl Send for Tie {}
+
+impl Tie {
+    /// For the task's own poll. It has an extra part, and one tie with a place.
+    pub(crate) fn new(task: &'static Header, place: Arc<dyn Calls>) -> Option<Self> {
+        let address = Arc::as_ptr(&place).cast();
+        task.extra()?.called.list.lock().ties.push(place);
+        Some(Self { task, place: address })
+    }
+}
+
+impl Drop for Tie {
+    fn drop(&mut self) {
+        let Some(extra) = self.task.extra() else { return };
+        let mut list = extra.called.list.lock();
+        let tie = list.ties.iter().position(|place| Arc::as_ptr(place).cast::<()>() == self.place);
+        let cut = tie.map(|at| list.ties.swap_remove(at));
+        drop(list);
+        drop(cut);
+    }
 }
 
 impl Header {
@@ -67,9 +105,15 @@ impl Header {
 
     /// There will be no poll any more. Any thread that holds a reference.
     pub(super) fn refuse_calls(&self) {
-        if let Some(extra) = self.extra() {
-            extra.called.list.lock().ended = true;
-            self.end_calls(extra.called.count.load(Acquire));
+        let Some(extra) = self.extra() else { return };
+        let mut list = extra.called.list.lock();
+        list.ended = true;
+        let ties = std::mem::take(&mut list.ties);
+        drop(list);
+        self.end_calls(extra.called.count.load(Acquire));
+        let key = std::ptr::from_ref(self).addr();
+        for place in ties {
+            let _ = catch_unwind(AssertUnwindSafe(|| place.is_gone(key)));
         }
     }
 
