@@ -1,0 +1,117 @@
+//! Whole runtimes in a simulated world (`src/sim/`): random programs, on each engine and flavour, each from a seed. Nothing
+//! may be lost, nothing may come twice, everybody who waits is woken, and at the end nothing is left.
+
+mod engine;
+mod ledger;
+mod sharing;
+mod tasks;
+
+use super::config::{Config, Flavour};
+use super::owned::Runtime;
+use super::process::plant_cookie;
+use super::runtimes::{Choice, establish};
+use super::{NEVER, now};
+use crate::driver::fake::Random;
+use crate::sim::nature::TROUBLE;
+use crate::sim::{run, stand_by, thread};
+use ledger::{Act, Ledger};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// What a scenario waits for beside its tasks: threads of the program's own.
+type Outsiders = Vec<thread::JoinHandle<()>>;
+
+/// A part of a program: makes tasks and threads, and returns what must end if nobody is aborted.
+type Part = fn(&mut Act, &mut Outsiders) -> Vec<crate::task::JoinHandle<()>>;
+
+const PARTS: &[Part] = &[tasks::tree, tasks::wakes, sharing::channel, sharing::semaphore];
+
+fn config(random: &mut Random) -> Config {
+    Config {
+        flavour: [Flavour::MultiThread, Flavour::MultiThread, Flavour::CurrentThread][random.below(3) as usize],
+        spin: Duration::ZERO,
+        poll_budget: [2, 128][random.below(2) as usize],
+        event_interval: [1, 3, 61][random.below(3) as usize],
+        lifo_limit: random.below(4) as u32,
+        max_events: 1 + random.below(4) as usize,
+        stack_size: 256 << 10,
+        buffer_size: 64,
+        buffer_count: [4, 16][random.below(2) as usize],
+        blocking_threads: 1 + random.below(2) as usize,
+        send_limit: 4096,
+        ..Config::default()
+    }
+}
+
+/// A runtime on simulated drivers.
+fn runtime(random: &mut Random) -> Runtime {
+    let config = config(random);
+    let workers = match config.flavour {
+        Flavour::CurrentThread => 1,
+        Flavour::MultiThread => 1 + random.below(3) as usize,
+    };
+    let ring = random.chance(400);
+    let drivers = (0..workers).map(|_| engine::driver(random, config.max_events, ring)).collect();
+    plant_cookie().expect("a page");
+    Runtime(establish(config, drivers, &Choice { ring, why: "simulated".into() }).expect("a runtime"))
+}
+
+/// How many descriptors are open.
+fn descriptors() -> usize {
+    // SAFETY: takes no pointers.
+    (0..200).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0).count()
+}
+
+fn scenario(seed: u64) {
+    let before = descriptors();
+    let mut random = Random::new(seed);
+    let runtime = runtime(&mut random);
+    TROUBLE.store([0, 0, 20, 100][random.below(4) as usize], Relaxed);
+    let ledger = Arc::new(Ledger::default());
+    ledger.runtime.store(runtime.0, Relaxed);
+    let mut act = Act { ledger: ledger.clone(), random: Random::new(random.next()) };
+    let (mut waits, mut outsiders) = (Vec::new(), Vec::new());
+    for _ in 0..1 + random.below(3) {
+        let part = PARTS[random.below(PARTS.len() as u64) as usize];
+        waits.extend(part(&mut act.branch(), &mut outsiders));
+    }
+    let cut = random.chance(300);
+    if cut {
+        let while_it_runs = [0, 1_000, 100_000, 10_000_000][random.below(4) as usize];
+        match runtime.enter().expect("alive").shared().is_current_thread() {
+            true => drop(runtime.enter().expect("alive").turn(while_it_runs)),
+            false => stand_by(while_it_runs),
+        }
+        ledger.ending.store(true, Relaxed);
+    } else {
+        let all = async move {
+            for wait in waits {
+                wait.await.expect("nobody aborts it");
+            }
+        };
+        runtime.block_on(all).expect("not inside").expect("no panic");
+        outsiders.drain(..).for_each(|outsider| outsider.join().expect("no panic"));
+        ledger.ending.store(true, Relaxed);
+    }
+    assert_eq!(runtime.shutdown(None).expect("not inside"), 0, "tasks were given up");
+    outsiders.drain(..).for_each(|outsider| outsider.join().expect("no panic"));
+    let metrics = runtime.enter().expect("alive").shared().metrics();
+    assert_eq!((metrics.tasks_live, metrics.tasks_abandoned, metrics.ops_live), (0, 0, 0), "tasks and operations left");
+    assert_eq!((metrics.timers_live, metrics.ios_live), (0, 0), "timers and descriptors left");
+    drop(runtime);
+    ledger.check();
+    assert_eq!(super::buffers::live_leases(), 0, "leases left");
+    assert_eq!(descriptors(), before, "descriptors left open");
+    let _ = (NEVER, now());
+}
+
+#[test]
+fn sim_seeds() {
+    run::seeds(scenario);
+}
+
+#[test]
+fn sim_replays() {
+    run::replays(scenario, 0..20);
+}
