@@ -141,7 +141,7 @@ fn switch(yields: bool) {
     let me = ME.get();
     let mut world = enter();
     if yields {
-        world.the().fall_back(me);
+        world.the().waits_for_others(me);
     }
     world.pass(me);
 }
@@ -302,6 +302,14 @@ impl World {
     fn fall_back(&mut self, thread: usize) {
         self.lowest -= 1;
         self.threads[thread].priority = self.lowest;
+    }
+
+    /// A thread looks again and again. If there is nobody else to run, the kernel or the clock must go on.
+    fn waits_for_others(&mut self, thread: usize) {
+        self.fall_back(thread);
+        if self.runnable().len() == 1 && !self.kernel_moves() {
+            self.time_passes();
+        }
     }
 
     fn wake(&mut self, thread: usize, woken: Woken) {

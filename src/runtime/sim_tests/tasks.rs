@@ -15,7 +15,10 @@ use std::task::Poll;
 pub(super) fn tree(act: &mut Act, _outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
     let mut branch = act.branch();
     let depth = 1 + branch.random.below(3);
-    act.spawn(async move { drop(grow(&mut branch, depth).await) }).into_iter().collect()
+    let root = async move {
+        grow(&mut branch, depth).await;
+    };
+    act.spawn(root).into_iter().collect()
 }
 
 /// Yields how many tasks it made.

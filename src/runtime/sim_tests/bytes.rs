@@ -1,0 +1,430 @@
+//! Bytes through sockets: all of them, in their order, whichever way they go.
+
+use super::Outsiders;
+use super::ledger::{Act, Ledger, pause};
+use crate::readiness::Interest;
+use crate::runtime::operation::{CURRENT, Delivered, Goods, OpName, Request, submit};
+use crate::runtime::owned::{Io, in_task};
+use crate::runtime::{NEVER, now};
+use crate::sim::{stand_by, thread};
+use crate::task::JoinHandle;
+use std::future::Future;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// A pair of sockets with little room.
+fn pair() -> [OwnedFd; 2] {
+    let (one, two) = UnixStream::pair().expect("descriptors");
+    for end in [&one, &two] {
+        let room: i32 = 1;
+        // SAFETY: the option is four readable bytes.
+        let set = unsafe {
+            libc::setsockopt(end.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, (&raw const room).cast(), 4)
+        };
+        assert_eq!(set, 0);
+    }
+    [one.into(), two.into()]
+}
+
+fn byte(at: u64) -> u8 {
+    (at % 251) as u8
+}
+
+fn bytes(from: u64, len: usize) -> Vec<u8> {
+    (from..from + len as u64).map(byte).collect()
+}
+
+/// One writes, one reads, each in a way of its own.
+pub(super) fn stream(act: &mut Act, _outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+    let [from, to] = pair();
+    let (Some(from), Some(to)) = (act.register(from), act.register(to)) else { return Vec::new() };
+    let total = 1 + act.random.below(12_000);
+    let (mut writer, mut reader) = (act.branch(), act.branch());
+    let write = act.spawn(async move {
+        match writer.random.below(3) {
+            0 => write_direct(&mut writer, &from, total).await,
+            1 => write_by_operations(&mut writer, &from, total).await,
+            _ => write_queued(&mut writer, &from, total).await,
+        }
+        drop(from);
+    });
+    let read = act.spawn(async move {
+        let got = match reader.random.below(3) {
+            0 => read_direct(&mut reader, &to).await,
+            1 => read_by_operations(&mut reader, &to).await,
+            _ => receive_many(&mut reader, &to).await,
+        };
+        assert!(got == total || reader.ledger.is_ending(), "{got} bytes of {total}");
+    });
+    write.into_iter().chain(read).collect()
+}
+
+fn piece(act: &mut Act, left: u64) -> usize {
+    let most = [1, 10, 300, 5000][act.random.below(4) as usize].min(left);
+    1 + act.random.below(most) as usize
+}
+
+async fn write_direct(act: &mut Act, io: &Io, total: u64) {
+    let mut at = 0;
+    while at < total {
+        let data = bytes(at, piece(act, total - at));
+        match io.write(&data).await {
+            Ok(n) => at += n as u64,
+            Err(error) => return assert!(act.ledger.is_ending(), "{error}"),
+        }
+        if act.random.chance(200) {
+            act.pause().await;
+        }
+    }
+}
+
+async fn read_direct(act: &mut Act, io: &Io) -> u64 {
+    let (mut buffer, mut at) = ([0; 512], 0);
+    loop {
+        let len = 1 + act.random.below(512) as usize;
+        match io.read(&mut buffer[..len]).await {
+            Ok(0) => return at,
+            Ok(n) => at = check(at, &buffer[..n]),
+            Err(error) => {
+                assert!(act.ledger.is_ending(), "{error}");
+                return at;
+            }
+        }
+        if act.random.chance(200) {
+            act.pause().await;
+        }
+    }
+}
+
+fn check(at: u64, got: &[u8]) -> u64 {
+    for (place, &got) in (at..).zip(got) {
+        assert_eq!(got, byte(place), "byte {place} of the stream");
+    }
+    at + got.len() as u64
+}
+
+/// A request on its way into its task.
+struct Sent(Option<Request>);
+
+// SAFETY: the memory that it names is its task's.
+unsafe impl Send for Sent {}
+
+impl Sent {
+    fn take(&mut self) -> Request {
+        self.0.take().expect("it is begun once")
+    }
+}
+
+/// Begins an operation, with a deadline.
+fn begin(io: &Io, request: Request, at: u64) -> impl Future<Output = std::io::Result<u64>> + Send {
+    let (name, mut request) = (io.name().expect("a handle"), Sent(Some(request)));
+    in_task(move |cx| {
+        let op = submit(cx, request.take(), [Some(name), None]);
+        if let Ok(op) = op
+            && at != NEVER
+        {
+            OpName::parse(op).expect("a handle").set_deadline(at).expect("it is alive");
+        }
+        std::task::Poll::Ready(op)
+    })
+}
+
+/// Makes a request, and waits for its outcome.
+fn operate(io: &Io, request: Request) -> impl Future<Output = i64> + Send {
+    let begun = begin(io, request, NEVER);
+    async move {
+        match begun.await {
+            Ok(op) => outcome(op).await,
+            Err(error) => -i64::from(error.raw_os_error().unwrap_or(libc::EIO)),
+        }
+    }
+}
+
+async fn outcome(op: u64) -> i64 {
+    let op = OpName::parse(op).expect("a handle");
+    in_task(|cx| op.poll(cx)).await.expect("it is this task's")
+}
+
+async fn write_by_operations(act: &mut Act, io: &Io, total: u64) {
+    let mut at = 0;
+    while at < total {
+        // The task's frame is dropped after its operations ended, so the memory is there for them.
+        let data = bytes(at, piece(act, total - at));
+        let n = operate(io, Request::Send { buffer: data.as_ptr(), len: data.len(), flags: 0 }).await;
+        if n < 0 {
+            return assert!(act.ledger.is_ending(), "a send failed: {n}");
+        }
+        at += n as u64;
+    }
+}
+
+async fn read_by_operations(act: &mut Act, io: &Io) -> u64 {
+    let (mut buffer, mut at) = (vec![0; 512], 0);
+    loop {
+        let len = 1 + act.random.below(512) as usize;
+        let into = buffer.as_mut_ptr();
+        let request = match act.random.below(2) {
+            0 => Request::Recv { buffer: into, len, flags: 0 },
+            _ => Request::Read { buffer: into, len, offset: CURRENT },
+        };
+        match operate(io, request).await {
+            0 => return at,
+            n @ 1.. => at = check(at, &buffer[..n as usize]),
+            errno => {
+                assert!(act.ledger.is_ending(), "a receive failed: {errno}");
+                return at;
+            }
+        }
+    }
+}
+
+/// Sends that the library queues, up to its limit.
+async fn write_queued(act: &mut Act, io: &Io, total: u64) {
+    let (mut at, name) = (0, io.name().expect("a handle"));
+    while at < total {
+        let data = bytes(at, piece(act, (total - at).min(4000)));
+        match name.send(Goods::Copy(&data)) {
+            Ok(n) => at += n as u64,
+            Err((libc::EAGAIN, _)) => {
+                if let Err(error) = in_task(|cx| name.poll_flush(cx, 0)).await {
+                    return assert!(act.ledger.is_ending(), "{error}");
+                }
+            }
+            Err((errno, _)) => return assert!(act.ledger.is_ending(), "a send was refused: {errno}"),
+        }
+        if act.random.chance(200) {
+            act.pause().await;
+        }
+    }
+    if let Err(error) = in_task(|cx| name.poll_flush(cx, 0)).await {
+        assert!(act.ledger.is_ending(), "{error}");
+    }
+}
+
+/// A receiver with buffers of the library's, some of which are kept for a while.
+async fn receive_many(act: &mut Act, io: &Io) -> u64 {
+    let (mut at, mut kept) = (0, Vec::new());
+    let Ok(op) = begin(io, Request::RecvMany, NEVER).await else {
+        assert!(act.ledger.is_ending());
+        return 0;
+    };
+    let op = OpName::parse(op).expect("a handle");
+    loop {
+        match in_task(|cx| op.poll_received(cx)).await.expect("it is this task's") {
+            Delivered::Data(lease) => {
+                let buffer = lease.hand_out();
+                // SAFETY: the lease is ours.
+                at = check(at, unsafe { std::slice::from_raw_parts(buffer.ptr, buffer.len as usize) });
+                kept.push(Leased(buffer.lease));
+            }
+            Delivered::Last(0) => return at,
+            Delivered::Last(errno) => {
+                assert!(act.ledger.is_ending(), "a receiver failed: {errno}");
+                return at;
+            }
+        }
+        if act.random.chance(500) {
+            kept.clear();
+        }
+        if kept.len() > 2 {
+            let at = act.random.below(kept.len() as u64) as usize;
+            kept.swap_remove(at);
+        }
+        if act.random.chance(200) {
+            act.pause().await;
+        }
+    }
+}
+
+/// Given back when dropped.
+struct Leased(u64);
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        drop(crate::runtime::claim_lease(self.0).expect("it is ours"));
+    }
+}
+
+static LISTENERS: AtomicU64 = AtomicU64::new(0);
+
+/// Connections from a thread: each is accepted once, and says what it came to say.
+pub(super) fn accepts(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+    let name = format!("asyncio-sim-{}-{}", std::process::id(), LISTENERS.fetch_add(1, Relaxed));
+    let address = SocketAddr::from_abstract_name(name).expect("a name");
+    let Some(listener) = act.register(UnixListener::bind_addr(&address).expect("a listener").into()) else {
+        return Vec::new();
+    };
+    let listener = Arc::new(listener);
+    let (connections, ledger) = (1 + act.random.below(6), act.ledger.clone());
+    let (mut waits, taken) = (Vec::new(), Arc::new(AtomicU64::new(0)));
+    for _ in 0..1 + act.random.below(2) {
+        let (listener, taken, mut branch) = (listener.clone(), taken.clone(), act.branch());
+        waits.extend(act.spawn(async move {
+            while let Some(io) = accept(&mut branch, &listener).await {
+                let mut one = [0];
+                match io.read(&mut one).await {
+                    Ok(n) => assert_eq!((n, one), (1, [42])),
+                    Err(error) => assert!(branch.ledger.is_ending(), "{error}"),
+                }
+                if taken.fetch_add(1, Relaxed) + 1 == connections {
+                    listener.close();
+                }
+            }
+        }));
+    }
+    outsiders.push(thread::spawn("connects", move || {
+        for _ in 0..connections {
+            thread::yield_now();
+            match UnixStream::connect_addr(&address) {
+                Ok(mut stream) => drop(stream.write_all(&[42])),
+                Err(error) => assert!(ledger.is_ending(), "{error}"),
+            }
+        }
+    }));
+    waits
+}
+
+async fn accept(act: &mut Act, listener: &Io) -> Option<Io> {
+    loop {
+        match act.random.below(2) {
+            0 => match listener.accept().await {
+                Ok(io) => return Some(io),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {}
+                    // Closed by whoever took the last one.
+                    _ => return None,
+                },
+            },
+            _ => match operate(listener, Request::Accept).await {
+                io @ 0.. => return Some(Io::new(crate::runtime::IoName::parse(io as u64).expect("a descriptor"))),
+                errno => match -errno as i32 {
+                    libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {}
+                    _ => return None,
+                },
+            },
+        }
+        pause().await;
+    }
+}
+
+/// Waits that nobody satisfies, ended by a close, a deadline, or a cancel, whichever comes first.
+pub(super) fn ended(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+    let [io, peer] = pair();
+    let Some(io) = act.register(io) else { return Vec::new() };
+    let (io, mut waits) = (Arc::new(io), Vec::new());
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let ops = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    for _ in 0..1 + act.random.below(3) {
+        let (io, ledger, cancelled, ops) = (io.clone(), act.ledger.clone(), cancelled.clone(), ops.clone());
+        let way = act.random.below(3);
+        let at = if act.random.chance(500) { NEVER } else { now() + act.random.below(1_000_000) };
+        waits.extend(act.spawn(async move {
+            match way {
+                0 => assert!(io.ready(Interest::READABLE).await.is_err() || ledger.is_ending()),
+                1 => {
+                    let read = io.read(&mut [0; 10]).await.expect_err("nothing was written");
+                    // Beside an operation a direct call is refused.
+                    let expected = [libc::EBADF, libc::ESHUTDOWN, libc::EBUSY, libc::ECANCELED];
+                    assert!(expected.contains(&read.raw_os_error().unwrap_or(0)), "{read}");
+                }
+                _ => quiet_operation(&io, at, &ledger, &cancelled, &ops).await,
+            }
+        }));
+    }
+    let mut branch = act.branch();
+    outsiders.push(thread::spawn("closes", move || {
+        for _ in 0..branch.random.below(3) {
+            stand_by(branch.random.below(100_000));
+        }
+        if branch.random.chance(500) {
+            cancelled.store(true, Relaxed);
+            let ops = std::mem::take(&mut *ops.lock());
+            for op in ops {
+                let _ = OpName::parse(op).expect("a handle").cancel();
+            }
+            stand_by(branch.random.below(100_000));
+        }
+        io.close();
+        drop(peer);
+    }));
+    waits
+}
+
+async fn quiet_operation(
+    io: &Io,
+    at: u64,
+    ledger: &Ledger,
+    cancelled: &AtomicBool,
+    ops: &parking_lot::Mutex<Vec<u64>>,
+) {
+    let mut buffer = vec![0; 16];
+    let begun = begin(io, Request::Recv { buffer: buffer.as_mut_ptr(), len: buffer.len(), flags: 0 }, at);
+    let op = match begun.await {
+        Ok(op) => op,
+        Err(error) => {
+            let expected = [libc::EBADF, libc::ESHUTDOWN, libc::EBUSY];
+            return assert!(expected.contains(&error.raw_os_error().unwrap_or(0)), "{error}");
+        }
+    };
+    ops.lock().push(op);
+    match outcome(op).await as i32 {
+        errno if errno == -libc::ETIME => assert!(now() >= at, "a deadline is early"),
+        errno if errno == -libc::ECANCELED => {
+            assert!(cancelled.load(Relaxed) || ledger.is_ending() || io.name().is_ok_and(|io| !io.is_open()));
+        }
+        errno if errno == -libc::EBADF || errno == -libc::ESHUTDOWN => {}
+        other => assert!(ledger.is_ending() || !io.name().is_ok_and(|io| io.is_open()), "outcome {other}"),
+    }
+}
+
+/// A thread writes and reads the other end of a socket, which blocks nobody.
+pub(super) fn echo(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+    let [io, peer] = pair();
+    let Some(io) = act.register(io) else { return Vec::new() };
+    let (rounds, ledger, mut branch) = (1 + act.random.below(8), act.ledger.clone(), act.branch());
+    let task = act.spawn(async move {
+        let mut buffer = [0; 16];
+        loop {
+            match io.read(&mut buffer).await {
+                Ok(0) => return,
+                Ok(n) => match io.write_all(&buffer[..n]).await {
+                    Ok(()) => branch.pause().await,
+                    Err(error) => return assert!(branch.ledger.is_ending(), "{error}"),
+                },
+                Err(error) => return assert!(branch.ledger.is_ending(), "{error}"),
+            }
+        }
+    });
+    outsiders.push(thread::spawn("talks", move || {
+        // SAFETY: takes no pointers; the descriptor is ours.
+        let mut peer = unsafe {
+            libc::fcntl(peer.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK);
+            std::fs::File::from_raw_fd(std::os::fd::IntoRawFd::into_raw_fd(peer))
+        };
+        for round in 0..rounds {
+            if peer.write_all(&bytes(round, 10)).is_err() {
+                return assert!(ledger.is_ending());
+            }
+            let (mut got, mut buffer) = (Vec::<u8>::new(), [0; 16]);
+            while got.len() < 10 {
+                match peer.read(&mut buffer) {
+                    Ok(0) => return assert!(ledger.is_ending(), "the echo ended"),
+                    Ok(n) => got.extend(&buffer[..n]),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        stand_by(50_000);
+                        if ledger.is_ending() {
+                            return;
+                        }
+                    }
+                    Err(error) => return assert!(ledger.is_ending(), "{error}"),
+                }
+            }
+            assert_eq!(got, bytes(round, 10));
+        }
+    }));
+    task.into_iter().collect()
+}

@@ -1,0 +1,44 @@
+//! Functions that block: each runs once, or not at all.
+
+use super::Outsiders;
+use super::ledger::Act;
+use crate::runtime::owned::Runtime;
+use crate::sim::stand_by;
+use crate::task::{JoinError, JoinHandle};
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+pub(super) fn blocking(act: &mut Act, _outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+    // Borrowed: it is the scenario's.
+    let runtime = ManuallyDrop::new(Runtime(act.ledger.runtime.load(Relaxed)));
+    let mut waits = Vec::new();
+    for _ in 0..1 + act.random.below(5) {
+        let (ran, time) = (Arc::new(AtomicU64::new(0)), act.random.below(200_000));
+        let running = ran.clone();
+        let call = runtime.spawn_blocking(move || {
+            stand_by(time);
+            running.fetch_add(1, Relaxed) + 1
+        });
+        let Ok(call) = call else { continue };
+        let mut branch = act.branch();
+        waits.extend(act.spawn(async move {
+            let aborts = branch.random.chance(400);
+            if aborts {
+                branch.pause().await;
+                call.abort();
+            }
+            match call.await {
+                Ok(Ok(times)) => assert_eq!((times, ran.load(Relaxed)), (1, 1), "a function runs once"),
+                Ok(Err(error)) => {
+                    assert_eq!(ran.load(Relaxed), 0, "{error}, though it ran");
+                    // No thread could be had, or somebody asked.
+                    assert!(aborts || error.errno() == libc::EAGAIN || branch.ledger.is_ending(), "{error}");
+                }
+                Err(JoinError::Cancelled) => assert!(branch.ledger.is_ending()),
+                Err(error) => panic!("{error}"),
+            }
+        }));
+    }
+    waits
+}
