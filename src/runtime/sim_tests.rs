@@ -27,18 +27,18 @@ type Outsiders = Vec<thread::JoinHandle<()>>;
 /// A part of a program: makes tasks and threads, and returns what must end if nobody is aborted.
 type Part = fn(&mut Act, &mut Outsiders) -> Vec<crate::task::JoinHandle<()>>;
 
-const PARTS: &[Part] = &[
-    tasks::tree,
-    tasks::wakes,
-    sharing::channel,
-    sharing::semaphore,
-    times::sleeps,
-    times::timers,
-    bytes::stream,
-    bytes::accepts,
-    bytes::ended,
-    bytes::echo,
-    calls::blocking,
+const PARTS: &[(&str, Part)] = &[
+    ("tree", tasks::tree),
+    ("wakes", tasks::wakes),
+    ("channel", sharing::channel),
+    ("semaphore", sharing::semaphore),
+    ("sleeps", times::sleeps),
+    ("timers", times::timers),
+    ("stream", bytes::stream),
+    ("accepts", bytes::accepts),
+    ("ended", bytes::ended),
+    ("echo", bytes::echo),
+    ("blocking", calls::blocking),
 ];
 
 fn config(random: &mut Random) -> Config {
@@ -51,7 +51,7 @@ fn config(random: &mut Random) -> Config {
         max_events: 1 + random.below(4) as usize,
         stack_size: 256 << 10,
         buffer_size: 64,
-        buffer_count: [4, 16][random.below(2) as usize],
+        buffer_count: [4, 8][random.below(2) as usize],
         blocking_threads: 1 + random.below(2) as usize,
         send_limit: 4096,
         ..Config::default()
@@ -84,10 +84,13 @@ fn scenario(seed: u64) {
     TROUBLE.store([0, 0, 20, 100][random.below(4) as usize], Relaxed);
     let ledger = Arc::new(Ledger::default());
     ledger.runtime.store(runtime.0, Relaxed);
-    let mut act = Act { ledger: ledger.clone(), random: Random::new(random.next()) };
+    let (described, known) = (runtime.enter().expect("alive").describe(), ledger.clone());
+    run::explain(move || format!("  {described}\n{}", known.story()));
+    let mut act = Act { ledger: ledger.clone(), random: Random::new(random.next()), part: "" };
     let (mut waits, mut outsiders) = (Vec::new(), Vec::new());
     for _ in 0..1 + random.below(3) {
-        let part = PARTS[random.below(PARTS.len() as u64) as usize];
+        let (name, part) = PARTS[random.below(PARTS.len() as u64) as usize];
+        act.part = name;
         waits.extend(part(&mut act.branch(), &mut outsiders));
     }
     let cut = random.chance(300);

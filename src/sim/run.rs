@@ -1,6 +1,7 @@
 //! Runs seeds, each in a process of its own, and says which one failed.
 
 use super::world;
+use parking_lot::Mutex;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
@@ -12,6 +13,15 @@ const MOST_SECONDS: u32 = 60;
 
 static SEED: AtomicU64 = AtomicU64::new(0);
 
+/// Tells what a scenario knows, when it failed. It passes no point.
+type Story = Box<dyn Fn() -> String + Send>;
+
+static STORY: Mutex<Option<Story>> = parking_lot::const_mutex(None);
+
+pub(crate) fn explain(story: impl Fn() -> String + Send + 'static) {
+    *STORY.lock() = Some(Box::new(story));
+}
+
 /// The seed of this process.
 pub(super) fn seed() -> u64 {
     SEED.load(Relaxed)
@@ -19,7 +29,8 @@ pub(super) fn seed() -> u64 {
 
 /// Ends the process of a seed that failed. The test's captured output would be lost with it, so this is written past that.
 pub(super) fn report(seed: u64, what: &str, story: &str) -> ! {
-    let text = format!("\nseed {seed}: {what}\n{story}replay: SEED={seed} tests/run simulate\n");
+    let known = STORY.try_lock().and_then(|story| story.as_ref().map(|story| story())).unwrap_or_default();
+    let text = format!("\nseed {seed}: {what}\n{story}{known}replay: SEED={seed} tests/run simulate\n");
     // SAFETY: the text is readable; the process ends at once, whatever its other threads hold.
     unsafe {
         libc::write(2, text.as_ptr().cast(), text.len());

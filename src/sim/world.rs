@@ -304,10 +304,10 @@ impl World {
         self.threads[thread].priority = self.lowest;
     }
 
-    /// A thread looks again and again. If there is nobody else to run, the kernel or the clock must go on.
+    /// A thread looks again and again. What it waits for may be the kernel's to do, or the clock's.
     fn waits_for_others(&mut self, thread: usize) {
         self.fall_back(thread);
-        if self.runnable().len() == 1 && !self.kernel_moves() {
+        if (self.runnable().len() == 1 || self.random.chance(50)) && !self.kernel_moves() {
             self.time_passes();
         }
     }

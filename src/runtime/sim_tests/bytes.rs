@@ -230,7 +230,8 @@ async fn receive_many(act: &mut Act, io: &Io) -> u64 {
         if act.random.chance(500) {
             kept.clear();
         }
-        if kept.len() > 2 {
+        // There is one more for each receiver that there may be.
+        if kept.len() > 1 {
             let at = act.random.below(kept.len() as u64) as usize;
             kept.swap_remove(at);
         }

@@ -35,12 +35,12 @@ pub(super) fn driver(random: &mut Random, max_events: usize, ring: bool) -> (Dri
         let fickle = Fickle {
             inner,
             epfd,
-            max_events,
+            // Who sleeps in the ring hears of the set once, and then must be told all of it.
+            max_events: if has_ring { usize::MAX } else { max_events },
+            hold: if has_ring { 0 } else { some(600) },
             held: Vec::new(),
             holds: Arc::default(),
             old: Vec::new(),
-            // Who sleeps in the ring hears of the set once, and then looks at all of it.
-            hold: if has_ring { 0 } else { some(600) },
             repeat: some(300),
             spurious: some(200),
             fail: some(10),

@@ -17,8 +17,8 @@ use std::task::{Context, Poll};
 #[derive(Default)]
 pub(super) struct Ledger {
     pub(super) runtime: AtomicU64,
-    /// How often each task's future was dropped.
-    lives: Mutex<Vec<u32>>,
+    /// Each task's part, how often its future was polled, and how often dropped.
+    lives: Mutex<Vec<(&'static str, u32, u32)>>,
     /// The runtime is being shut down: whatever fails now may fail for that.
     pub(super) ending: AtomicBool,
 }
@@ -27,12 +27,14 @@ pub(super) struct Ledger {
 pub(super) struct Act {
     pub(super) ledger: Arc<Ledger>,
     pub(super) random: Random,
+    /// What the part of the program is called.
+    pub(super) part: &'static str,
 }
 
 impl Act {
     /// Another act, with randomness of its own.
     pub(super) fn branch(&mut self) -> Self {
-        Self { ledger: self.ledger.clone(), random: Random::new(self.random.next()) }
+        Self { ledger: self.ledger.clone(), random: Random::new(self.random.next()), part: self.part }
     }
 
     /// Spawns a task. `None`: the runtime takes no more.
@@ -41,7 +43,7 @@ impl Act {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.ledger.spawn(self.random.chance(200), future)
+        self.ledger.spawn(self.part, self.random.chance(200), future)
     }
 
     pub(super) fn register(&self, fd: OwnedFd) -> Option<Io> {
@@ -61,19 +63,24 @@ impl Ledger {
         self.ending.load(Relaxed)
     }
 
-    fn begin(self: &Arc<Self>) -> Life {
+    fn begin(self: &Arc<Self>, part: &'static str) -> Life {
         let mut lives = self.lives.lock();
-        lives.push(0);
+        lives.push((part, 0, 0));
         Life { ledger: self.clone(), number: lives.len() - 1 }
     }
 
-    pub(super) fn spawn<F>(self: &Arc<Self>, pinned: bool, future: F) -> Option<JoinHandle<F::Output>>
+    pub(super) fn spawn<F>(
+        self: &Arc<Self>,
+        part: &'static str,
+        pinned: bool,
+        future: F,
+    ) -> Option<JoinHandle<F::Output>>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
         let runtime = RuntimeRef::enter(self.runtime.load(Relaxed)).ok()?;
-        let held = Held { life: self.begin(), polled: AtomicBool::new(false), future };
+        let held = Held { life: self.begin(part), polled: AtomicBool::new(false), future };
         let home = pinned.then(|| runtime.pick_home());
         let mut handle = None;
         let made = runtime.spawn(held, home, true, |name| handle = Some(JoinHandle::new(name)));
@@ -100,9 +107,16 @@ impl Ledger {
 
     /// When all is over: every task's future was dropped, once.
     pub(super) fn check(&self) {
-        for (number, drops) in self.lives.lock().iter().enumerate() {
-            assert_eq!(*drops, 1, "task {number} was not dropped once");
+        for (number, &(part, _, drops)) in self.lives.lock().iter().enumerate() {
+            assert_eq!(drops, 1, "task {number}, of {part}, was not dropped once");
         }
+    }
+
+    /// Tasks that are alive.
+    pub(super) fn story(&self) -> String {
+        let Some(lives) = self.lives.try_lock() else { return String::new() };
+        let alive = lives.iter().enumerate().filter(|(_, (_, _, drops))| *drops == 0);
+        alive.map(|(number, (part, polls, _))| format!("  task {number}, of {part}: {polls} polls\n")).collect()
     }
 }
 
@@ -114,7 +128,7 @@ struct Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        let drops = &mut self.ledger.lives.lock()[self.number];
+        let drops = &mut self.ledger.lives.lock()[self.number].2;
         *drops += 1;
         if *drops != 1 {
             fail("a task's future was dropped twice");
@@ -136,8 +150,12 @@ impl<F: Future> Future for Held<F> {
         if self.polled.swap(true, Relaxed) {
             fail("a task is polled by two threads");
         }
-        if self.life.ledger.lives.lock()[self.life.number] != 0 {
-            fail("a task is polled after its drop");
+        {
+            let life = &mut self.life.ledger.lives.lock()[self.life.number];
+            life.1 += 1;
+            if life.2 != 0 {
+                fail("a task is polled after its drop");
+            }
         }
         assert!(is_inside_any(), "a task is polled outside of a runtime");
         trace(self.life.number as u64);
