@@ -260,9 +260,8 @@ impl Desk {
         }
         self.wheel.remove(timer);
         let closed = timer.guard.current().is_some_and(|generation| timer.guard.close(generation));
-        if closed {
-            self.tell_all(timer, timer.word.end());
-        }
+        // One that was ended elsewhere has a waiter here all the same, if its mail came too late.
+        self.tell_all(timer, if closed { timer.word.end() } else { Was::default() });
         let last_left = closed && timer.guard.leave() == Left::Last;
         if timer.mail.orphan(last_left) {
             timer.give_back();
