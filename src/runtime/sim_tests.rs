@@ -30,6 +30,7 @@ type Part = fn(&mut Act, &mut Outsiders) -> Vec<crate::task::JoinHandle<()>>;
 const PARTS: &[(&str, Part)] = &[
     ("tree", tasks::tree),
     ("wakes", tasks::wakes),
+    ("hog", tasks::hog),
     ("channel", sharing::channel),
     ("semaphore", sharing::semaphore),
     ("sleeps", times::sleeps),

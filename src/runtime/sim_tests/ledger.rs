@@ -21,6 +21,8 @@ pub(super) struct Ledger {
     lives: Mutex<Vec<(&'static str, u32, u32)>>,
     /// The runtime is being shut down: whatever fails now may fail for that.
     pub(super) ending: AtomicBool,
+    /// A worker is kept busy: with two of these nobody might be left.
+    pub(super) hogged: AtomicBool,
 }
 
 /// A part of a scenario's program: what it needs to make tasks, and a random source of its own.
@@ -61,6 +63,10 @@ impl Act {
 impl Ledger {
     pub(super) fn is_ending(&self) -> bool {
         self.ending.load(Relaxed)
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        RuntimeRef::enter(self.runtime.load(Relaxed)).map_or(0, |runtime| runtime.shared().remotes.len())
     }
 
     fn begin(self: &Arc<Self>, part: &'static str) -> Life {

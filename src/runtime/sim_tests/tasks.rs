@@ -133,3 +133,71 @@ fn by_handle(act: &mut Act, outsiders: &mut Outsiders) -> Option<JoinHandle<()>>
         assert!(ledger.is_ending() || ended.is_ok() && seen.load(Relaxed));
     })
 }
+
+/// One long poll in a runtime with several workers: what it woke, or what came from elsewhere, is run by another one.
+pub(super) fn hog(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+    let ledger = act.ledger.clone();
+    if ledger.workers() < 2 || ledger.hogged.swap(true, Relaxed) {
+        return strangers(act, outsiders);
+    }
+    let (go, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let other = {
+        let (go, done) = (go.clone(), done.clone());
+        poll_fn(move |_| {
+            if !go.load(Relaxed) {
+                return Poll::Pending;
+            }
+            done.store(true, Relaxed);
+            Poll::Ready(())
+        })
+    };
+    let wait = {
+        let ledger = ledger.clone();
+        move || {
+            while !done.load(Relaxed) && !ledger.is_ending() {
+                thread::yield_now();
+            }
+        }
+    };
+    if act.random.chance(500) {
+        let Some(other) = ledger.spawn(act.part, false, other) else { return Vec::new() };
+        let mut branch = act.branch();
+        let hog = async move {
+            branch.pause().await;
+            go.store(true, Relaxed);
+            other.wake();
+            wait();
+        };
+        return ledger.spawn(act.part, false, hog).into_iter().collect();
+    }
+    // Both from outside, in either order.
+    let (part, first) = (act.part, act.random.chance(500));
+    outsiders.push(thread::spawn("hogs", move || {
+        go.store(true, Relaxed);
+        let waits = wait.clone();
+        let hog = async move { waits() };
+        if first {
+            ledger.spawn(part, false, other);
+            ledger.spawn(part, false, hog);
+        } else {
+            ledger.spawn(part, false, hog);
+            ledger.spawn(part, false, other);
+        }
+        wait();
+    }));
+    Vec::new()
+}
+
+/// Tasks that a thread makes, until it is told that there may be no more.
+fn strangers(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+    let (tasks, mut branch) = (1 + act.random.below(12), act.branch());
+    outsiders.push(thread::spawn("spawns", move || {
+        for _ in 0..tasks {
+            let mut task = branch.branch();
+            if branch.spawn(async move { task.pause().await }).is_none() {
+                return;
+            }
+        }
+    }));
+    Vec::new()
+}

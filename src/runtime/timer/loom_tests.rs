@@ -196,3 +196,34 @@ fn loom_a_tick_is_taken_once() {
         assert_all_free(desk, 1);
     });
 }
+
+/// Notes that it was woken.
+struct Told(std::sync::atomic::AtomicBool);
+
+impl Wake for Told {
+    fn wake_by_ref(this: &std::sync::Arc<Self>) {
+        this.0.store(true, Relaxed);
+    }
+}
+
+/// The worker goes while a timer of its own is ended elsewhere: who waited here is told, whoever was first.
+#[test]
+fn loom_a_waiter_here_hears_of_an_end_elsewhere() {
+    loom::model(|| {
+        let (desk, mailbox) = (Desk::new(1, 0), mailbox());
+        let name = started(&desk, LATER);
+        let told = std::sync::Arc::new(Told(std::sync::atomic::AtomicBool::new(false)));
+        assert!(desk.poll(name, 1, &waker(told.clone())).is_pending());
+        let cancels = thread::spawn({
+            let mailbox = mailbox.clone();
+            move || {
+                let _ = name.cancel_from_afar(&mailbox);
+            }
+        });
+        retire(&desk, &mailbox);
+        cancels.join().expect("no panic");
+        assert!(told.0.load(Relaxed), "nobody told who waited");
+        assert_eq!(std::sync::Arc::strong_count(&told), 1, "its waker is kept");
+        assert_all_free(desk, 1);
+    });
+}
