@@ -30,7 +30,7 @@ C_FLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iin
 # Programs find the library from where they lie in build/, wherever the tree is moved.
 LINK = -Lbuild/lib -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../../lib' -lasyncio $(LDFLAGS)
 
-.PHONY: all lib examples c-tests run test lint bench bench-servers bench-files bench-timers header install uninstall clean
+.PHONY: all lib examples c-tests run test simulate lint bench bench-servers bench-files bench-timers header install uninstall clean
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
@@ -104,6 +104,10 @@ run: build/c-examples/echo_server
 
 test: all c-tests $(TOOLS)
 	@tests/run
+
+# SIM_SECONDS=n says for how long, SIM_FIRST=n from which seed on; SEED=n replays one.
+simulate:
+	@tests/run simulate
 
 lint:
 	@tests/run format clippy clippy_tracing

@@ -1,5 +1,5 @@
-//! The seam between the real synchronisation primitives, loom's, and the simulator's. The only place in the crate that asks
-//! for `cfg(loom)` and `cfg(sim)`.
+//! The seam between the real synchronisation primitives, loom's, and the simulator's. The only place that asks
+//! for `cfg(loom)` and `cfg(sim)` outside of tests.
 //!
 //! Locks are `parking_lot`'s and not std's: ThreadSanitizer understands them without a rebuilt standard library, and an
 //! unlocked mutex is all zeros, which lets slab pages start as fresh zero pages.

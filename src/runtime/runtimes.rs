@@ -12,7 +12,9 @@ use crate::driver::{self, Driver};
 use crate::primitives::guard::{Guard, Left};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::slab::{Entry, Slab};
-use crate::primitives::sync::{Arc, AtomicPtr, AtomicU32, Condvar, Mutex, Ordering::*, UnsafeCell, process_static, thread};
+use crate::primitives::sync::{
+    Arc, AtomicPtr, AtomicU32, Condvar, Mutex, Ordering::*, UnsafeCell, process_static, thread,
+};
 use crate::task::{self, Notified, Schedule, TaskName, live_tasks};
 use std::fmt;
 use std::future::Future;

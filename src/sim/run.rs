@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A seed that takes longer than that, in seconds, hangs where the world does not see it.
-const MOST_SECONDS: u32 = 60;
+const MOST_SECONDS: u32 = 120;
 
 static SEED: AtomicU64 = AtomicU64::new(0);
 
@@ -88,7 +88,8 @@ pub(crate) fn seeds(scenario: fn(u64)) {
         return assert!(hash.is_some(), "seed {seed} failed");
     }
     let end = Instant::now() + Duration::from_secs(number("SIM_SECONDS").unwrap_or(10));
-    let (next, done, failed) = (AtomicU64::new(number("SIM_FIRST").unwrap_or(0)), AtomicU64::new(0), AtomicBool::new(false));
+    let (next, done, failed) =
+        (AtomicU64::new(number("SIM_FIRST").unwrap_or(0)), AtomicU64::new(0), AtomicBool::new(false));
     let begun = Instant::now();
     std::thread::scope(|scope| {
         for cpu in 0..std::thread::available_parallelism().map_or(1, usize::from) {

@@ -226,7 +226,8 @@ pub(super) fn begin(seed: u64, verbose: bool) {
     let latest = 1 << [20, 33, 44][random.below(3) as usize];
     NOW.store(1 + random.below(latest), Relaxed);
     let threads = Vec::new();
-    let mut world = World { seed, random, policy, threads, steps: 0, trace: 0xcbf2_9ce4_8422_2325, lowest: 1 << 40, verbose };
+    let mut world =
+        World { seed, random, policy, threads, steps: 0, trace: 0xcbf2_9ce4_8422_2325, lowest: 1 << 40, verbose };
     let me = world.enlist("main".into());
     *WORLD.lock() = Some(world);
     ME.set(me);

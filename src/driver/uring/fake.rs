@@ -7,8 +7,8 @@
 mod state;
 
 use super::{Completion, Entry, RESERVED, Ring, Staged, Ticket};
-use parking_lot::{Condvar, Mutex};
 use io_uring::opcode::{Accept, PollAdd, Read, Recv, RecvMsg, Send, SendZc, Write};
+use parking_lot::{Condvar, Mutex};
 use state::{Buffers, Fate, NEVER, State};
 use std::io;
 use std::os::fd::RawFd;

@@ -219,7 +219,9 @@ impl Work {
                     0 => return -libc::EAGAIN,
                     ready => return ready.into(),
                 },
-                opcode::Accept::CODE => libc::accept4(sqe.fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) as isize,
+                opcode::Accept::CODE => {
+                    libc::accept4(sqe.fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) as isize
+                }
                 opcode::Recv::CODE => libc::recv(sqe.fd, memory, len, flags | libc::MSG_DONTWAIT),
                 opcode::Send::CODE => libc::send(sqe.fd, memory, len, flags | libc::MSG_DONTWAIT),
                 opcode::RecvMsg::CODE => libc::recvmsg(sqe.fd, memory.cast(), flags | libc::MSG_DONTWAIT),

@@ -2,12 +2,12 @@
 
 use super::Outsiders;
 use super::ledger::Act;
+use crate::runtime::Missed;
 use crate::runtime::timer::{Start, TimerName, start};
 use crate::runtime::{NEVER, now};
 use crate::sim::{stand_by, thread};
 use crate::task::JoinHandle;
 use crate::time::{Interval, Sleep, timeout_at};
-use crate::runtime::Missed;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
