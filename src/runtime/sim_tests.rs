@@ -15,10 +15,11 @@ use super::process::plant_cookie;
 use super::runtimes::{Choice, establish};
 use crate::driver::fake::Random;
 use crate::sim::nature::TROUBLE;
-use crate::sim::{run, stand_by, thread};
+use crate::sim::{block, run, stand_by, thread};
 use ledger::{Act, Ledger};
+use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What a scenario waits for beside its tasks: threads of the program's own.
@@ -30,6 +31,7 @@ type Part = fn(&mut Act, &mut Outsiders) -> Vec<crate::task::JoinHandle<()>>;
 const PARTS: &[(&str, Part)] = &[
     ("tree", tasks::tree),
     ("wakes", tasks::wakes),
+    ("hog", tasks::hog),
     ("hog", tasks::hog),
     ("channel", sharing::channel),
     ("semaphore", sharing::semaphore),
@@ -52,24 +54,45 @@ fn config(random: &mut Random) -> Config {
         max_events: 1 + random.below(4) as usize,
         stack_size: 256 << 10,
         buffer_size: 64,
-        buffer_count: [4, 8][random.below(2) as usize],
+        buffer_count: [8, 16][random.below(2) as usize],
         blocking_threads: 1 + random.below(2) as usize,
         send_limit: 4096,
         ..Config::default()
     }
 }
 
-/// A runtime on simulated drivers.
-fn runtime(random: &mut Random) -> Runtime {
+/// A runtime on simulated drivers. True: it is to be driven from a loop of the program's own.
+fn runtime(random: &mut Random) -> (Runtime, bool) {
     let config = config(random);
     let workers = match config.flavour {
         Flavour::CurrentThread => 1,
         Flavour::MultiThread => 1 + random.below(3) as usize,
     };
     let ring = random.chance(400);
-    let drivers = (0..workers).map(|_| engine::driver(random, config.max_events, ring)).collect();
+    let embedded = config.flavour == Flavour::CurrentThread && !ring && random.chance(400);
+    let drivers = (0..workers).map(|_| engine::driver(random, config.max_events, ring, embedded)).collect();
     plant_cookie().expect("a page");
-    Runtime(establish(config, drivers, &Choice { ring, why: "simulated".into() }).expect("a runtime"))
+    let runtime = establish(config, drivers, &Choice { ring, why: "simulated".into() }).expect("a runtime");
+    (Runtime(runtime), embedded)
+}
+
+/// Runs a future to its end, as a loop of the program's own does that has other things to wait for.
+fn embed(runtime: &Runtime, future: impl Future<Output = ()> + Send + 'static) {
+    let over = Arc::new(AtomicBool::new(false));
+    let tell = over.clone();
+    let task = runtime.spawn(async move {
+        future.await;
+        tell.store(true, Relaxed);
+    });
+    let inner = runtime.enter().expect("alive");
+    let fd = inner.event_fd().expect("it has no threads");
+    while !over.load(Relaxed) {
+        inner.turn(0).expect("not inside");
+        if !over.load(Relaxed) {
+            block(0, inner.next_deadline(), Some(Arc::new(move || engine::is_ready(fd, libc::POLLIN) != 0)));
+        }
+    }
+    drop(task);
 }
 
 /// What is open.
@@ -81,7 +104,7 @@ fn descriptors() -> Vec<String> {
 fn scenario(seed: u64) {
     let before = descriptors();
     let mut random = Random::new(seed);
-    let runtime = runtime(&mut random);
+    let (runtime, embedded) = runtime(&mut random);
     TROUBLE.store([0, 0, 20, 100][random.below(4) as usize], Relaxed);
     let ledger = Arc::new(Ledger::default());
     ledger.runtime.store(runtime.0, Relaxed);
@@ -108,7 +131,10 @@ fn scenario(seed: u64) {
                 wait.await.expect("nobody aborts it");
             }
         };
-        runtime.block_on(all).expect("not inside").expect("no panic");
+        match embedded {
+            true => embed(&runtime, all),
+            false => runtime.block_on(all).expect("not inside").expect("no panic"),
+        }
         outsiders.drain(..).for_each(|outsider| outsider.join().expect("no panic"));
         ledger.ending.store(true, Relaxed);
     }

@@ -38,10 +38,20 @@ fn bytes(from: u64, len: usize) -> Vec<u8> {
     (from..from + len as u64).map(byte).collect()
 }
 
-/// One writes, one reads, each in a way of its own.
+/// Bytes one way, or both.
 pub(super) fn stream(act: &mut Act, _outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
-    let [from, to] = pair();
-    let (Some(from), Some(to)) = (act.register(from), act.register(to)) else { return Vec::new() };
+    let [one, two] = pair().map(|end| act.register(end).map(Arc::new));
+    let (Some(one), Some(two)) = (one, two) else { return Vec::new() };
+    let mut waits = flow(act, &one, &two);
+    if act.random.chance(500) {
+        waits.extend(flow(act, &two, &one));
+    }
+    waits
+}
+
+/// One task writes, one reads, each in a way of its own.
+fn flow(act: &mut Act, from: &Arc<Io>, to: &Arc<Io>) -> Vec<JoinHandle<()>> {
+    let (from, to) = (from.clone(), to.clone());
     let total = 1 + act.random.below(12_000);
     let (mut writer, mut reader) = (act.branch(), act.branch());
     let write = act.spawn(async move {
@@ -50,7 +60,8 @@ pub(super) fn stream(act: &mut Act, _outsiders: &mut Outsiders) -> Vec<JoinHandl
             1 => write_by_operations(&mut writer, &from, total).await,
             _ => write_queued(&mut writer, &from, total).await,
         }
-        drop(from);
+        // SAFETY: takes no pointers.
+        let _ = from.with_fd(|fd| unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) });
     });
     let read = act.spawn(async move {
         let got = match reader.random.below(3) {

@@ -18,15 +18,15 @@ fn deadline(timeout: Option<Duration>) -> u64 {
     timeout.map_or(NEVER, |timeout| now().saturating_add(timeout.as_nanos() as u64))
 }
 
-fn is_ready(fd: RawFd, events: i16) -> i16 {
+pub(super) fn is_ready(fd: RawFd, events: i16) -> i16 {
     let mut entry = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one writable entry.
     unsafe { libc::poll(&mut entry, 1, 0) };
     entry.revents
 }
 
-/// A driver, and its shared half.
-pub(super) fn driver(random: &mut Random, max_events: usize, ring: bool) -> (Driver, Handle) {
+/// A driver, and its shared half. `embedded`: somebody else's loop waits on the set, and so must find there what is not told.
+pub(super) fn driver(random: &mut Random, max_events: usize, ring: bool, embedded: bool) -> (Driver, Handle) {
     let ring = ring.then(|| Box::new(SlowRing::new(random)) as Box<dyn Ring>);
     let has_ring = ring.is_some();
     let (driver, handle) = Driver::new(max_events, ring).expect("descriptors");
@@ -37,11 +37,11 @@ pub(super) fn driver(random: &mut Random, max_events: usize, ring: bool) -> (Dri
             epfd,
             // Who sleeps in the ring hears of the set once, and then must be told all of it.
             max_events: if has_ring { usize::MAX } else { max_events },
-            hold: if has_ring { 0 } else { some(600) },
+            hold: if has_ring || embedded { 0 } else { some(600) },
             held: Vec::new(),
             holds: Arc::default(),
             old: Vec::new(),
-            repeat: some(300),
+            repeat: if embedded { 0 } else { some(300) },
             spurious: some(200),
             fail: some(10),
             random: Random::new(some(60_000).into()),
@@ -122,6 +122,8 @@ impl Poller for Fickle {
 struct SlowRing {
     inner: FakeRing,
     kernel: crate::driver::fake::Kernel,
+    refuse: u16,
+    random: Random,
 }
 
 impl SlowRing {
@@ -142,7 +144,7 @@ impl SlowRing {
         let (inner, kernel) = FakeRing::new(random.next(), chaos);
         let mut work = Work::default();
         kernel.set_work(move |sqe| work.attempt(sqe));
-        Self { inner, kernel }
+        Self { inner, kernel, refuse: chaos.refuse, random: Random::new(random.next()) }
     }
 }
 
@@ -172,6 +174,10 @@ impl Ring for SlowRing {
         let (until, before) = (deadline(timeout), out.len());
         loop {
             point();
+            if self.random.chance(self.refuse) {
+                let errno = [libc::ENOMEM, libc::EBUSY][self.random.below(2) as usize];
+                return Err(io::Error::from_raw_os_error(errno));
+            }
             self.inner.enter(false, None, out)?;
             if !wait || out.len() > before || timeout == Some(Duration::ZERO) {
                 return Ok(());
