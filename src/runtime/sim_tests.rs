@@ -33,6 +33,7 @@ const PARTS: &[(&str, Part)] = &[
     ("wakes", tasks::wakes),
     ("hog", tasks::hog),
     ("hog", tasks::hog),
+    ("strangers", tasks::strangers),
     ("channel", sharing::channel),
     ("semaphore", sharing::semaphore),
     ("sleeps", times::sleeps),
@@ -55,7 +56,7 @@ fn config(random: &mut Random) -> Config {
         stack_size: 256 << 10,
         buffer_size: 64,
         buffer_count: [8, 16][random.below(2) as usize],
-        blocking_threads: 1 + random.below(2) as usize,
+        blocking_threads: 1 + random.below(3) as usize,
         send_limit: 4096,
         ..Config::default()
     }

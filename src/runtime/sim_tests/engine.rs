@@ -4,7 +4,7 @@
 use crate::driver::fake::{Chaos, FakeRing, Random, Sqe};
 use crate::driver::{Completion, Driver, Entry, Event, Handle, Poller, Ring, Ticket, UNPARK};
 use crate::primitives::sync::nature::now;
-use crate::runtime::NEVER;
+use crate::runtime::{NEVER, OpName};
 use crate::sim::{Probe, Woken, block, point};
 use io_uring::opcode;
 use std::collections::HashMap;
@@ -123,10 +123,30 @@ struct SlowRing {
     inner: FakeRing,
     kernel: crate::driver::fake::Kernel,
     refuse: u16,
+    /// What has ended, for completions that come once more.
+    old: Vec<u64>,
+    repeat: u16,
     random: Random,
 }
 
 impl SlowRing {
+    /// Notes what ended, and has the kernel say so again of what is long over.
+    fn repeat(&mut self, before: usize, out: &mut Vec<Completion>) {
+        self.old.extend(out[before..].iter().filter(|last| !last.has_more()).map(|last| last.user_data));
+        if self.old.len() > 16 {
+            self.old.drain(..self.old.len() - 16);
+        }
+        if self.old.is_empty() || !self.random.chance(self.repeat) {
+            return;
+        }
+        let user_data = self.old[self.random.below(self.old.len() as u64) as usize];
+        // An entry that was queued anew under the same name could be told from the old one by nobody.
+        if OpName::parse(user_data).is_some_and(|op| !op.is_live()) {
+            let result = [-libc::ECANCELED, 0, 5][self.random.below(3) as usize];
+            out.push(Completion { user_data, result, flags: 2 * self.random.below(2) as u32 });
+        }
+    }
+
     fn new(random: &mut Random) -> Self {
         let mut some = |most: u64| if random.chance(300) { 0 } else { random.below(most + 1) as u16 };
         let chaos = Chaos {
@@ -144,7 +164,9 @@ impl SlowRing {
         let (inner, kernel) = FakeRing::new(random.next(), chaos);
         let mut work = Work::default();
         kernel.set_work(move |sqe| work.attempt(sqe));
-        Self { inner, kernel, refuse: chaos.refuse, random: Random::new(random.next()) }
+        let repeat = if random.chance(500) { 0 } else { 100 };
+        let random = Random::new(random.next());
+        Self { inner, kernel, refuse: chaos.refuse, old: Vec::new(), repeat, random }
     }
 }
 
@@ -179,6 +201,7 @@ impl Ring for SlowRing {
                 return Err(io::Error::from_raw_os_error(errno));
             }
             self.inner.enter(false, None, out)?;
+            self.repeat(before, out);
             if !wait || out.len() > before || timeout == Some(Duration::ZERO) {
                 return Ok(());
             }

@@ -23,6 +23,8 @@ pub(super) struct Ledger {
     pub(super) ending: AtomicBool,
     /// A worker is kept busy: with two of these nobody might be left.
     pub(super) hogged: AtomicBool,
+    /// Two functions that block wait for each other.
+    pub(super) met: AtomicBool,
 }
 
 /// A part of a scenario's program: what it needs to make tasks, and a random source of its own.

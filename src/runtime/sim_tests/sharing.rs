@@ -2,9 +2,11 @@
 
 use super::Outsiders;
 use super::ledger::Act;
+use crate::runtime::{NEVER, now};
 use crate::sim::thread;
 use crate::sync::{Channel, Notify, Oneshot, Semaphore};
 use crate::task::JoinHandle;
+use crate::time::timeout_at;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -85,8 +87,12 @@ pub(super) fn semaphore(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHan
         waits.extend(act.spawn(async move {
             for _ in 0..1 + branch.random.below(3) {
                 let n = 1 + branch.random.below(all);
-                if semaphore.acquire(n).await.is_err() {
-                    return;
+                // Some wait for a while only.
+                let patience = if branch.random.chance(400) { branch.random.below(20_000) } else { NEVER };
+                match timeout_at(now().saturating_add(patience), semaphore.acquire(n)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return,
+                    Err(_) => continue,
                 }
                 let now = out.fetch_add(n, Relaxed) + n;
                 assert!(now <= all, "{now} permits of {all}");

@@ -81,11 +81,14 @@ pub(super) fn wakes(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<
     for at in 0..tasks {
         let (bells, mut branch) = (bells.clone(), act.branch());
         waits.extend(act.spawn(async move {
-            for round in 1..=rounds {
-                bells[at].hear(round).await;
+            let mut heard = 0;
+            while heard < rounds {
+                let more = 1 + branch.random.below(rounds - heard);
+                heard += more;
+                bells[at].hear(heard).await;
                 branch.pause().await;
-                if at + 1 < bells.len() {
-                    bells[at + 1].ring();
+                if let Some(bell) = bells.get(at + 1) {
+                    (0..more).for_each(|_| bell.ring());
                 }
             }
         }));
@@ -189,12 +192,20 @@ pub(super) fn hog(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()
 }
 
 /// Tasks that a thread makes, until it is told that there may be no more.
-fn strangers(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+pub(super) fn strangers(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
     let (tasks, mut branch) = (1 + act.random.below(12), act.branch());
     outsiders.push(thread::spawn("spawns", move || {
         for _ in 0..tasks {
             let mut task = branch.branch();
-            if branch.spawn(async move { task.pause().await }).is_none() {
+            // Some are there until they are aborted with all others.
+            let for_ever = branch.random.chance(500);
+            let made = branch.spawn(async move {
+                task.pause().await;
+                if for_ever {
+                    std::future::pending().await
+                }
+            });
+            if made.is_none() {
                 return;
             }
         }

@@ -97,6 +97,13 @@ pub(super) fn timers(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle
         }
         let mut branch = act.branch();
         outsiders.push(thread::spawn("times", move || {
+            // Some come when the runtime goes.
+            for _ in 0..if branch.random.chance(400) { 30 } else { 0 } {
+                if branch.ledger.is_ending() {
+                    break;
+                }
+                stand_by(3_000);
+            }
             let mut last = at;
             for _ in 0..branch.random.below(4) {
                 match branch.random.below(3) {
