@@ -5,6 +5,7 @@ mod bytes;
 mod calls;
 mod engine;
 mod ledger;
+mod servers;
 mod sharing;
 mod tasks;
 mod times;
@@ -42,6 +43,7 @@ const PARTS: &[(&str, Part)] = &[
     ("accepts", bytes::accepts),
     ("ended", bytes::ended),
     ("echo", bytes::echo),
+    ("server", servers::server),
     ("blocking", calls::blocking),
 ];
 

@@ -263,13 +263,17 @@ impl Drop for Leased {
 
 static LISTENERS: AtomicU64 = AtomicU64::new(0);
 
-/// Connections from a thread: each is accepted once, and says what it came to say.
-pub(super) fn accepts(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+/// A listener, and where it listens.
+pub(super) fn listener(act: &Act) -> Option<(Io, SocketAddr)> {
     let name = format!("asyncio-sim-{}-{}", std::process::id(), LISTENERS.fetch_add(1, Relaxed));
     let address = SocketAddr::from_abstract_name(name).expect("a name");
-    let Some(listener) = act.register(UnixListener::bind_addr(&address).expect("a listener").into()) else {
-        return Vec::new();
-    };
+    let listener = UnixListener::bind_addr(&address).expect("a listener");
+    Some((act.register(listener.into())?, address))
+}
+
+/// Connections from a thread: each is accepted once, and says what it came to say.
+pub(super) fn accepts(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+    let Some((listener, address)) = listener(act) else { return Vec::new() };
     let listener = Arc::new(listener);
     let (connections, ledger) = (1 + act.random.below(6), act.ledger.clone());
     let (mut waits, taken) = (Vec::new(), Arc::new(AtomicU64::new(0)));
@@ -421,13 +425,14 @@ pub(super) fn echo(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<(
             if peer.write_all(&bytes(round, 10)).is_err() {
                 return assert!(ledger.is_ending());
             }
-            let (mut got, mut buffer) = (Vec::<u8>::new(), [0; 16]);
+            let (mut got, mut buffer, mut patience) = (Vec::<u8>::new(), [0; 16], 10_000);
             while got.len() < 10 {
                 match peer.read(&mut buffer) {
                     Ok(0) => return assert!(ledger.is_ending(), "the echo ended"),
                     Ok(n) => got.extend(&buffer[..n]),
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                        stand_by(50_000);
+                        stand_by(patience);
+                        patience *= 2;
                         if ledger.is_ending() {
                             return;
                         }

@@ -3,9 +3,9 @@
 use super::Outsiders;
 use super::ledger::Act;
 use crate::runtime::Missed;
+use crate::runtime::now;
 use crate::runtime::timer::{Start, TimerName, start};
-use crate::runtime::{NEVER, now};
-use crate::sim::{stand_by, thread};
+use crate::sim::{point, stand_by, thread};
 use crate::task::JoinHandle;
 use crate::time::{Interval, Sleep, timeout_at};
 use std::future::poll_fn;
@@ -97,9 +97,10 @@ pub(super) fn timers(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle
         }
         let mut branch = act.branch();
         outsiders.push(thread::spawn("times", move || {
-            // Some come when the runtime goes.
+            // Some come when the runtime goes, at any moment of that.
             for _ in 0..if branch.random.chance(400) { 30 } else { 0 } {
                 if branch.ledger.is_ending() {
+                    (0..branch.random.below(300)).for_each(|_| point());
                     break;
                 }
                 stand_by(3_000);
@@ -127,6 +128,6 @@ pub(super) fn timers(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle
             let _ = timer.cancel();
         }));
     }
-    let _ = NEVER;
+
     waits
 }
