@@ -432,7 +432,7 @@ pub(super) fn echo(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<(
                     Ok(n) => got.extend(&buffer[..n]),
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                         stand_by(patience);
-                        patience *= 2;
+                        patience = (2 * patience).min(50_000_000);
                         if ledger.is_ending() {
                             return;
                         }

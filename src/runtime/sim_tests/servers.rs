@@ -54,7 +54,7 @@ pub(super) fn server(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle
         let mut patience = 10_000;
         while !done.load(Relaxed) && !early {
             Sleep::until(now() + patience).await;
-            patience *= 2;
+            patience = (2 * patience).min(50_000_000);
         }
         let cut = server.drain(NEVER).await;
         assert!(cut.is_ok_and(|cut| cut == 0) || branch.ledger.is_ending(), "nobody was to be cut");
@@ -84,7 +84,7 @@ fn hear(mut client: UnixStream, lax: bool, ledger: &Ledger) {
             Ok(1) => return assert_eq!(one, [9]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 stand_by(patience);
-                patience *= 2;
+                patience = (2 * patience).min(50_000_000);
             }
             other => return assert!(lax || ledger.is_ending(), "{other:?} instead of an answer"),
         }
