@@ -69,7 +69,7 @@ fn runtime(random: &mut Random) -> (Runtime, bool) {
     let config = config(random);
     let workers = match config.flavour {
         Flavour::CurrentThread => 1,
-        Flavour::MultiThread => 1 + random.below(3) as usize,
+        Flavour::MultiThread => [1, 2, 3, 3][random.below(4) as usize],
     };
     let ring = random.chance(400);
     let embedded = config.flavour == Flavour::CurrentThread && !ring && random.chance(400);

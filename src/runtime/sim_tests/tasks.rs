@@ -162,7 +162,7 @@ pub(super) fn hog(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()
             }
         }
     };
-    if act.random.chance(500) {
+    if act.random.chance(300) {
         let Some(other) = ledger.spawn(act.part, false, other) else { return Vec::new() };
         let mut branch = act.branch();
         let hog = async move {
