@@ -23,6 +23,8 @@ EXAMPLES := $(patsubst %.c,build/%,$(wildcard c-examples/*.c))
 C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
 # What the scripts that drive the examples are helped by.
 TOOLS := $(patsubst %.c,build/%,$(wildcard tests/examples/*.c))
+# What works while the system's calls are made to fail.
+FAULTS := build/tests/faults/work
 # The peers and the load generator know nothing of the library.
 BENCHES := $(patsubst benches/servers/%.c,build/bench/%,$(wildcard benches/servers/*.c))
 
@@ -34,7 +36,7 @@ LINK = -Lbuild/lib -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../../lib' -lasyncio $(L
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
-c-tests: $(C_TESTS)
+c-tests: $(C_TESTS) $(TOOLS) $(FAULTS)
 
 # Without cargo at hand (`sudo make install`) a library that was built before is good enough.
 ifneq ($(and $(wildcard $(LIB)),$(if $(shell command -v $(CARGO)),,none)),)
@@ -57,7 +59,7 @@ $(LIB): $(FORCE_CARGO)
 
 FORCE:
 
-$(EXAMPLES) $(C_TESTS): build/%: %.c $(LIB) Makefile
+$(EXAMPLES) $(C_TESTS) $(FAULTS): build/%: %.c $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LINK)
 
@@ -97,12 +99,12 @@ $(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
 
--include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(BENCHES:=.d)
+-include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(FAULTS:=.d) $(BENCHES:=.d)
 
 run: build/c-examples/echo_server
 	@c-examples/demo.sh $<
 
-test: all c-tests $(TOOLS)
+test: all c-tests
 	@tests/run
 
 # SIM_SECONDS=n says for how long, SIM_FIRST=n from which seed on; SEED=n replays one.
