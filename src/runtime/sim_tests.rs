@@ -105,10 +105,15 @@ fn descriptors() -> Vec<String> {
 }
 
 fn scenario(seed: u64) {
+    play(seed, PARTS, [0, 0, 20, 100]);
+}
+
+/// A program of these parts, where so much goes wrong.
+fn play(seed: u64, parts: &[(&'static str, Part)], trouble: [u64; 4]) {
     let before = descriptors();
     let mut random = Random::new(seed);
     let (runtime, embedded) = runtime(&mut random);
-    TROUBLE.store([0, 0, 20, 100][random.below(4) as usize], Relaxed);
+    TROUBLE.store(trouble[random.below(4) as usize], Relaxed);
     let ledger = Arc::new(Ledger::default());
     ledger.runtime.store(runtime.0, Relaxed);
     let (described, known) = (runtime.enter().expect("alive").describe(), ledger.clone());
@@ -116,7 +121,7 @@ fn scenario(seed: u64) {
     let mut act = Act { ledger: ledger.clone(), random: Random::new(random.next()), part: "" };
     let (mut waits, mut outsiders) = (Vec::new(), Vec::new());
     for _ in 0..1 + random.below(3) {
-        let (name, part) = PARTS[random.below(PARTS.len() as u64) as usize];
+        let (name, part) = parts[random.below(parts.len() as u64) as usize];
         act.part = name;
         waits.extend(part(&mut act.branch(), &mut outsiders));
     }
@@ -160,4 +165,10 @@ fn sim_seeds() {
 #[test]
 fn sim_replays() {
     run::replays(scenario, 0..20);
+}
+
+/// A server that had no descriptors, and then found nobody to accept, is drained all the same.
+#[test]
+fn sim_servers_without_descriptors() {
+    run::some(|seed| play(seed, &[("server", servers::server)], [300; 4]), 0..150);
 }

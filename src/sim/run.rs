@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const MOST_SECONDS: u32 = 120;
 
 static SEED: AtomicU64 = AtomicU64::new(0);
+/// Whether the seed is one of those that the environment may name.
+static NAMED: AtomicBool = AtomicBool::new(false);
 
 /// Tells what a scenario knows, when it failed. It passes no point.
 type Story = Box<dyn Fn() -> String + Send>;
@@ -30,11 +32,18 @@ pub(super) fn seed() -> u64 {
 /// Ends the process of a seed that failed. The test's captured output would be lost with it, so this is written past that.
 pub(super) fn report(seed: u64, what: &str, story: &str) -> ! {
     let known = STORY.try_lock().and_then(|story| story.as_ref().map(|story| story())).unwrap_or_default();
-    let text = format!("\nseed {seed}: {what}\n{story}{known}replay: SEED={seed} tests/run simulate\n");
+    let text = format!("\nseed {seed}: {what}\n{story}{known}{}\n", replay(seed));
     // SAFETY: the text is readable; the process ends at once, whatever its other threads hold.
     unsafe {
         libc::write(2, text.as_ptr().cast(), text.len());
         libc::_exit(1);
+    }
+}
+
+fn replay(seed: u64) -> String {
+    match NAMED.load(Relaxed) {
+        true => format!("replay: SEED={seed} tests/run simulate"),
+        false => "replay: the test alone".into(),
     }
 }
 
@@ -71,7 +80,7 @@ fn run(seed: u64, cpu: usize, verbose: bool, scenario: fn(u64)) -> Option<u64> {
     // SAFETY: the status is writable, and the child is ours.
     unsafe { libc::waitpid(child, &mut status, 0) };
     if libc::WIFSIGNALED(status) {
-        eprintln!("\nseed {seed}: ended by signal {}\nreplay: SEED={seed} tests/run simulate", libc::WTERMSIG(status));
+        eprintln!("\nseed {seed}: ended by signal {}\n{}", libc::WTERMSIG(status), replay(seed));
     }
     (status == 0 && read.is_ok()).then(|| u64::from_ne_bytes(hash))
 }
@@ -82,6 +91,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// Runs seeds for `SIM_SECONDS`, from `SIM_FIRST` on, or the one that `SEED` names. Panics if one fails.
 pub(crate) fn seeds(scenario: fn(u64)) {
+    NAMED.store(true, Relaxed);
     if let Some(seed) = number("SEED") {
         let hash = run(seed, 0, std::env::var_os("SIM_TRACE").is_some(), scenario);
         println!("seed {seed}: {hash:x?}");
@@ -107,6 +117,13 @@ pub(crate) fn seeds(scenario: fn(u64)) {
     let (done, seconds) = (done.into_inner(), begun.elapsed().as_secs_f64());
     eprintln!("{done} seeds in {seconds:.1} s, {:.0} a second", done as f64 / seconds);
     assert!(!failed.into_inner(), "a seed failed");
+}
+
+/// Runs these seeds. Panics if one fails.
+pub(crate) fn some(scenario: fn(u64), seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        assert!(run(seed, 0, false, scenario).is_some(), "seed {seed} of this test failed");
+    }
 }
 
 /// The same seed twice must be the same run.
