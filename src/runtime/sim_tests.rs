@@ -9,6 +9,7 @@ mod servers;
 mod sharing;
 mod tasks;
 mod times;
+mod waits;
 
 use super::config::{Config, Flavour};
 use super::owned::Runtime;
@@ -40,8 +41,8 @@ const PARTS: &[(&str, Part)] = &[
     ("sleeps", times::sleeps),
     ("timers", times::timers),
     ("stream", bytes::stream),
-    ("accepts", bytes::accepts),
-    ("ended", bytes::ended),
+    ("accepts", waits::accepts),
+    ("ended", waits::ended),
     ("echo", bytes::echo),
     ("server", servers::server),
     ("blocking", calls::blocking),

@@ -1,23 +1,20 @@
 //! Bytes through sockets: all of them, in their order, whichever way they go.
 
 use super::Outsiders;
-use super::ledger::{Act, Ledger, pause};
-use crate::readiness::Interest;
+use super::ledger::Act;
+use crate::runtime::NEVER;
 use crate::runtime::operation::{CURRENT, Delivered, Goods, OpName, Request, submit};
 use crate::runtime::owned::{Io, in_task};
-use crate::runtime::{NEVER, now};
 use crate::sim::{stand_by, thread};
 use crate::task::JoinHandle;
 use std::future::Future;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// A pair of sockets with little room.
-fn pair() -> [OwnedFd; 2] {
+pub(super) fn pair() -> [OwnedFd; 2] {
     let (one, two) = UnixStream::pair().expect("descriptors");
     for end in [&one, &two] {
         let room: i32 = 1;
@@ -131,7 +128,7 @@ impl Sent {
 }
 
 /// Begins an operation, with a deadline.
-fn begin(io: &Io, request: Request, at: u64) -> impl Future<Output = std::io::Result<u64>> + Send {
+pub(super) fn begin(io: &Io, request: Request, at: u64) -> impl Future<Output = std::io::Result<u64>> + Send {
     let (name, mut request) = (io.name().expect("a handle"), Sent(Some(request)));
     in_task(move |cx| {
         let op = submit(cx, request.take(), [Some(name), None]);
@@ -145,7 +142,7 @@ fn begin(io: &Io, request: Request, at: u64) -> impl Future<Output = std::io::Re
 }
 
 /// Makes a request, and waits for its outcome.
-fn operate(io: &Io, request: Request) -> impl Future<Output = i64> + Send {
+pub(super) fn operate(io: &Io, request: Request) -> impl Future<Output = i64> + Send {
     let begun = begin(io, request, NEVER);
     async move {
         match begun.await {
@@ -155,7 +152,7 @@ fn operate(io: &Io, request: Request) -> impl Future<Output = i64> + Send {
     }
 }
 
-async fn outcome(op: u64) -> i64 {
+pub(super) async fn outcome(op: u64) -> i64 {
     let op = OpName::parse(op).expect("a handle");
     in_task(|cx| op.poll(cx)).await.expect("it is this task's")
 }
@@ -258,142 +255,6 @@ struct Leased(u64);
 impl Drop for Leased {
     fn drop(&mut self) {
         drop(crate::runtime::claim_lease(self.0).expect("it is ours"));
-    }
-}
-
-static LISTENERS: AtomicU64 = AtomicU64::new(0);
-
-/// A listener, and where it listens.
-pub(super) fn listener(act: &Act) -> Option<(Io, SocketAddr)> {
-    let name = format!("asyncio-sim-{}-{}", std::process::id(), LISTENERS.fetch_add(1, Relaxed));
-    let address = SocketAddr::from_abstract_name(name).expect("a name");
-    let listener = UnixListener::bind_addr(&address).expect("a listener");
-    Some((act.register(listener.into())?, address))
-}
-
-/// Connections from a thread: each is accepted once, and says what it came to say.
-pub(super) fn accepts(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
-    let Some((listener, address)) = listener(act) else { return Vec::new() };
-    let listener = Arc::new(listener);
-    let (connections, ledger) = (1 + act.random.below(6), act.ledger.clone());
-    let (mut waits, taken) = (Vec::new(), Arc::new(AtomicU64::new(0)));
-    for _ in 0..1 + act.random.below(2) {
-        let (listener, taken, mut branch) = (listener.clone(), taken.clone(), act.branch());
-        waits.extend(act.spawn(async move {
-            while let Some(io) = accept(&mut branch, &listener).await {
-                let mut one = [0];
-                match io.read(&mut one).await {
-                    Ok(n) => assert_eq!((n, one), (1, [42])),
-                    Err(error) => assert!(branch.ledger.is_ending(), "{error}"),
-                }
-                if taken.fetch_add(1, Relaxed) + 1 == connections {
-                    listener.close();
-                }
-            }
-        }));
-    }
-    outsiders.push(thread::spawn("connects", move || {
-        for _ in 0..connections {
-            thread::yield_now();
-            match UnixStream::connect_addr(&address) {
-                Ok(mut stream) => drop(stream.write_all(&[42])),
-                Err(error) => assert!(ledger.is_ending(), "{error}"),
-            }
-        }
-    }));
-    waits
-}
-
-async fn accept(act: &mut Act, listener: &Io) -> Option<Io> {
-    loop {
-        match act.random.below(2) {
-            0 => match listener.accept().await {
-                Ok(io) => return Some(io),
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {}
-                    // Closed by whoever took the last one.
-                    _ => return None,
-                },
-            },
-            _ => match operate(listener, Request::Accept).await {
-                io @ 0.. => return Some(Io::new(crate::runtime::IoName::parse(io as u64).expect("a descriptor"))),
-                errno => match -errno as i32 {
-                    libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {}
-                    _ => return None,
-                },
-            },
-        }
-        pause().await;
-    }
-}
-
-/// Waits that nobody satisfies, ended by a close, a deadline, or a cancel, whichever comes first.
-pub(super) fn ended(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
-    let [io, peer] = pair();
-    let Some(io) = act.register(io) else { return Vec::new() };
-    let (io, mut waits) = (Arc::new(io), Vec::new());
-    let cancelled = Arc::new(AtomicBool::new(false));
-    let ops = Arc::new(parking_lot::Mutex::new(Vec::new()));
-    for _ in 0..1 + act.random.below(3) {
-        let (io, ledger, cancelled, ops) = (io.clone(), act.ledger.clone(), cancelled.clone(), ops.clone());
-        let way = act.random.below(3);
-        let at = if act.random.chance(500) { NEVER } else { now() + act.random.below(1_000_000) };
-        waits.extend(act.spawn(async move {
-            match way {
-                0 => assert!(io.ready(Interest::READABLE).await.is_err() || ledger.is_ending()),
-                1 => {
-                    let read = io.read(&mut [0; 10]).await.expect_err("nothing was written");
-                    // Beside an operation a direct call is refused.
-                    let expected = [libc::EBADF, libc::ESHUTDOWN, libc::EBUSY, libc::ECANCELED];
-                    assert!(expected.contains(&read.raw_os_error().unwrap_or(0)), "{read}");
-                }
-                _ => quiet_operation(&io, at, &ledger, &cancelled, &ops).await,
-            }
-        }));
-    }
-    let mut branch = act.branch();
-    outsiders.push(thread::spawn("closes", move || {
-        for _ in 0..branch.random.below(3) {
-            stand_by(branch.random.below(100_000));
-        }
-        if branch.random.chance(500) {
-            cancelled.store(true, Relaxed);
-            let ops = std::mem::take(&mut *ops.lock());
-            for op in ops {
-                let _ = OpName::parse(op).expect("a handle").cancel();
-            }
-            stand_by(branch.random.below(100_000));
-        }
-        io.close();
-        drop(peer);
-    }));
-    waits
-}
-
-async fn quiet_operation(
-    io: &Io,
-    at: u64,
-    ledger: &Ledger,
-    cancelled: &AtomicBool,
-    ops: &parking_lot::Mutex<Vec<u64>>,
-) {
-    let mut buffer = vec![0; 16];
-    let begun = begin(io, Request::Recv { buffer: buffer.as_mut_ptr(), len: buffer.len(), flags: 0 }, at);
-    let op = match begun.await {
-        Ok(op) => op,
-        Err(error) => {
-            let expected = [libc::EBADF, libc::ESHUTDOWN, libc::EBUSY];
-            return assert!(expected.contains(&error.raw_os_error().unwrap_or(0)), "{error}");
-        }
-    };
-    ops.lock().push(op);
-    match outcome(op).await as i32 {
-        errno if errno == -libc::ETIME => assert!(now() >= at, "a deadline is early"),
-        errno if errno == -libc::ECANCELED => {
-            assert!(cancelled.load(Relaxed) || ledger.is_ending() || io.name().is_ok_and(|io| !io.is_open()));
-        }
-        errno if errno == -libc::EBADF || errno == -libc::ESHUTDOWN => {}
-        other => assert!(ledger.is_ending() || !io.name().is_ok_and(|io| io.is_open()), "outcome {other}"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Servers: every connection is answered, and a drain ends when the last one has.
 
 use super::Outsiders;
-use super::bytes::listener;
 use super::ledger::{Act, Ledger};
+use super::waits::listener;
 use crate::runtime::owned::{Io, Runtime};
 use crate::runtime::{NEVER, now};
 use crate::serve::owned::serve;
