@@ -6,6 +6,7 @@ mod calls;
 mod engine;
 mod ledger;
 mod servers;
+mod sets;
 mod sharing;
 mod tasks;
 mod times;
@@ -44,6 +45,7 @@ const PARTS: &[(&str, Part)] = &[
     ("accepts", waits::accepts),
     ("ended", waits::ended),
     ("echo", bytes::echo),
+    ("set", sets::set),
     ("server", servers::server),
     ("blocking", calls::blocking),
 ];
