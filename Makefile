@@ -44,7 +44,7 @@ FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares"
 
-.PHONY: all lib examples c-tests run test lint bench bench-servers bench-files bench-timers header install uninstall clean
+.PHONY: all lib examples c-tests run test simulate lint bench bench-servers bench-files bench-timers header install uninstall clean
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
@@ -127,6 +127,10 @@ run: build/c-examples/echo_server
 
 test: all c-tests
 	@tests/run
+
+# SIM_SECONDS=n says for how long, SIM_FIRST=n from which seed on; SEED=n replays one.
+simulate:
+	@tests/run simulate
 
 lint:
 	@tests/run format clippy clippy_tracing

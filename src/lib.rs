@@ -61,6 +61,8 @@ mod readiness;
 mod runtime;
 mod serve;
 mod signal;
+#[cfg(all(sim, test))]
+mod sim;
 mod stream;
 mod sync;
 mod task;

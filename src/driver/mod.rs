@@ -154,6 +154,12 @@ impl Driver {
         Ok((Self { poller: Box::new(poller), events: Vec::with_capacity(max_events), epfd, side }, handle))
     }
 
+    /// The same with a poller of a simulator's around the real one.
+    #[cfg(all(sim, test))]
+    pub(crate) fn veiled(self, veil: impl FnOnce(Box<dyn Poller>, RawFd) -> Box<dyn Poller>) -> Self {
+        Self { poller: veil(self.poller, self.epfd), ..self }
+    }
+
     /// On the owner's thread, before the first turn. A ring that cannot be enabled is given up: operations then run as
     /// they do without one.
     pub(crate) fn start(&mut self) {

@@ -1,14 +1,25 @@
-//! The seam between the real synchronisation primitives and loom's. The only place in the crate that asks for `cfg(loom)`.
+//! The seam between the real synchronisation primitives, loom's, and the simulator's. The only place that asks
+//! for `cfg(loom)` and `cfg(sim)` outside of tests.
 //!
 //! Locks are `parking_lot`'s and not std's: ThreadSanitizer understands them without a rebuilt standard library, and an
 //! unlocked mutex is all zeros, which lets slab pages start as fresh zero pages.
 
 #[cfg(not(loom))]
 mod imp {
+    #[cfg(not(all(sim, test)))]
     pub(crate) use parking_lot::{Condvar, Mutex};
     pub(crate) use std::sync::Arc;
+    #[cfg(not(all(sim, test)))]
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+    #[cfg(not(all(sim, test)))]
     pub(crate) use std::thread;
+
+    #[cfg(all(sim, test))]
+    pub(crate) use crate::sim::sync::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Condvar, Mutex,
+    };
+    #[cfg(all(sim, test))]
+    pub(crate) use crate::sim::{nature, thread};
 
     /// `std::cell::UnsafeCell` with loom's way of access, so that both builds run the same text.
     #[derive(Debug, Default)]
@@ -34,7 +45,10 @@ mod imp {
     /// The first page of a slab holds `1 << FIRST_PAGE_BITS` entries.
     pub(crate) const FIRST_PAGE_BITS: u32 = 6;
     /// Slots of a worker's run queue.
+    #[cfg(not(all(sim, test)))]
     pub(crate) const RUN_QUEUE_SLOTS: u32 = 256;
+    #[cfg(all(sim, test))]
+    pub(crate) const RUN_QUEUE_SLOTS: u32 = 8;
 
     /// An array of null pointers.
     pub(crate) const fn nulls<T, const N: usize>() -> [AtomicPtr<T>; N] {
@@ -193,6 +207,41 @@ mod imp {
     }
 
     pub(crate) use {const_outside_loom, process_static};
+}
+
+/// What the library asks of the world beside: the time, and, of a simulated one, what goes wrong.
+#[cfg(not(all(sim, test)))]
+pub(crate) mod nature {
+    use std::time::Instant;
+
+    /// Nanoseconds of the monotonic clock.
+    #[inline]
+    pub(crate) fn now() -> u64 {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the structure is writable; the monotonic clock always exists.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    }
+
+    /// The present, for condition variables.
+    #[inline]
+    pub(crate) fn instant() -> Instant {
+        Instant::now()
+    }
+
+    pub(crate) use std::thread::sleep;
+
+    /// What a system call fails with before it is made: nothing.
+    #[inline(always)]
+    pub(crate) fn fault(_errnos: &[i32]) -> Option<i32> {
+        None
+    }
+
+    /// How many bytes a transfer may move that asks for so many: all of them.
+    #[inline(always)]
+    pub(crate) fn short(len: usize) -> usize {
+        len
+    }
 }
 
 pub(crate) use imp::*;

@@ -3,14 +3,13 @@
 use super::context::{Current, is_inside_any};
 use super::io::Errno;
 use super::runtimes::RuntimeRef;
-use super::shared::{NEVER, Shared, now, until};
-use crate::primitives::{Wake, sync};
+use super::shared::{NEVER, Shared, instant_of, now};
+use crate::primitives::Wake;
+use crate::primitives::sync::{self, AtomicBool, Condvar, Mutex, Ordering::*, nature};
 use crate::task::{JoinError, TaskName};
-use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Wakes a thread.
 #[derive(Default)]
@@ -40,7 +39,7 @@ impl ThreadWaker {
     fn wait(&self, deadline: u64) {
         let mut held = self.lock.lock();
         while !self.woken.load(Acquire) {
-            match until(deadline).and_then(|left| Instant::now().checked_add(left)) {
+            match instant_of(deadline) {
                 None => self.bell.wait(&mut held),
                 Some(end) => {
                     if self.bell.wait_until(&mut held, end).timed_out() {
@@ -56,7 +55,7 @@ impl ThreadWaker {
 pub(crate) fn wait_until_returned(name: TaskName) {
     // Rare, and nobody is there to tell us.
     while name.is_running() || name.has_live_ops() {
-        std::thread::sleep(Duration::from_millis(1));
+        nature::sleep(Duration::from_millis(1));
     }
 }
 

@@ -27,6 +27,8 @@ mod worker;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(all(test, sim))]
+mod sim_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// A runtime, for use in Rust. Dropping it shuts it down and waits for its tasks to be dropped.
 #[derive(Debug)]
-pub struct Runtime(u64);
+pub struct Runtime(pub(super) u64);
 
 impl Runtime {
     /// Makes a runtime.

@@ -13,8 +13,8 @@
 
 use super::io::{Errno, errno_of};
 use super::runtimes::SignalMask;
-use super::shared::until;
-use crate::primitives::sync::{Arc, Condvar, Mutex, thread};
+use super::shared::instant_of;
+use crate::primitives::sync::{Arc, Condvar, Mutex, nature, thread};
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -153,7 +153,7 @@ impl Pool {
     pub(super) fn join(&self, deadline: u64) -> bool {
         let mut state = self.state.lock();
         while !state.threads.is_empty() {
-            match until(deadline).and_then(|left| Instant::now().checked_add(left)) {
+            match instant_of(deadline) {
                 None => self.empty.wait(&mut state),
                 Some(end) => {
                     if self.empty.wait_until(&mut state, end).timed_out() && !state.threads.is_empty() {
@@ -231,7 +231,7 @@ impl Pool {
 
     /// Until when a thread waits that has nothing to do from now on; `None`: for ever.
     fn patience(&self) -> Option<Instant> {
-        Instant::now().checked_add(self.idle_for)
+        nature::instant().checked_add(self.idle_for)
     }
 }
 

@@ -12,7 +12,9 @@ use crate::driver::{self, Driver};
 use crate::primitives::guard::{Guard, Left};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::slab::{Entry, Slab};
-use crate::primitives::sync::{Arc, AtomicPtr, AtomicU32, Condvar, Mutex, Ordering::*, UnsafeCell, process_static};
+use crate::primitives::sync::{
+    Arc, AtomicPtr, AtomicU32, Condvar, Mutex, Ordering::*, UnsafeCell, process_static, thread,
+};
 use crate::task::{self, Notified, Schedule, TaskName, live_tasks};
 use std::fmt;
 use std::future::Future;
@@ -43,7 +45,7 @@ pub(crate) struct Slot {
 #[derive(Default)]
 struct Parts {
     #[expect(clippy::box_collection, reason = "all zeros where there are none")]
-    threads: Option<Box<Vec<std::thread::JoinHandle<()>>>>,
+    threads: Option<Box<Vec<thread::JoinHandle<()>>>>,
     /// The one worker of the current-thread flavour, while nobody drives it.
     worker: Option<Box<Worker>>,
     #[expect(clippy::box_collection, reason = "all zeros where there is none")]
@@ -231,9 +233,9 @@ const LAST_PATIENCE: u64 = 100_000_000;
 const ENGINE_VARIABLE: &str = "ASYNCIO_ENGINE";
 
 /// What was chosen, and the sentence that says why.
-struct Choice {
-    ring: bool,
-    why: String,
+pub(super) struct Choice {
+    pub(super) ring: bool,
+    pub(super) why: String,
 }
 
 /// The engine, or why the one that was asked for cannot be had.
@@ -308,7 +310,7 @@ pub(super) fn create_on(ring: Box<dyn driver::Ring>, config: Config) -> Result<u
 }
 
 /// Makes a runtime with a worker for each driver.
-fn establish(config: Config, drivers: Vec<(Driver, driver::Handle)>, choice: &Choice) -> Result<u64, Error> {
+pub(super) fn establish(config: Config, drivers: Vec<(Driver, driver::Handle)>, choice: &Choice) -> Result<u64, Error> {
     let workers = drivers.len();
     let (drivers, handles): (Vec<_>, Vec<_>) = drivers.into_iter().unzip();
     let (index, slot) = RUNTIMES.alloc().ok_or_else(|| Error::from(libc::ENOMEM))?;
@@ -393,10 +395,10 @@ struct Moving(UnsafeCell<Worker>);
 // SAFETY: a worker is used by one thread at a time, and this moves it to its only one.
 unsafe impl Send for Moving {}
 
-fn spawn_thread(shared: &Shared, worker: Worker) -> std::io::Result<std::thread::JoinHandle<()>> {
+fn spawn_thread(shared: &Shared, worker: Worker) -> std::io::Result<thread::JoinHandle<()>> {
     let name = shared.config.thread_name.to_string_lossy().into_owned();
     let moving = Moving(UnsafeCell::new(worker));
-    let builder = std::thread::Builder::new().name(name).stack_size(shared.config.stack_size);
+    let builder = thread::Builder::new().name(name).stack_size(shared.config.stack_size);
     // Signals are the program's: a worker's thread takes none, and inherits that from here.
     let _masked = SignalMask::block_sent();
     builder.spawn(move || {

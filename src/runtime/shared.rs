@@ -13,7 +13,7 @@ use super::worker::Worker;
 use crate::driver;
 use crate::primitives::inbox::{Inbox, Pushed};
 use crate::primitives::pack::Field;
-use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*};
+use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*, nature};
 use crate::task::{Header, Notified, Schedule, TaskName};
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
@@ -24,17 +24,16 @@ const THREAD_IDLES: Duration = Duration::from_secs(10);
 /// A deadline that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// Nanoseconds of the monotonic clock.
-pub(crate) fn now() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure is writable; the monotonic clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
+pub(crate) use crate::primitives::sync::nature::now;
 
 /// The time until a deadline; `None` if there is none.
 pub(super) fn until(deadline: u64) -> Option<Duration> {
     (deadline != NEVER).then(|| Duration::from_nanos(deadline.saturating_sub(now())))
+}
+
+/// The same for condition variables.
+pub(super) fn instant_of(deadline: u64) -> Option<Instant> {
+    until(deadline).and_then(|left| nature::instant().checked_add(left))
 }
 
 /// Where a runtime is in its life. Only grows.
@@ -294,7 +293,7 @@ impl Shared {
             if done() {
                 return true;
             }
-            match until(deadline).and_then(|left| Instant::now().checked_add(left)) {
+            match instant_of(deadline) {
                 None => self.bell.wait(&mut gate),
                 Some(end) => {
                     if self.bell.wait_until(&mut gate, end).timed_out() {

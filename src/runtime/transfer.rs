@@ -3,7 +3,10 @@
 use super::context::PollContext;
 use super::io::{Attempt, Errno, IoName, IoPoll, errno_of, traits};
 use super::shared::Shared;
-use crate::primitives::sync::Ordering::*;
+use crate::primitives::sync::{
+    Ordering::*,
+    nature::{fault, short},
+};
 use crate::readiness::{Interest, Polled, Ready};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -39,9 +42,12 @@ fn accepting() -> impl FnMut(RawFd) -> Attempted {
     let mut passed_over = 0;
     move |fd| {
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: accept4 may be asked for no address.
-        let result =
-            attempted(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) } as isize);
+        let trouble = fault(&[libc::EMFILE, libc::ENOBUFS, libc::ENOMEM, libc::ECONNABORTED]);
+        let result = trouble.map_or_else(
+            // SAFETY: accept4 may be asked for no address.
+            || attempted(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) } as isize),
+            Err,
+        );
         match result {
             // Not without end, for these may also be this system's own doing.
             Err(errno) if is_passed_over(errno) && passed_over < MOST_PASSED_OVER => {
@@ -71,7 +77,7 @@ fn interest_of(flags: i32) -> Interest {
 /// Repeats a call that a signal interrupted.
 fn uninterrupted(mut call: impl FnMut() -> Attempted) -> Attempted {
     loop {
-        match call() {
+        match fault(&[libc::EINTR]).map_or_else(&mut call, Err) {
             Err(libc::EINTR) => {}
             result => return result,
         }
@@ -160,6 +166,7 @@ impl IoName {
         if let Err(errno) = self.check_apart(cx, false) {
             return Poll::Ready(Err(errno));
         }
+        let len = short(len);
         // SAFETY: the caller says so; the descriptor is kept open by our use.
         self.transfer(cx, Interest::READABLE, len, |fd| attempted(unsafe { libc::read(fd, buffer.cast(), len) }))
     }
@@ -170,7 +177,7 @@ impl IoName {
         if let Err(errno) = self.check_apart(cx, true) {
             return Poll::Ready(Err(errno));
         }
-        let socket = self.has(traits::SOCKET);
+        let (socket, len) = (self.has(traits::SOCKET), short(len));
         self.transfer(cx, Interest::WRITABLE, len, |fd| {
             if socket {
                 // SAFETY: the caller says so; the descriptor is kept open by our use.
@@ -326,7 +333,7 @@ impl IoName {
             0 => (Interest::READABLE, len),
             flags => (interest_of(flags), 0),
         };
-        let flags = flags | libc::MSG_DONTWAIT;
+        let (flags, len) = (flags | libc::MSG_DONTWAIT, short(len));
         // SAFETY: the caller says so; the descriptor is kept open by our use.
         self.transfer(cx, interest, whole, |fd| attempted(unsafe { libc::recv(fd, buffer.cast(), len, flags) }))
     }

@@ -9,7 +9,7 @@ use super::queue::Full;
 use super::shared::{Counters, Phase, Shared};
 use super::timer::Desk;
 use crate::driver::Driver;
-use crate::primitives::sync::{Arc, Ordering::*};
+use crate::primitives::sync::{Arc, Ordering::*, nature};
 use crate::task::{Notified, Ran, TaskName, live_tasks};
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
@@ -273,7 +273,7 @@ impl Worker {
     /// The driver's wait failed: the set's descriptor was closed behind us, or the system refuses the call. Neither an abort
     /// nor a spin at full speed: tasks that have other sources of wakes go on, looked at a thousand times a second.
     pub(super) fn back_off(&self, timeout: Option<Duration>) {
-        std::thread::sleep(timeout.map_or(BACK_OFF, |timeout| timeout.min(BACK_OFF)));
+        nature::sleep(timeout.map_or(BACK_OFF, |timeout| timeout.min(BACK_OFF)));
     }
 
     /// Takes a fair share of the injected tasks.

@@ -34,7 +34,7 @@ pub(super) struct Acceptor<P: Program> {
     reserve: Option<OwnedFd>,
     /// Since the server was stopped: how many connections may still be taken out of the backlog.
     left: Option<u32>,
-    /// The last try failed: the next one has its time.
+    /// Since then: the last try failed, so the next one has its time.
     starved: bool,
     counted: Counted,
 }
@@ -140,7 +140,7 @@ impl<P: Program> Acceptor<P> {
             Poll::Ready(Err(errno)) if is_end(errno) => Accepted::Over,
             Poll::Ready(Err(_)) => {
                 runtime.starve(self.name);
-                self.starved = true;
+                self.starved = is_last;
                 Accepted::Nothing
             }
         };

@@ -7,11 +7,12 @@
 mod state;
 
 use super::{Completion, Entry, RESERVED, Ring, Staged, Ticket};
-use crate::primitives::sync::{Arc, Condvar, Mutex};
 use io_uring::opcode::{Accept, PollAdd, Read, Recv, RecvMsg, Send, SendZc, Write};
+use parking_lot::{Condvar, Mutex};
 use state::{Buffers, Fate, NEVER, State};
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const BUFFER_SELECT: u8 = 1 << 5;
@@ -188,6 +189,21 @@ impl Kernel {
         for live in self.0.0.lock().live.iter_mut().filter(|live| live.sqe.user_data == user_data) {
             (live.fate, live.due) = (Fate::Held, NEVER);
         }
+    }
+
+    /// Time goes on until a completion shows, but not further than every entry needs to be tried once. True if one shows.
+    #[cfg(sim)]
+    pub(crate) fn progress(&self) -> bool {
+        let mut state = self.0.0.lock();
+        let mut shown = Vec::new();
+        let end = state.now + state.chaos.delay + 1;
+        while shown.is_empty() && state.now < end {
+            state.now += 1;
+            state.step(&mut shown);
+        }
+        let any = !shown.is_empty();
+        state.put_back(shown);
+        any
     }
 
     /// Who decides results.

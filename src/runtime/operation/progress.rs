@@ -9,7 +9,7 @@ use super::super::worker::Worker;
 use super::request::Request;
 use super::*;
 use crate::driver::{Completion, Entry};
-use crate::primitives::sync::Ordering::*;
+use crate::primitives::sync::{Ordering::*, thread};
 use io_uring::opcode;
 use std::task::Poll;
 
@@ -552,7 +552,7 @@ impl Worker {
         loop {
             match op.word.tell(None, News::CANCEL) {
                 Told::Stale => return,
-                Told::Queued => std::thread::yield_now(),
+                Told::Queued => thread::yield_now(),
                 Told::Post => break,
             }
         }

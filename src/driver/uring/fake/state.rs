@@ -103,6 +103,14 @@ impl State {
         self.posted.push((due, completion));
     }
 
+    /// Completions that showed, and were not taken.
+    #[cfg(sim)]
+    pub(super) fn put_back(&mut self, shown: Vec<Completion>) {
+        self.in_kernel += shown.iter().filter(|completion| !completion.has_more()).count();
+        let now = self.now;
+        self.posted.splice(0..0, shown.into_iter().map(|completion| (now, completion)));
+    }
+
     pub(super) fn submit(&mut self, sqe: Sqe) {
         self.in_kernel += 1;
         if sqe.opcode == AsyncCancel::CODE {

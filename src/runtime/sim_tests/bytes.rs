@@ -1,0 +1,308 @@
+//! Bytes through sockets: all of them, in their order, whichever way they go.
+
+use super::Outsiders;
+use super::ledger::Act;
+use crate::runtime::NEVER;
+use crate::runtime::operation::{CURRENT, Delivered, Goods, OpName, Request, submit};
+use crate::runtime::owned::{Io, in_task};
+use crate::sim::{stand_by, thread};
+use crate::task::JoinHandle;
+use std::future::Future;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+/// A pair of sockets with little room.
+pub(super) fn pair() -> [OwnedFd; 2] {
+    let (one, two) = UnixStream::pair().expect("descriptors");
+    for end in [&one, &two] {
+        let room: i32 = 1;
+        // SAFETY: the option is four readable bytes.
+        let set = unsafe {
+            libc::setsockopt(end.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, (&raw const room).cast(), 4)
+        };
+        assert_eq!(set, 0);
+    }
+    [one.into(), two.into()]
+}
+
+fn byte(at: u64) -> u8 {
+    (at % 251) as u8
+}
+
+fn bytes(from: u64, len: usize) -> Vec<u8> {
+    (from..from + len as u64).map(byte).collect()
+}
+
+/// Bytes one way, or both.
+pub(super) fn stream(act: &mut Act, _outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+    let [one, two] = pair().map(|end| act.register(end).map(Arc::new));
+    let (Some(one), Some(two)) = (one, two) else { return Vec::new() };
+    let mut waits = flow(act, &one, &two);
+    if act.random.chance(500) {
+        waits.extend(flow(act, &two, &one));
+    }
+    waits
+}
+
+/// One task writes, one reads, each in a way of its own.
+fn flow(act: &mut Act, from: &Arc<Io>, to: &Arc<Io>) -> Vec<JoinHandle<()>> {
+    let (from, to) = (from.clone(), to.clone());
+    let total = 1 + act.random.below(12_000);
+    let (mut writer, mut reader) = (act.branch(), act.branch());
+    let write = act.spawn(async move {
+        match writer.random.below(3) {
+            0 => write_direct(&mut writer, &from, total).await,
+            1 => write_by_operations(&mut writer, &from, total).await,
+            _ => write_queued(&mut writer, &from, total).await,
+        }
+        // SAFETY: takes no pointers.
+        let _ = from.with_fd(|fd| unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) });
+    });
+    let read = act.spawn(async move {
+        let got = match reader.random.below(3) {
+            0 => read_direct(&mut reader, &to).await,
+            1 => read_by_operations(&mut reader, &to).await,
+            _ => receive_many(&mut reader, &to).await,
+        };
+        assert!(got == total || reader.ledger.is_ending(), "{got} bytes of {total}");
+    });
+    write.into_iter().chain(read).collect()
+}
+
+fn piece(act: &mut Act, left: u64) -> usize {
+    let most = [1, 10, 300, 5000][act.random.below(4) as usize].min(left);
+    1 + act.random.below(most) as usize
+}
+
+async fn write_direct(act: &mut Act, io: &Io, total: u64) {
+    let mut at = 0;
+    while at < total {
+        let data = bytes(at, piece(act, total - at));
+        match io.write(&data).await {
+            Ok(n) => at += n as u64,
+            Err(error) => return assert!(act.ledger.is_ending(), "{error}"),
+        }
+        if act.random.chance(200) {
+            act.pause().await;
+        }
+    }
+}
+
+async fn read_direct(act: &mut Act, io: &Io) -> u64 {
+    let (mut buffer, mut at) = ([0; 512], 0);
+    loop {
+        let len = 1 + act.random.below(512) as usize;
+        match io.read(&mut buffer[..len]).await {
+            Ok(0) => return at,
+            Ok(n) => at = check(at, &buffer[..n]),
+            Err(error) => {
+                assert!(act.ledger.is_ending(), "{error}");
+                return at;
+            }
+        }
+        if act.random.chance(200) {
+            act.pause().await;
+        }
+    }
+}
+
+fn check(at: u64, got: &[u8]) -> u64 {
+    for (place, &got) in (at..).zip(got) {
+        assert_eq!(got, byte(place), "byte {place} of the stream");
+    }
+    at + got.len() as u64
+}
+
+/// A request on its way into its task.
+struct Sent(Option<Request>);
+
+// SAFETY: the memory that it names is its task's.
+unsafe impl Send for Sent {}
+
+impl Sent {
+    fn take(&mut self) -> Request {
+        self.0.take().expect("it is begun once")
+    }
+}
+
+/// Begins an operation, with a deadline.
+pub(super) fn begin(io: &Io, request: Request, at: u64) -> impl Future<Output = std::io::Result<u64>> + Send {
+    let (name, mut request) = (io.name().expect("a handle"), Sent(Some(request)));
+    in_task(move |cx| {
+        let op = submit(cx, request.take(), [Some(name), None]);
+        if let Ok(op) = op
+            && at != NEVER
+        {
+            OpName::parse(op).expect("a handle").set_deadline(at).expect("it is alive");
+        }
+        std::task::Poll::Ready(op)
+    })
+}
+
+/// Makes a request, and waits for its outcome.
+pub(super) fn operate(io: &Io, request: Request) -> impl Future<Output = i64> + Send {
+    let begun = begin(io, request, NEVER);
+    async move {
+        match begun.await {
+            Ok(op) => outcome(op).await,
+            Err(error) => -i64::from(error.raw_os_error().unwrap_or(libc::EIO)),
+        }
+    }
+}
+
+pub(super) async fn outcome(op: u64) -> i64 {
+    let op = OpName::parse(op).expect("a handle");
+    in_task(|cx| op.poll(cx)).await.expect("it is this task's")
+}
+
+async fn write_by_operations(act: &mut Act, io: &Io, total: u64) {
+    let mut at = 0;
+    while at < total {
+        // The task's frame is dropped after its operations ended, so the memory is there for them.
+        let data = bytes(at, piece(act, total - at));
+        let n = operate(io, Request::Send { buffer: data.as_ptr(), len: data.len(), flags: 0 }).await;
+        if n < 0 {
+            return assert!(act.ledger.is_ending(), "a send failed: {n}");
+        }
+        at += n as u64;
+    }
+}
+
+async fn read_by_operations(act: &mut Act, io: &Io) -> u64 {
+    let (mut buffer, mut at) = (vec![0; 512], 0);
+    loop {
+        let len = 1 + act.random.below(512) as usize;
+        let into = buffer.as_mut_ptr();
+        let request = match act.random.below(2) {
+            0 => Request::Recv { buffer: into, len, flags: 0 },
+            _ => Request::Read { buffer: into, len, offset: CURRENT },
+        };
+        match operate(io, request).await {
+            0 => return at,
+            n @ 1.. => at = check(at, &buffer[..n as usize]),
+            errno => {
+                assert!(act.ledger.is_ending(), "a receive failed: {errno}");
+                return at;
+            }
+        }
+    }
+}
+
+/// Sends that the library queues, up to its limit.
+async fn write_queued(act: &mut Act, io: &Io, total: u64) {
+    let (mut at, name) = (0, io.name().expect("a handle"));
+    while at < total {
+        let data = bytes(at, piece(act, (total - at).min(4000)));
+        match name.send(Goods::Copy(&data)) {
+            Ok(n) => at += n as u64,
+            Err((libc::EAGAIN, _)) => {
+                if let Err(error) = in_task(|cx| name.poll_flush(cx, 0)).await {
+                    return assert!(act.ledger.is_ending(), "{error}");
+                }
+            }
+            Err((errno, _)) => return assert!(act.ledger.is_ending(), "a send was refused: {errno}"),
+        }
+        if act.random.chance(200) {
+            act.pause().await;
+        }
+    }
+    if let Err(error) = in_task(|cx| name.poll_flush(cx, 0)).await {
+        assert!(act.ledger.is_ending(), "{error}");
+    }
+}
+
+/// A receiver with buffers of the library's, some of which are kept for a while.
+async fn receive_many(act: &mut Act, io: &Io) -> u64 {
+    let (mut at, mut kept) = (0, Vec::new());
+    let Ok(op) = begin(io, Request::RecvMany, NEVER).await else {
+        assert!(act.ledger.is_ending());
+        return 0;
+    };
+    let op = OpName::parse(op).expect("a handle");
+    loop {
+        match in_task(|cx| op.poll_received(cx)).await.expect("it is this task's") {
+            Delivered::Data(lease) => {
+                let buffer = lease.hand_out();
+                // SAFETY: the lease is ours.
+                at = check(at, unsafe { std::slice::from_raw_parts(buffer.ptr, buffer.len as usize) });
+                kept.push(Leased(buffer.lease));
+            }
+            Delivered::Last(0) => return at,
+            Delivered::Last(errno) => {
+                assert!(act.ledger.is_ending(), "a receiver failed: {errno}");
+                return at;
+            }
+        }
+        if act.random.chance(500) {
+            kept.clear();
+        }
+        // There is one more for each receiver that there may be.
+        if kept.len() > 1 {
+            let at = act.random.below(kept.len() as u64) as usize;
+            kept.swap_remove(at);
+        }
+        if act.random.chance(200) {
+            act.pause().await;
+        }
+    }
+}
+
+/// Given back when dropped.
+struct Leased(u64);
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        drop(crate::runtime::claim_lease(self.0).expect("it is ours"));
+    }
+}
+
+/// A thread writes and reads the other end of a socket, which blocks nobody.
+pub(super) fn echo(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
+    let [io, peer] = pair();
+    let Some(io) = act.register(io) else { return Vec::new() };
+    let (rounds, ledger, mut branch) = (1 + act.random.below(8), act.ledger.clone(), act.branch());
+    let task = act.spawn(async move {
+        let mut buffer = [0; 16];
+        loop {
+            match io.read(&mut buffer).await {
+                Ok(0) => return,
+                Ok(n) => match io.write_all(&buffer[..n]).await {
+                    Ok(()) => branch.pause().await,
+                    Err(error) => return assert!(branch.ledger.is_ending(), "{error}"),
+                },
+                Err(error) => return assert!(branch.ledger.is_ending(), "{error}"),
+            }
+        }
+    });
+    outsiders.push(thread::spawn("talks", move || {
+        // SAFETY: takes no pointers; the descriptor is ours.
+        let mut peer = unsafe {
+            libc::fcntl(peer.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK);
+            std::fs::File::from_raw_fd(std::os::fd::IntoRawFd::into_raw_fd(peer))
+        };
+        for round in 0..rounds {
+            if peer.write_all(&bytes(round, 10)).is_err() {
+                return assert!(ledger.is_ending());
+            }
+            let (mut got, mut buffer, mut patience) = (Vec::<u8>::new(), [0; 16], 10_000);
+            while got.len() < 10 {
+                match peer.read(&mut buffer) {
+                    Ok(0) => return assert!(ledger.is_ending(), "the echo ended"),
+                    Ok(n) => got.extend(&buffer[..n]),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        stand_by(patience);
+                        patience = (2 * patience).min(50_000_000);
+                        if ledger.is_ending() {
+                            return;
+                        }
+                    }
+                    Err(error) => return assert!(ledger.is_ending(), "{error}"),
+                }
+            }
+            assert_eq!(got, bytes(round, 10));
+        }
+    }));
+    task.into_iter().collect()
+}
