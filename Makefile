@@ -23,6 +23,8 @@ EXAMPLES := $(patsubst %.c,build/%,$(wildcard c-examples/*.c))
 C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
 # What the scripts that drive the examples are helped by.
 TOOLS := $(patsubst %.c,build/%,$(wildcard tests/examples/*.c))
+# The malloc of a column of theirs. It must be called for what it does, not for what malloc should do.
+GUARD := build/tests/guard.so
 # The peers and the load generator know nothing of the library.
 BENCHES := $(patsubst benches/servers/%.c,build/bench/%,$(wildcard benches/servers/*.c))
 
@@ -34,7 +36,7 @@ LINK = -Lbuild/lib -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../../lib' -lasyncio $(L
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
-c-tests: $(C_TESTS)
+c-tests: $(C_TESTS) $(GUARD)
 
 # Without cargo at hand (`sudo make install`) a library that was built before is good enough.
 ifneq ($(and $(wildcard $(LIB)),$(if $(shell command -v $(CARGO)),,none)),)
@@ -64,6 +66,10 @@ $(EXAMPLES) $(C_TESTS): build/%: %.c $(LIB) Makefile
 $(TOOLS): build/%: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
+
+$(GUARD): tests/sanitize/guard.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -fno-builtin -shared -fPIC -o $@ $< $(LDFLAGS)
 
 $(BENCHES): build/bench/%: benches/servers/%.c Makefile
 	@mkdir -p $(@D)
