@@ -25,6 +25,8 @@ C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
 TOOLS := $(patsubst %.c,build/%,$(wildcard tests/examples/*.c))
 # The malloc of a column of theirs. It must be called for what it does, not for what malloc should do.
 GUARD := build/tests/guard.so
+# What works while the system's calls are made to fail.
+FAULTS := build/tests/faults/work
 # The peers and the load generator know nothing of the library.
 BENCHES := $(patsubst benches/servers/%.c,build/bench/%,$(wildcard benches/servers/*.c))
 
@@ -36,7 +38,7 @@ LINK = -Lbuild/lib -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../../lib' -lasyncio $(L
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
-c-tests: $(C_TESTS) $(GUARD)
+c-tests: $(C_TESTS) $(TOOLS) $(FAULTS) $(GUARD)
 
 # Without cargo at hand (`sudo make install`) a library that was built before is good enough.
 ifneq ($(and $(wildcard $(LIB)),$(if $(shell command -v $(CARGO)),,none)),)
@@ -59,7 +61,7 @@ $(LIB): $(FORCE_CARGO)
 
 FORCE:
 
-$(EXAMPLES) $(C_TESTS): build/%: %.c $(LIB) Makefile
+$(EXAMPLES) $(C_TESTS) $(FAULTS): build/%: %.c $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LINK)
 
@@ -103,12 +105,12 @@ $(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
 
--include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(BENCHES:=.d)
+-include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(FAULTS:=.d) $(BENCHES:=.d)
 
 run: build/c-examples/echo_server
 	@c-examples/demo.sh $<
 
-test: all c-tests $(TOOLS)
+test: all c-tests
 	@tests/run
 
 lint:

@@ -15,25 +15,22 @@
  * Try it: build/c-examples/cat_many c-examples/[a-z]*.c | wc
  * A file that cannot be read is reported and passed over; the exit status is then 1.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <asyncio.h>
 #include <asyncio_await.h>
+
+#include "options.h"
 
 enum { BLOCK = 256 * 1024 }; /* that a task reads ahead of its turn, at most */
 
 struct options {
-    uint32_t engine, flavour, workers;
-    size_t jobs;
+    rt_config config;
+    uint32_t jobs;
     char **paths;
     size_t count;
 };
@@ -69,13 +66,6 @@ struct cat {
     int64_t n, r;
 };
 
-/* Submits an operation and awaits its outcome. */
-#define AWAIT_OP(result, op, ...)                                                                  \
-    do {                                                                                           \
-        (result) = (__VA_ARGS__);                                                                  \
-        if ((result) == 0) RT_AWAIT(result, rt_poll_op(cx, op));                                   \
-    } while (0)
-
 /* ---- a file ---- */
 
 /* To be awaited: the main task changes whose turn it is, and then wakes that one. */
@@ -95,19 +85,21 @@ static int64_t cat_file(rt_cx *cx, void *state) {
     struct cat *all = j->cat;
     const char *path = all->options->paths[j->index];
     RT_BEGIN(&j->frame);
-    AWAIT_OP(j->n, j->op, rt_submit_openat(cx, 0, path, O_RDONLY | O_NONBLOCK, 0, &j->op));
+    RT_AWAIT_OP(j->n, cx, j->op, rt_submit_openat(cx, 0, path, O_RDONLY | O_NONBLOCK, 0, &j->op));
     if (j->n < 0) RT_RETURN(j->n);
     j->io = (rt_io)j->n;
     do {
         for (j->len = 0; wants_more(j); j->len += (size_t)j->n) {
-            AWAIT_OP(j->n, j->op, rt_submit_read(cx, j->io, j->block + j->len, BLOCK - j->len,
-                                                 RT_OFFSET_CURRENT, &j->op));
+            RT_AWAIT_OP(j->n, cx, j->op,
+                        rt_submit_read(cx, j->io, j->block + j->len, BLOCK - j->len,
+                                       RT_OFFSET_CURRENT, &j->op));
             if (j->n <= 0) break;
         }
         RT_AWAIT(j->m, my_turn(j));
         for (j->done = 0; j->done < j->len; j->done += (size_t)j->m) {
-            AWAIT_OP(j->m, j->op, rt_submit_write(cx, all->out, j->block + j->done,
-                                                  j->len - j->done, RT_OFFSET_CURRENT, &j->op));
+            RT_AWAIT_OP(j->m, cx, j->op,
+                        rt_submit_write(cx, all->out, j->block + j->done, j->len - j->done,
+                                        RT_OFFSET_CURRENT, &j->op));
             if (j->m > 0) continue;
             all->out_error = j->m < 0 ? j->m : -EIO;
             RT_RETURN(0);
@@ -191,33 +183,9 @@ static void restore_out(const struct cat *c) {
 
 /* ---- the program ---- */
 
-static bool parse_number(const char *text, unsigned long min, unsigned long max, size_t *out) {
-    char *end;
-    errno = 0;
-    *out = strtoul(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || text[0] == '-') return false;
-    return *out >= min && *out <= max;
-}
-
 static bool parse_option(struct options *o, const char *name, const char *value) {
-    static const char *const engines[] = {[RT_ENGINE_AUTO] = "auto",
-                                          [RT_ENGINE_EPOLL] = "epoll",
-                                          [RT_ENGINE_URING] = "uring"};
-    size_t n;
     if (strcmp(name, "--jobs") == 0) return parse_number(value, 1, 4096, &o->jobs);
-    if (strcmp(name, "--workers") == 0) {
-        if (!parse_number(value, 0, 1024, &n)) return false;
-        o->flavour = n == 0 ? RT_CURRENT_THREAD : RT_MULTI_THREAD;
-        o->workers = (uint32_t)n;
-        return true;
-    }
-    if (strcmp(name, "--engine") != 0) return false;
-    for (uint32_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
-        if (strcmp(value, engines[i]) != 0) continue;
-        o->engine = i;
-        return true;
-    }
-    return false;
+    return parse_common(&o->config, name, value);
 }
 
 static bool parse(struct options *o, int argc, char **argv) {
@@ -231,21 +199,16 @@ static bool parse(struct options *o, int argc, char **argv) {
 
 static int64_t open_runtime(struct cat *c) {
     char why[256] = "";
-    rt_config config;
-    rt_config_init(&config, sizeof config);
-    config.engine = c->options->engine;
-    config.flavour = c->options->flavour;
-    config.workers = c->options->workers;
-    int64_t r = rt_new(&config, &c->rt, why, sizeof why);
+    int64_t r = rt_new(&c->options->config, &c->rt, why, sizeof why);
     if (r < 0) complain(c, why, r);
     return r;
 }
 
 int main(int argc, char **argv) {
-    struct options o = {.flavour = RT_CURRENT_THREAD, .jobs = 16};
+    struct options o = {.jobs = 16};
+    options_init(&o.config);
     if (!parse(&o, argc, argv)) {
-        fprintf(stderr, "usage: %s [--engine auto|epoll|uring] [--workers N] [--jobs FILES]"
-                        " FILE...\n", argv[0]);
+        fprintf(stderr, "usage: %s " OPTIONS_USAGE " [--jobs FILES] FILE...\n", argv[0]);
         return 2;
     }
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error like others */

@@ -16,15 +16,13 @@
  * Try it: build/c-examples/chat_server --port 7000 --unix /tmp/chat, `nc 127.0.0.1 7000` and
  * `nc -U /tmp/chat`. Say a name, then anything; /who tells who is here, /quit leaves.
  */
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <asyncio.h>
 #include <asyncio_await.h>
+
+#include "options.h"
 
 #define SECOND UINT64_C(1000000000)
 enum { LINE = 1024, NAME = 24, GREETING = 4096, UNREAD = 64 * 1024 };
@@ -49,7 +47,7 @@ static struct {
     rt_server servers[2];
     rt_signal signals[3];
     char *path, *file; /* of the Unix socket and of the greeting, or NULL */
-    uint64_t port, idle, grace;
+    uint32_t port, idle, grace;
     _Atomic uint64_t cut;
     uint64_t until; /* of the main coroutine */
     int64_t which, r, drained[2];
@@ -207,19 +205,12 @@ static int64_t open_chat(const rt_config *config, char *text, size_t len) {
 }
 
 static bool option(rt_config *config, const char *name, char *value) {
-    static const char *const engines[] = {"auto", "epoll", "uring"}; /* RT_ENGINE_AUTO and so on */
-    char *end;
-    uint64_t n = strtoul(value, &end, 10);
-    bool number = *value >= '0' && *value <= '9' && *end == '\0' && n <= UINT16_MAX;
     if (strcmp(name, "--unix") == 0) return chat.path = value, true;
     if (strcmp(name, "--greeting") == 0) return chat.file = value, true;
-    for (uint32_t i = 0; strcmp(name, "--engine") == 0 && i < 3; i++)
-        if (strcmp(value, engines[i]) == 0) return config->engine = i, true;
-    if (strcmp(name, "--port") == 0) return chat.port = n, number;
-    if (strcmp(name, "--idle") == 0) return chat.idle = n, number;
-    if (strcmp(name, "--grace") == 0) return chat.grace = n, number;
-    config->flavour = n == 0 ? RT_CURRENT_THREAD : RT_MULTI_THREAD;
-    return config->workers = (uint32_t)n, number && strcmp(name, "--workers") == 0;
+    if (strcmp(name, "--port") == 0) return parse_number(value, 0, UINT16_MAX, &chat.port);
+    if (strcmp(name, "--idle") == 0) return parse_number(value, 0, UINT16_MAX, &chat.idle);
+    if (strcmp(name, "--grace") == 0) return parse_number(value, 0, UINT16_MAX, &chat.grace);
+    return parse_common(config, name, value);
 }
 
 int main(int argc, char **argv) {

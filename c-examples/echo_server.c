@@ -18,25 +18,21 @@
  *   nc 127.0.0.1 7000
  * and end it with Ctrl-C or SIGTERM: the last line of output says what it served.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <asyncio.h>
 #include <asyncio_await.h>
+
+#include "options.h"
 
 enum {
     BUFFER = 16 * 1024,
@@ -52,8 +48,8 @@ struct style {
 };
 
 struct options {
-    uint16_t port;
-    uint32_t engine, flavour, workers;
+    uint32_t port;
+    rt_config config;
     const struct style *style;
 };
 
@@ -317,12 +313,7 @@ static int adopt(struct server *s, int fd, rt_io *out) {
 
 static int open_runtime(struct server *s, const struct options *o) {
     char why[256] = "";
-    rt_config config;
-    rt_config_init(&config, sizeof config);
-    config.engine = o->engine;
-    config.flavour = o->flavour;
-    config.workers = o->workers;
-    int64_t r = rt_new(&config, &s->rt, why, sizeof why);
+    int64_t r = rt_new(&o->config, &s->rt, why, sizeof why);
     return r == 0 ? 0 : fail(why, r);
 }
 
@@ -354,7 +345,7 @@ static int open_signals(struct server *s, const sigset_t *set) {
 }
 
 static int open_server(struct server *s, const struct options *o) {
-    uint16_t port = o->port;
+    uint16_t port = (uint16_t)o->port;
     char about[256];
     sigset_t set;
     sigemptyset(&set);
@@ -384,25 +375,6 @@ static void close_server(struct server *s) {
 
 /* ---- the program ---- */
 
-static bool parse_number(const char *text, unsigned long max, unsigned long *out) {
-    char *end;
-    errno = 0;
-    *out = strtoul(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0' && *out <= max && text[0] != '-';
-}
-
-static bool parse_engine(struct options *o, const char *value) {
-    static const char *const engines[] = {[RT_ENGINE_AUTO] = "auto",
-                                          [RT_ENGINE_EPOLL] = "epoll",
-                                          [RT_ENGINE_URING] = "uring"};
-    for (uint32_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
-        if (strcmp(value, engines[i]) != 0) continue;
-        o->engine = i;
-        return true;
-    }
-    return false;
-}
-
 static bool parse_style(struct options *o, const char *value) {
     for (size_t i = 0; i < sizeof styles / sizeof styles[0]; i++) {
         if (strcmp(value, styles[i].name) != 0) continue;
@@ -413,20 +385,9 @@ static bool parse_style(struct options *o, const char *value) {
 }
 
 static bool parse_option(struct options *o, const char *name, const char *value) {
-    unsigned long n;
-    if (strcmp(name, "--port") == 0) {
-        if (!parse_number(value, UINT16_MAX, &n)) return false;
-        o->port = (uint16_t)n;
-        return true;
-    }
-    if (strcmp(name, "--workers") == 0) {
-        if (!parse_number(value, 1024, &n)) return false;
-        o->flavour = n == 0 ? RT_CURRENT_THREAD : RT_MULTI_THREAD;
-        o->workers = (uint32_t)n;
-        return true;
-    }
-    if (strcmp(name, "--engine") == 0) return parse_engine(o, value);
-    return strcmp(name, "--style") == 0 && parse_style(o, value);
+    if (strcmp(name, "--port") == 0) return parse_number(value, 0, UINT16_MAX, &o->port);
+    if (strcmp(name, "--style") == 0) return parse_style(o, value);
+    return parse_common(&o->config, name, value);
 }
 
 static bool parse(struct options *o, int argc, char **argv) {
@@ -444,9 +405,10 @@ static void raise_descriptor_limit(void) {
 }
 
 int main(int argc, char **argv) {
-    struct options o = {.flavour = RT_MULTI_THREAD, .style = &styles[0]};
+    struct options o = {.style = &styles[0]};
+    rt_config_init(&o.config, sizeof o.config);
     if (!parse(&o, argc, argv)) {
-        fprintf(stderr, "usage: %s [--port P] [--engine auto|epoll|uring] [--workers N]"
+        fprintf(stderr, "usage: %s [--port P] " OPTIONS_USAGE
                         " [--style await|readiness|completion]\n", argv[0]);
         return 2;
     }

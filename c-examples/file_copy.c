@@ -17,22 +17,19 @@
  * Blocks of zeroes become holes. A copy that failed, or whose source changed meanwhile, is reported
  * and left as it is.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
-#include <asyncio.h>
 #include <asyncio_await.h>
 
+#include "options.h"
+
 struct options {
-    uint32_t engine, flavour, workers;
-    size_t depth, block;
+    rt_config config;
+    uint32_t depth, block;
     const char *from, *to;
 };
 
@@ -67,13 +64,6 @@ struct copier {
     char block[];
 };
 
-/* Submits an operation and awaits its outcome. */
-#define AWAIT_OP(result, op, ...)                                                                  \
-    do {                                                                                           \
-        (result) = (__VA_ARGS__);                                                                  \
-        if ((result) == 0) RT_AWAIT(result, rt_poll_op(cx, op));                                   \
-    } while (0)
-
 /* ---- a copier: one block after the other ---- */
 
 static bool is_zero(const char *data, size_t len) {
@@ -95,8 +85,9 @@ static int64_t copy_blocks(rt_cx *cx, struct copier *c) {
     do {
         c->offset = atomic_fetch_add(&all->next, size);
         for (c->len = 0; c->len < size; c->len += (size_t)c->n) {
-            AWAIT_OP(c->n, c->op, rt_submit_read(cx, all->from, c->block + c->len, size - c->len,
-                                                 c->offset + c->len, &c->op));
+            RT_AWAIT_OP(c->n, cx, c->op,
+                        rt_submit_read(cx, all->from, c->block + c->len, size - c->len,
+                                       c->offset + c->len, &c->op));
             if (c->n < 0) RT_RETURN(c->n);
             if (c->n == 0) break;
         }
@@ -104,8 +95,9 @@ static int64_t copy_blocks(rt_cx *cx, struct copier *c) {
         /* The target is empty as yet, and as long as it must be in the end: zeroes are there. */
         c->done = is_zero(c->block, c->len) ? c->len : 0;
         for (; c->done < c->len; c->done += (size_t)c->n) {
-            AWAIT_OP(c->n, c->op, rt_submit_write(cx, all->to, c->block + c->done, c->len - c->done,
-                                                  c->offset + c->done, &c->op));
+            RT_AWAIT_OP(c->n, cx, c->op,
+                        rt_submit_write(cx, all->to, c->block + c->done, c->len - c->done,
+                                        c->offset + c->done, &c->op));
             if (c->n <= 0) RT_RETURN(c->n < 0 ? c->n : -EIO);
         }
         account(all, c->offset, c->len);
@@ -147,14 +139,16 @@ static int64_t open_both(rt_cx *cx, struct copy *c) {
     const struct options *o = c->options;
     RT_BEGIN(&c->open_frame);
     c->what = o->from;
-    AWAIT_OP(c->n, c->op, rt_submit_openat(cx, 0, o->from, O_RDONLY | O_NONBLOCK, 0, &c->op));
+    RT_AWAIT_OP(c->n, cx, c->op,
+                rt_submit_openat(cx, 0, o->from, O_RDONLY | O_NONBLOCK, 0, &c->op));
     if (c->n < 0) RT_RETURN(c->n);
     c->from = (rt_io)c->n;
     if ((c->n = look_at(c->from, &c->from_status)) < 0) RT_RETURN(c->n);
 
     c->what = o->to;
-    AWAIT_OP(c->n, c->op, rt_submit_openat(cx, 0, o->to, O_WRONLY | O_CREAT | O_NONBLOCK,
-                                           c->from_status.st_mode & 0777, &c->op));
+    RT_AWAIT_OP(c->n, cx, c->op,
+                rt_submit_openat(cx, 0, o->to, O_WRONLY | O_CREAT | O_NONBLOCK,
+                                 c->from_status.st_mode & 0777, &c->op));
     if (c->n < 0) RT_RETURN(c->n);
     c->to = (rt_io)c->n;
     if ((c->n = look_at(c->to, &c->to_status)) < 0) RT_RETURN(c->n);
@@ -162,7 +156,7 @@ static int64_t open_both(rt_cx *cx, struct copy *c) {
         c->what = "source and target are the same file";
         RT_RETURN(-EINVAL);
     }
-    AWAIT_OP(c->n, c->op, rt_submit_ftruncate(cx, c->to, 0, &c->op));
+    RT_AWAIT_OP(c->n, cx, c->op, rt_submit_ftruncate(cx, c->to, 0, &c->op));
     RT_END(c->n);
 }
 
@@ -192,44 +186,20 @@ static int64_t copy_file(rt_cx *cx, void *state) {
     if (atomic_load(&c->copied) != atomic_load(&c->end)) RT_RETURN(-EIO);
 
     c->what = c->options->to;
-    AWAIT_OP(c->r, c->op, rt_submit_ftruncate(cx, c->to, atomic_load(&c->end), &c->op));
+    RT_AWAIT_OP(c->r, cx, c->op, rt_submit_ftruncate(cx, c->to, atomic_load(&c->end), &c->op));
     if (c->r < 0) RT_RETURN(c->r);
-    AWAIT_OP(c->r, c->op, rt_submit_fsync(cx, c->to, &c->op));
+    RT_AWAIT_OP(c->r, cx, c->op, rt_submit_fsync(cx, c->to, &c->op));
     if (c->r < 0) RT_RETURN(c->r);
-    AWAIT_OP(c->r, c->op, rt_submit_close(cx, c->to, &c->op));
+    RT_AWAIT_OP(c->r, cx, c->op, rt_submit_close(cx, c->to, &c->op));
     RT_END(c->r);
 }
 
 /* ---- the program ---- */
 
-static bool parse_number(const char *text, unsigned long min, unsigned long max, size_t *out) {
-    char *end;
-    errno = 0;
-    *out = strtoul(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || text[0] == '-') return false;
-    return *out >= min && *out <= max;
-}
-
 static bool parse_option(struct options *o, const char *name, const char *value) {
-    static const char *const engines[] = {[RT_ENGINE_AUTO] = "auto",
-                                          [RT_ENGINE_EPOLL] = "epoll",
-                                          [RT_ENGINE_URING] = "uring"};
-    size_t n;
     if (strcmp(name, "--depth") == 0) return parse_number(value, 1, 4096, &o->depth);
     if (strcmp(name, "--block") == 0) return parse_number(value, 1, 1 << 30, &o->block);
-    if (strcmp(name, "--workers") == 0) {
-        if (!parse_number(value, 0, 1024, &n)) return false;
-        o->flavour = n == 0 ? RT_CURRENT_THREAD : RT_MULTI_THREAD;
-        o->workers = (uint32_t)n;
-        return true;
-    }
-    if (strcmp(name, "--engine") != 0) return false;
-    for (uint32_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
-        if (strcmp(value, engines[i]) != 0) continue;
-        o->engine = i;
-        return true;
-    }
-    return false;
+    return parse_common(&o->config, name, value);
 }
 
 static bool parse(struct options *o, int argc, char **argv) {
@@ -242,20 +212,16 @@ static bool parse(struct options *o, int argc, char **argv) {
 }
 
 static int64_t open_runtime(struct copy *c, char *why, size_t why_len) {
-    rt_config config;
-    rt_config_init(&config, sizeof config);
-    config.engine = c->options->engine;
-    config.flavour = c->options->flavour;
-    config.workers = c->options->workers;
     c->what = why;
-    return rt_new(&config, &c->rt, why, why_len);
+    return rt_new(&c->options->config, &c->rt, why, why_len);
 }
 
 int main(int argc, char **argv) {
-    struct options o = {.flavour = RT_CURRENT_THREAD, .depth = 8, .block = 128 * 1024};
+    struct options o = {.depth = 8, .block = 128 * 1024};
+    options_init(&o.config);
     if (!parse(&o, argc, argv)) {
-        fprintf(stderr, "usage: %s [--engine auto|epoll|uring] [--workers N] [--depth BLOCKS]"
-                        " [--block BYTES] FROM TO\n", argv[0]);
+        fprintf(stderr, "usage: %s " OPTIONS_USAGE " [--depth BLOCKS] [--block BYTES] FROM TO\n",
+                argv[0]);
         return 2;
     }
     char why[256] = "";

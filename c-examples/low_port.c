@@ -7,37 +7,38 @@
  *      it, whatever became of the process since; and the library's threads, too, come after.
  *
  * Usage: low_port [--address A] [--port P] [--user NAME]
+ *                 [--engine auto|epoll|uring] [--workers N]
  *
  *   --address  default 0.0.0.0; may be of IPv6: `--address ::` is for both.
  *   --port     default 80.
  *   --user     whom root becomes, default "nobody". Who is not root stays who it is.
+ *   --workers  threads; 0 runs everything on the main one. Default: as many as there are CPUs.
  *
  * Try it:
  *   sudo build/c-examples/low_port --port 13 & nc 127.0.0.1 13
  *   systemd-socket-activate -l 8013 build/c-examples/low_port
  * Each connection is told the time, and closed. SIGTERM and SIGINT end it.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <asyncio.h>
 #include <asyncio_await.h>
+
+#include "options.h"
 
 enum { FIRST_PASSED = 3 }; /* the first descriptor that systemd passes on */
 static const uint64_t GRACE = UINT64_C(5000000000);
 
 struct options {
     const char *address, *user;
-    uint16_t port;
+    uint32_t port;
+    rt_config config;
 };
 
 struct program {
@@ -75,7 +76,7 @@ static int passed_listener(void) {
 static int bound_listener(const struct options *o) {
     const int on = 1;
     rt_addr name;
-    int64_t r = rt_addr_parse(o->address, o->port, &name);
+    int64_t r = rt_addr_parse(o->address, (uint16_t)o->port, &name);
     if (r < 0) return fail(o->address, r);
     const struct sockaddr *addr = (const struct sockaddr *)name.storage;
     int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -156,13 +157,13 @@ static int64_t run(rt_cx *cx, void *state) {
 }
 
 /* Takes `fd`. */
-static int open_server(struct program *p, int fd) {
+static int open_server(struct program *p, const rt_config *config, int fd) {
     char text[256] = "";
     rt_serve_opts opts;
     rt_serve_opts_init(&opts, sizeof opts);
     opts.total_ns = GRACE; /* who does not read one line in it is cut */
     rt_io listener = 0;
-    int64_t r = rt_new(NULL, &p->rt, text, sizeof text);
+    int64_t r = rt_new(config, &p->rt, text, sizeof text);
     if (r < 0) fail(text, r);
     else if ((r = rt_register_fd(p->rt, fd, RT_READABLE | RT_IO_SET_NONBLOCK, &listener)) < 0)
         fail("register", r);
@@ -184,15 +185,11 @@ static int open_server(struct program *p, int fd) {
 static bool parse(struct options *o, int argc, char **argv) {
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc) return false;
-        const char *value = argv[i + 1];
-        char *end = "";
-        unsigned long port = o->port;
-        if (strcmp(argv[i], "--address") == 0) o->address = value;
-        else if (strcmp(argv[i], "--user") == 0) o->user = value;
-        else if (strcmp(argv[i], "--port") == 0) port = strtoul(value, &end, 10);
-        else return false;
-        if (*end != '\0' || port == 0 || port > UINT16_MAX) return false;
-        o->port = (uint16_t)port;
+        const char *name = argv[i], *value = argv[i + 1];
+        if (strcmp(name, "--port") == 0 && parse_number(value, 1, UINT16_MAX, &o->port)) continue;
+        if (strcmp(name, "--address") == 0) o->address = value;
+        else if (strcmp(name, "--user") == 0) o->user = value;
+        else if (!parse_common(&o->config, name, value)) return false;
     }
     return true;
 }
@@ -200,13 +197,15 @@ static bool parse(struct options *o, int argc, char **argv) {
 int main(int argc, char **argv) {
     struct options o = {.address = "0.0.0.0", .user = "nobody", .port = 80};
     struct program p = {0};
+    rt_config_init(&o.config, sizeof o.config);
     if (!parse(&o, argc, argv)) {
-        fprintf(stderr, "usage: %s [--address A] [--port P] [--user NAME]\n", argv[0]);
+        fprintf(stderr, "usage: %s " OPTIONS_USAGE " [--address A] [--port P] [--user NAME]\n",
+                argv[0]);
         return 2;
     }
     int fd = passed_listener();
     if (fd < 0) fd = bound_listener(&o);
-    if (fd < 0 || drop_root(o.user) < 0 || open_server(&p, fd) < 0) {
+    if (fd < 0 || drop_root(o.user) < 0 || open_server(&p, &o.config, fd) < 0) {
         rt_free(p.rt);
         return 1;
     }

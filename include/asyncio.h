@@ -705,8 +705,8 @@ typedef struct rt_buf {
 typedef uint64_t rt_blob;
 
 /**
- * A set: waits for many operations and tasks at once. A member says by its key that it is ready, and leaves the set; one
- * that yields more, an operation with many results, is added again. What a member yields is taken by its own poll: the
+ * A set: waits for many operations, timers and tasks at once. A member says by its key that it is ready, and leaves the set; one
+ * that yields more, an operation with many results or an interval, is added again. What a member yields is taken by its own poll: the
  * set neither owns nor keeps alive what it waits for. The cost of a member does not depend on how many there are.
  *
  * 0 is never a set. The handle is good until `rt_set_free`, which may come after the runtime was freed.
@@ -2412,11 +2412,11 @@ int64_t rt_set_new(rt_runtime rt,
 int64_t rt_set_free(rt_set set);
 
 /**
- * Adds an operation of the calling task, or a task that may be joined. `key` is the program's, and need not be unique. What
- * is ready already, or can be joined, is so in the set at once.
+ * Adds an operation of the calling task, a timer, or a task that may be joined. `key` is the program's, and need not be unique.
+ * What is ready already, has fired, or can be joined, is so in the set at once.
  *
- * A member whose outcome is taken elsewhere, that is forgotten, detached, or whose task ends, is ready too: its poll says
- * `-EBADF` then. A task can be in several sets; each of them reports it, and one join gets the result.
+ * A member whose outcome is taken elsewhere, that is forgotten, cancelled, detached, or whose task ends, is ready too: its poll
+ * says `-EBADF` then. A task or a timer can be in several sets; each of them reports it, and one join gets the result.
  *
  * Returns 0. On failure the set is as it was: `-EBADF` for a stale set or handle, and for a task that was detached; `-EINVAL`
  * for a handle of another kind; `-EPERM` for another task's operation, for any operation outside of tasks, and for a set of
@@ -2434,8 +2434,8 @@ int64_t rt_set_add(rt_cx *cx,
 /**
  * Waits for any member to be ready.
  *
- * Returns 0, and in `*key` the member's key: it has left the set, and its `rt_poll_op`, `rt_poll_accept_next`, `rt_poll_recv_next` or
- * `rt_poll_join`, called next, will not be pending. Members come in the order in which they became ready, each once.
+ * Returns 0, and in `*key` the member's key: it has left the set, and its `rt_poll_op`, `rt_poll_accept_next`, `rt_poll_recv_next`,
+ * `rt_poll_timer` or `rt_poll_join`, called next, will not be pending. Members come in the order in which they became ready, each once.
  * `RT_PENDING`: none is ready yet. Several tasks may wait; all are woken, one gets the member.
  *
  * `-ENOENT`: the set has no members. Also: `-EBADF` for a stale handle; `-EINVAL` for NULL; `-EPERM` for a set of another runtime.
@@ -2517,7 +2517,7 @@ int64_t rt_poll_timer(rt_cx *cx,
  * Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with a later
  * time than before moves the timer, which is cheap: so an idle timeout is one call beside each read.
  *
- * Returns 0 at the time; `RT_PENDING`; `-EINVAL` for NULL; `-EBADF` for a slot that holds no timer; `-ENOMEM`; `-EPERM` for the context.
+ * Returns 0 at the time, at once if it is over; `RT_PENDING`; `-EINVAL` for NULL; `-EBADF` for a slot that holds no timer; `-ENOMEM`; `-EPERM` for the context.
  * Who leaves before gives the slot to `rt_timer_cancel`: drop functions do. In a poll, or with a context of the program's own. Does not
  * block.
  *
@@ -2826,8 +2826,8 @@ int64_t rt_unix_peer(rt_io io,
  *
  * Returns how many bytes went, which may be fewer: then the rest is to be sent without descriptors, for all of them went.
  * `RT_PENDING`: nothing was sent, and the call is to be repeated. Errors as for `rt_poll_write`; `-EINVAL` also for more than 253
- * descriptors, and for some without a byte to go with; `-ETOOMANYREFS` when too many are on their way; for a number that is no
- * descriptor `-EBADF`, as for a stale handle. Does not block.
+ * descriptors, and for some without a byte to go with; `-EAFNOSUPPORT` for descriptors over another socket; `-ETOOMANYREFS` when too
+ * many are on their way; for a number that is no descriptor `-EBADF`, as for a stale handle. Does not block.
  *
  * # Safety
  * `cx` is the context of this poll; `buf` has `n` readable bytes; `fds` has `count` numbers.
@@ -2900,7 +2900,8 @@ int64_t rt_udp_connect(rt_io io,
                        const rt_addr *addr);
 
 /**
- * Receives, in a poll, up to `n` datagrams with one call, as many as are there, from any socket with datagrams.
+ * Receives, in a poll, up to `n` datagrams with one call, as many as are there, from any socket with datagrams. Descriptors
+ * that come along, to a Unix socket, are closed: those are for `rt_poll_recv_fds`.
  *
  * Returns how many came, at least 1 and at most `RT_DATAGRAMS_MAX`: the first so many of `v` are filled in, and their `len` is to be set
  * anew before they are used again. `RT_PENDING`, after which nothing changed and the call is to be repeated. Errors: `-ECONNREFUSED` and
@@ -2957,7 +2958,8 @@ int64_t rt_stream_new(rt_io io,
 
 /**
  * Frees a stream, and not its `rt_io`. What was written and not sent is lost, and what was received and not taken. Lines that
- * it gave are gone. A task that waits in a call of the stream is not woken.
+ * it gave are gone. A task that waits in a call of the stream is not woken. Where others are to read from the `rt_io` now, the task
+ * that read waits by `rt_poll_quiesce` until they can.
  *
  * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
  */
@@ -3575,8 +3577,8 @@ int64_t rt_process_opts_init(rt_process_opts *opts, size_t size);
  * Returns 0, and the process in `*out`, which the caller must close. On failure `*out` is 0, and there is no child: `-ENOENT`,
  * `-EACCES`, `-ENOEXEC` and so on for the file or `cwd`; `-EINVAL` for NULL, a bad size, unknown flags or a negative descriptor;
  * `-EBADF` for the runtime, and for a descriptor that is closed; `-ECHILD` if this process ignores SIGCHLD; `-EMFILE`, `-ENFILE`,
- * `-EAGAIN`, `-ENOMEM`; `-ENOSYS` on a kernel without pidfds (before Linux 5.4). If a descriptor runs out when the child runs
- * already, it is killed.
+ * `-EAGAIN`, `-ENOMEM`, `-ENOSPC` as for `rt_register_fd`; `-ENOSYS` on a kernel without pidfds (before Linux 5.4). If one of these runs
+ * out when the child runs already, it is killed.
  *
  * Any thread, and in polls. Blocks until the system has loaded the program.
  *

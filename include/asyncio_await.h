@@ -73,6 +73,16 @@ typedef struct rt_frame {
  * results of the call fit. */
 #define RT_AWAIT(var, ...) RT_AWAIT_AT_(RT_POINT_(__COUNTER__), var, __VA_ARGS__)
 
+/* RT_AWAIT_OP(var, cx, op, submit) submits an operation, once, and awaits its outcome: `submit` is a
+ * rt_submit_* call that puts the handle into `op`, which lives in the state. A submission that fails
+ * is the outcome. */
+#define RT_AWAIT_OP(var, cx, op, ...)                                                              \
+    do {                                                                                           \
+        const int64_t rt_begun_ = rt_one_(__VA_ARGS__);                                            \
+        (var) = rt_begun_;                                                                         \
+        if (rt_begun_ == 0) RT_AWAIT(var, rt_poll_op(cx, op));                                     \
+    } while (0)
+
 /* RT_YIELD(cx) lets the other tasks run, and goes on in a later poll. Where rt_yield fails, the
  * coroutine goes on at once. */
 #define RT_YIELD(cx) RT_YIELD_AT_(RT_POINT_(__COUNTER__), cx)

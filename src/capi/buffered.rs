@@ -101,7 +101,8 @@ pub unsafe extern "C" fn rt_stream_new(io: rt_io, opts: *const rt_stream_opts, o
 }
 
 /// Frees a stream, and not its `rt_io`. What was written and not sent is lost, and what was received and not taken. Lines that
-/// it gave are gone. A task that waits in a call of the stream is not woken.
+/// it gave are gone. A task that waits in a call of the stream is not woken. Where others are to read from the `rt_io` now, the task
+/// that read waits by `rt_poll_quiesce` until they can.
 ///
 /// Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
 #[unsafe(no_mangle)]

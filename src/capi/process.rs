@@ -107,8 +107,8 @@ pub unsafe extern "C" fn rt_process_opts_init(opts: *mut rt_process_opts, size: 
 /// Returns 0, and the process in `*out`, which the caller must close. On failure `*out` is 0, and there is no child: `-ENOENT`,
 /// `-EACCES`, `-ENOEXEC` and so on for the file or `cwd`; `-EINVAL` for NULL, a bad size, unknown flags or a negative descriptor;
 /// `-EBADF` for the runtime, and for a descriptor that is closed; `-ECHILD` if this process ignores SIGCHLD; `-EMFILE`, `-ENFILE`,
-/// `-EAGAIN`, `-ENOMEM`; `-ENOSYS` on a kernel without pidfds (before Linux 5.4). If a descriptor runs out when the child runs
-/// already, it is killed.
+/// `-EAGAIN`, `-ENOMEM`, `-ENOSPC` as for `rt_register_fd`; `-ENOSYS` on a kernel without pidfds (before Linux 5.4). If one of these runs
+/// out when the child runs already, it is killed.
 ///
 /// Any thread, and in polls. Blocks until the system has loaded the program.
 ///

@@ -128,9 +128,10 @@ impl Program for Served {
         match prepared {
             Ok((future, home, label)) => Some(Arrival { future, home: home.filter(|_| opts.near != 0), label }),
             Err(_) => {
-                // A state that was to be copied is nobody's.
-                if let Some(drop) = opts.drop.filter(|_| opts.flags & RT_SPAWN_INLINE == 0) {
-                    // SAFETY: no task has the state, so this is its one drop.
+                // Zeroes that were not made are no state.
+                let has_state = opts.flags & RT_SPAWN_INLINE == 0 || !opts.state.is_null();
+                if let Some(drop) = opts.drop.filter(|_| has_state) {
+                    // SAFETY: no task has the state, nor a copy of it, so this is its one drop.
                     unsafe { drop(opts.state) };
                 }
                 None

@@ -6,8 +6,8 @@ use super::{check, context, guarded, not_null, polled, runtime_ref};
 use crate::runtime::{SetUse, free_set, new_set};
 use std::task::{Poll, ready};
 
-/// A set: waits for many operations and tasks at once. A member says by its key that it is ready, and leaves the set; one
-/// that yields more, an operation with many results, is added again. What a member yields is taken by its own poll: the
+/// A set: waits for many operations, timers and tasks at once. A member says by its key that it is ready, and leaves the set; one
+/// that yields more, an operation with many results or an interval, is added again. What a member yields is taken by its own poll: the
 /// set neither owns nor keeps alive what it waits for. The cost of a member does not depend on how many there are.
 ///
 /// 0 is never a set. The handle is good until `rt_set_free`, which may come after the runtime was freed.
@@ -52,11 +52,11 @@ pub extern "C" fn rt_set_free(set: rt_set) -> i64 {
     })
 }
 
-/// Adds an operation of the calling task, or a task that may be joined. `key` is the program's, and need not be unique. What
-/// is ready already, or can be joined, is so in the set at once.
+/// Adds an operation of the calling task, a timer, or a task that may be joined. `key` is the program's, and need not be unique.
+/// What is ready already, has fired, or can be joined, is so in the set at once.
 ///
-/// A member whose outcome is taken elsewhere, that is forgotten, detached, or whose task ends, is ready too: its poll says
-/// `-EBADF` then. A task can be in several sets; each of them reports it, and one join gets the result.
+/// A member whose outcome is taken elsewhere, that is forgotten, cancelled, detached, or whose task ends, is ready too: its poll
+/// says `-EBADF` then. A task or a timer can be in several sets; each of them reports it, and one join gets the result.
 ///
 /// Returns 0. On failure the set is as it was: `-EBADF` for a stale set or handle, and for a task that was detached; `-EINVAL`
 /// for a handle of another kind; `-EPERM` for another task's operation, for any operation outside of tasks, and for a set of
@@ -77,8 +77,8 @@ pub unsafe extern "C" fn rt_set_add(cx: *mut rt_cx, set: rt_set, handle: u64, ke
 
 /// Waits for any member to be ready.
 ///
-/// Returns 0, and in `*key` the member's key: it has left the set, and its `rt_poll_op`, `rt_poll_accept_next`, `rt_poll_recv_next` or
-/// `rt_poll_join`, called next, will not be pending. Members come in the order in which they became ready, each once.
+/// Returns 0, and in `*key` the member's key: it has left the set, and its `rt_poll_op`, `rt_poll_accept_next`, `rt_poll_recv_next`,
+/// `rt_poll_timer` or `rt_poll_join`, called next, will not be pending. Members come in the order in which they became ready, each once.
 /// `RT_PENDING`: none is ready yet. Several tasks may wait; all are woken, one gets the member.
 ///
 /// `-ENOENT`: the set has no members. Also: `-EBADF` for a stale handle; `-EINVAL` for NULL; `-EPERM` for a set of another runtime.

@@ -139,19 +139,34 @@ pub unsafe extern "C" fn rt_poll_timer(cx: *mut rt_cx, timer: rt_timer) -> i64 {
 /// `slot` is readable and writable.
 unsafe fn sleep(cx: &PollContext, slot: *mut rt_timer, at: u64) -> Poll<Result<i64, Errno>> {
     // SAFETY: the caller says so, and so below.
-    let kept = unsafe { slot.read() };
+    let kept = match unsafe { slot.read() } {
+        0 => None,
+        timer => Some(check!(name(timer))),
+    };
     let timer = match kept {
-        0 => {
+        Some(timer) if timer.is_for(at) => timer,
+        // A time that is over needs no timer: what the caller looks at next may not win against it.
+        _ if at <= now() => {
+            if !cx.can_spend() {
+                return Poll::Pending;
+            }
+            cx.spend();
+            check!(kept.map_or(Ok(false), TimerName::cancel));
+            // SAFETY: as above.
+            unsafe { slot.write(0) };
+            return Poll::Ready(Ok(0));
+        }
+        Some(timer) => {
+            check!(timer.reset(at));
+            timer
+        }
+        None => {
             let timer = check!(start_timer(cx.runtime(), Start::at(at)));
             // SAFETY: as above.
             unsafe { slot.write(timer) };
             check!(name(timer))
         }
-        kept => check!(name(kept)),
     };
-    if kept != 0 && !timer.is_for(at) {
-        check!(timer.reset(at));
-    }
     let polled = timer.poll(cx);
     if polled.is_ready() {
         // SAFETY: as above.
@@ -172,7 +187,7 @@ unsafe fn release(slot: *mut rt_timer) {
 /// Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with a later
 /// time than before moves the timer, which is cheap: so an idle timeout is one call beside each read.
 ///
-/// Returns 0 at the time; `RT_PENDING`; `-EINVAL` for NULL; `-EBADF` for a slot that holds no timer; `-ENOMEM`; `-EPERM` for the context.
+/// Returns 0 at the time, at once if it is over; `RT_PENDING`; `-EINVAL` for NULL; `-EBADF` for a slot that holds no timer; `-ENOMEM`; `-EPERM` for the context.
 /// Who leaves before gives the slot to `rt_timer_cancel`: drop functions do. In a poll, or with a context of the program's own. Does not
 /// block.
 ///

@@ -156,7 +156,8 @@ unsafe fn entries<'a>(v: *mut rt_datagram, n: u32) -> Result<&'a mut [rt_datagra
     Ok(entries)
 }
 
-/// Receives, in a poll, up to `n` datagrams with one call, as many as are there, from any socket with datagrams.
+/// Receives, in a poll, up to `n` datagrams with one call, as many as are there, from any socket with datagrams. Descriptors
+/// that come along, to a Unix socket, are closed: those are for `rt_poll_recv_fds`.
 ///
 /// Returns how many came, at least 1 and at most `RT_DATAGRAMS_MAX`: the first so many of `v` are filled in, and their `len` is to be set
 /// anew before they are used again. `RT_PENDING`, after which nothing changed and the call is to be repeated. Errors: `-ECONNREFUSED` and

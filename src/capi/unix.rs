@@ -202,8 +202,8 @@ pub unsafe extern "C" fn rt_unix_peer(io: rt_io, out: *mut rt_unix_cred) -> i64 
 ///
 /// Returns how many bytes went, which may be fewer: then the rest is to be sent without descriptors, for all of them went.
 /// `RT_PENDING`: nothing was sent, and the call is to be repeated. Errors as for `rt_poll_write`; `-EINVAL` also for more than 253
-/// descriptors, and for some without a byte to go with; `-ETOOMANYREFS` when too many are on their way; for a number that is no
-/// descriptor `-EBADF`, as for a stale handle. Does not block.
+/// descriptors, and for some without a byte to go with; `-EAFNOSUPPORT` for descriptors over another socket; `-ETOOMANYREFS` when too
+/// many are on their way; for a number that is no descriptor `-EBADF`, as for a stale handle. Does not block.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `buf` has `n` readable bytes; `fds` has `count` numbers.

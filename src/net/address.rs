@@ -52,6 +52,10 @@ fn scope_of(name: &str) -> Result<u32, Errno> {
     if let Some(scope) = number(name) {
         return Ok(scope);
     }
+    // The kernel would look at what is before the colon, and take no notice of a port behind it.
+    if name.contains(':') {
+        return Err(libc::EINVAL);
+    }
     let name = CString::new(name).map_err(|_| libc::EINVAL)?;
     // SAFETY: a text that ends with a NUL.
     match unsafe { libc::if_nametoindex(name.as_ptr()) } {
@@ -85,17 +89,23 @@ pub(crate) fn text(address: &SockAddr) -> Result<Vec<u8>, Errno> {
     if !address.is_unix() {
         return Err(libc::EAFNOSUPPORT);
     }
+    // SAFETY: the address has its length of bytes, and begins with the family.
+    let bytes = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.len() as usize) };
     let mut text = UNIX.to_vec();
-    if let Some(name) = address.as_abstract_namespace() {
-        text.push(b'@');
-        // A NUL would end a C string.
-        text.extend(name.iter().map(|&byte| if byte == 0 { b'@' } else { byte }));
-    } else if let Some(path) = address.as_pathname() {
-        let path = path.as_os_str().as_bytes();
-        if path.first() == Some(&b'@') {
-            text.extend(b"./");
+    match &bytes[size_of::<libc::sa_family_t>()..] {
+        [] => {}
+        [0, name @ ..] => {
+            text.push(b'@');
+            // A NUL would end a C string.
+            text.extend(name.iter().map(|&byte| if byte == 0 { b'@' } else { byte }));
         }
-        text.extend(path);
+        path => {
+            if path.first() == Some(&b'@') {
+                text.extend(b"./");
+            }
+            // Behind it there may be a NUL, or several.
+            text.extend(path.iter().take_while(|&&byte| byte != 0));
+        }
     }
     Ok(text)
 }

@@ -122,14 +122,16 @@ fn ask(host: &CStr, port: u16, family: i32) -> Answer {
     // One entry an address, not one for each kind of socket.
     hints.ai_socktype = libc::SOCK_STREAM;
     let mut list = Found(std::ptr::null_mut());
-    // SAFETY: the name and the hints live during the call, which writes the list's head.
-    let code = unsafe { libc::getaddrinfo(host.as_ptr(), std::ptr::null(), &hints, &mut list.0) };
-    match code {
-        0 => {}
-        libc::EAI_SYSTEM => {
-            return Err(Error::last_os_error().raw_os_error().filter(|&errno| errno > 0).unwrap_or(libc::EIO));
+    loop {
+        // SAFETY: the name and the hints live during the call, which writes the list's head if it succeeds.
+        match unsafe { libc::getaddrinfo(host.as_ptr(), std::ptr::null(), &hints, &mut list.0) } {
+            0 => break,
+            libc::EAI_SYSTEM => match Error::last_os_error().raw_os_error() {
+                Some(libc::EINTR) => {}
+                errno => return Err(errno.filter(|&errno| errno > 0).unwrap_or(libc::EIO)),
+            },
+            code => return Err(errno_of(code)),
         }
-        code => return Err(errno_of(code)),
     }
     let addresses: Vec<_> = list.addresses(port).collect();
     if addresses.is_empty() { Err(libc::ENOENT) } else { Ok(addresses) }

@@ -192,10 +192,14 @@ where
 /// Connects to one address.
 async fn attempt(runtime: u64, address: SocketAddr, options: &Options) -> Result<Io, Errno> {
     let socket = options.outgoing(address)?;
-    let goes_on = match socket.connect(&address.into()).map_err(errno_of) {
-        Ok(()) => false,
-        Err(libc::EINPROGRESS) => true,
-        Err(errno) => return Err(errno),
+    let goes_on = loop {
+        match socket.connect(&address.into()).map_err(errno_of) {
+            // The attempt that a signal interrupts goes on, if it was begun: asking again tells.
+            Err(libc::EINTR) => {}
+            Ok(()) | Err(libc::EISCONN) => break false,
+            Err(libc::EINPROGRESS | libc::EALREADY) => break true,
+            Err(errno) => return Err(errno),
+        }
     };
     // It is registered when the attempt goes on already: before, epoll would call it hung up.
     let io = register(runtime, socket)?;

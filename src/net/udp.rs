@@ -1,10 +1,11 @@
 //! UDP sockets, and many datagrams with one call.
 
-use super::{bound, errno_of, option, register, set_buffers, set_option, socket_for};
+use super::{bound, errno_of, option, register, set_buffers, set_option, socket_for, unix};
 use crate::runtime::{Errno, Io, IoName, IoPoll, PollContext};
 use libc::{iovec, mmsghdr, sockaddr, socklen_t};
 use socket2::{Protocol, SockAddr, SockRef, Type};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::task::{Poll, ready};
 
 /// How many datagrams one call moves at most.
 pub(crate) const MOST: usize = 64;
@@ -122,7 +123,7 @@ impl Batch {
         }
     }
 
-    /// Receives as many as are there, one at least. Returns how many.
+    /// Receives as many as are there, one at least. Returns how many. Descriptors that came along, to a Unix socket, are closed.
     ///
     /// # Safety
     /// The buffers, and where the addresses go, are writable.
@@ -132,7 +133,12 @@ impl Batch {
             message.msg_hdr.msg_controllen = size_of::<Control>();
         }
         // SAFETY: the caller says so, and the rest is ours.
-        unsafe { io.poll_recvmmsg(cx, self.messages.as_mut_ptr(), self.count as u32) }
+        let came = ready!(unsafe { io.poll_recvmmsg(cx, self.messages.as_mut_ptr(), self.count as u32) });
+        for message in &self.messages[..came.unwrap_or(0)] {
+            // SAFETY: the kernel filled the message in, and its control data is where it was.
+            drop(unsafe { unix::take_fds(&message.msg_hdr) });
+        }
+        Poll::Ready(came)
     }
 
     /// Sends them in their order, as many as there is room for, one at least. Returns how many.

@@ -88,7 +88,12 @@ fn lock_directory(path: &Path) -> Option<File> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = File::open(parent).ok()?;
     // SAFETY: the call takes no pointers. The lock ends with the descriptor.
-    (unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX) } == 0).then_some(directory)
+    while unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX) } != 0 {
+        if errno_of(std::io::Error::last_os_error()) != libc::EINTR {
+            return None;
+        }
+    }
+    Some(directory)
 }
 
 /// True for a socket that refuses connections, since whoever listened on it is gone.
@@ -124,9 +129,13 @@ pub(crate) fn pair(runtime: u64, kind: i32) -> Result<[Io; 2], Errno> {
     Ok([register(runtime, one)?, register(runtime, other)?])
 }
 
+fn is_unix(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN)? == libc::AF_UNIX)
+}
+
 /// Who made the other end, at the time that it connected, or listened.
 pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> Result<libc::ucred, Errno> {
-    if option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN)? != libc::AF_UNIX {
+    if !is_unix(fd)? {
         return Err(libc::EAFNOSUPPORT);
     }
     let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
@@ -155,10 +164,25 @@ fn message(part: &mut libc::iovec, control: &mut Control, control_len: usize) ->
     message
 }
 
-/// Sends bytes, and the descriptors with the first of them. `EINVAL` for too many, or without a byte to go with.
+/// Says why these descriptors cannot be sent with these bytes.
+fn check_fds(io: IoName, bytes: &[u8], fds: &[RawFd]) -> Result<(), Errno> {
+    if fds.is_empty() {
+        return Ok(());
+    }
+    if fds.len() > MOST_FDS || bytes.is_empty() {
+        return Err(libc::EINVAL);
+    }
+    // Others would send the bytes, and say nothing of the descriptors.
+    match io.with_fd(is_unix)?? {
+        true => Ok(()),
+        false => Err(libc::EAFNOSUPPORT),
+    }
+}
+
+/// Sends bytes, and the descriptors with the first of them.
 pub(crate) fn poll_send_fds(io: IoName, cx: &PollContext, bytes: &[u8], fds: &[RawFd]) -> IoPoll<usize> {
-    if fds.len() > MOST_FDS || bytes.is_empty() && !fds.is_empty() {
-        return Poll::Ready(Err(libc::EINVAL));
+    if let Err(errno) = check_fds(io, bytes, fds) {
+        return Poll::Ready(Err(errno));
     }
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut control = Control([0; 2048]);
@@ -204,18 +228,29 @@ pub(crate) unsafe fn poll_recv_fds(io: IoName, cx: &PollContext, buffer: *mut u8
     }))
 }
 
+/// The process that sent, as a descriptor, where the program asked the kernel for that (Linux 6.5).
+const SCM_PIDFD: i32 = 4;
+
+/// The descriptors that came with a message.
+///
 /// # Safety
 /// The message was received, and its descriptors are nobody's yet.
-unsafe fn take_fds(message: &libc::msghdr) -> Vec<OwnedFd> {
+pub(super) unsafe fn take_fds(message: &libc::msghdr) -> Vec<OwnedFd> {
     let mut fds = Vec::new();
     // SAFETY: the headers lie within the control data, which the kernel wrote; each descriptor is new and taken once.
     unsafe {
         let mut at = libc::CMSG_FIRSTHDR(message);
         while let Some(header) = at.as_ref() {
-            if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-                let count = (header.cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
-                let data = libc::CMSG_DATA(header).cast::<RawFd>();
-                fds.extend((0..count).map(|at| OwnedFd::from_raw_fd(data.add(at).read_unaligned())));
+            let count = (header.cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+            let data = libc::CMSG_DATA(header).cast::<RawFd>();
+            let came = (0..count).map(|at| data.add(at).read_unaligned());
+            match (header.cmsg_level, header.cmsg_type) {
+                (libc::SOL_SOCKET, libc::SCM_RIGHTS) => fds.extend(came.map(|fd| OwnedFd::from_raw_fd(fd))),
+                // Nobody would know of it, so it is closed. An errno where the kernel could make none.
+                (libc::SOL_SOCKET, SCM_PIDFD) => {
+                    came.filter(|&fd| fd >= 0).for_each(|fd| drop(OwnedFd::from_raw_fd(fd)))
+                }
+                _ => {}
             }
             at = libc::CMSG_NXTHDR(message, header);
         }

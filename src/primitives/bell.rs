@@ -23,8 +23,13 @@ impl Bell {
     pub(crate) fn ring(&self) {
         keeping_errno(|| {
             let one = 1u64;
-            // SAFETY: eight readable bytes; the descriptor is ours. It fails only if the counter is full, which wakes as well.
-            unsafe { libc::write(self.fd(), (&raw const one).cast(), 8) };
+            // SAFETY: eight readable bytes; the descriptor is ours.
+            while unsafe { libc::write(self.fd(), (&raw const one).cast(), 8) } < 0 {
+                // Or the counter is full, which wakes as well.
+                if io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+                    break;
+                }
+            }
         });
     }
 

@@ -30,18 +30,33 @@ impl WakeList {
         self.end += 1;
     }
 
+    /// Takes the wakers out.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Waker> {
+        std::iter::from_fn(|| {
+            if self.start == self.end {
+                (self.start, self.end) = (0, 0);
+                return None;
+            }
+            self.start += 1;
+            // SAFETY: `start..end` is initialised; the waker has left that range, so it is taken once.
+            Some(unsafe { self.wakers[self.start - 1].assume_init_read() })
+        })
+    }
+
     /// Calls every waker, then goes on with the first panic of any. No lock may be held.
     pub(crate) fn wake_all(&mut self) {
+        Self::wake_these(self.drain());
+    }
+
+    /// The same for wakers that the caller took out from under a lock. Whoever waits anew meanwhile, as a waker of the
+    /// program's own may do on the spot, is none of them.
+    pub(crate) fn wake_these(wakers: impl IntoIterator<Item = Waker>) {
         let mut panicked = None;
-        while self.start < self.end {
-            // SAFETY: `start..end` is initialised; the waker leaves that range before it is called, so that it is called once.
-            let waker = unsafe { self.wakers[self.start].assume_init_read() };
-            self.start += 1;
+        for waker in wakers {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
                 panicked.get_or_insert(panic);
             }
         }
-        (self.start, self.end) = (0, 0);
         if let Some(panic) = panicked {
             resume_unwind(panic);
         }

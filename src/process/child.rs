@@ -70,8 +70,11 @@ impl Child {
         let mut info = unsafe { std::mem::zeroed::<libc::siginfo_t>() };
         let flags = libc::WEXITED | libc::WNOHANG | flags;
         // SAFETY: the structure is writable.
-        if unsafe { libc::waitid(libc::P_PIDFD, self.fd() as libc::id_t, &mut info, flags) } < 0 {
-            return Err(errno_of(io::Error::last_os_error()));
+        while unsafe { libc::waitid(libc::P_PIDFD, self.fd() as libc::id_t, &mut info, flags) } < 0 {
+            match errno_of(io::Error::last_os_error()) {
+                libc::EINTR => {}
+                errno => return Err(errno),
+            }
         }
         // SAFETY: waitid filled in these fields, or left their zeros.
         let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
@@ -92,6 +95,18 @@ impl Child {
             libc::syscall(libc::SYS_pidfd_send_signal, fd, signum, std::ptr::null::<libc::siginfo_t>(), 0i64)
         };
         if sent < 0 { Err(errno_of(io::Error::last_os_error())) } else { Ok(()) }
+    }
+
+    /// Kills it and reaps it, by the pidfd: it may have ended and been reaped already, and its number be another's.
+    pub(super) fn destroy(&self) {
+        if self.signal(libc::SIGKILL).is_err() {
+            return;
+        }
+        let mut ended = libc::pollfd { fd: self.fd(), events: libc::POLLIN, revents: 0 };
+        while self.look().is_none() {
+            // SAFETY: one writable entry. A killed process ends at once.
+            unsafe { libc::poll(&mut ended, 1, -1) };
+        }
     }
 }
 

@@ -52,12 +52,12 @@ impl Process {
     }
 
     fn open_in(runtime: &RuntimeRef, pid: i32) -> Result<Self, Errno> {
-        Self::new(runtime, Child::open(pid, false)?, Default::default())
+        Self::new(runtime, Arc::new(Child::open(pid, false)?), Default::default())
     }
 
-    fn new(runtime: &RuntimeRef, child: Child, pipes: [Option<Io>; 3]) -> Result<Self, Errno> {
+    fn new(runtime: &RuntimeRef, child: Arc<Child>, pipes: [Option<Io>; 3]) -> Result<Self, Errno> {
         let io = Io::borrowing(runtime, child.fd())?;
-        Ok(Self { runtime: runtime.shared().handle, child: Arc::new(child), io, pipes: Mutex::new(pipes) })
+        Ok(Self { runtime: runtime.shared().handle, child, io, pipes: Mutex::new(pipes) })
     }
 
     /// Waits for its end.

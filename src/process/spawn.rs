@@ -12,6 +12,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 /// What a child gets for one of its first three descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +59,8 @@ impl Process {
         }
         // SAFETY: the caller says so.
         let pid = unsafe { start(program, &ends) }?;
-        let watched = Child::open(pid, true).and_then(|child| Self::new(runtime, child, pipes));
-        watched.inspect_err(|_| destroy(pid))
+        let child = Arc::new(Child::open(pid, true).inspect_err(|_| destroy(pid))?);
+        Self::new(runtime, child.clone(), pipes).inspect_err(|_| child.destroy())
     }
 }
 
@@ -121,7 +122,7 @@ fn copy_aside(fd: RawFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Kills a child and reaps it.
+/// Kills a child that has no pidfd, and reaps it.
 fn destroy(pid: i32) {
     // SAFETY: the child was not reaped, so the number is its own. A killed one ends at once.
     unsafe {

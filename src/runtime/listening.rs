@@ -78,10 +78,14 @@ impl IoName {
 }
 
 /// Options of a listener that are its connections' as well, or that say how it listens.
-const INHERITED: [(i32, i32); 10] = [
+const INHERITED: [(i32, i32); 15] = [
     (libc::SOL_SOCKET, libc::SO_REUSEADDR),
     (libc::SOL_SOCKET, libc::SO_REUSEPORT),
     (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+    (libc::SOL_SOCKET, libc::SO_MARK),
+    (libc::SOL_SOCKET, SO_BINDTOIFINDEX),
+    (libc::IPPROTO_IP, libc::IP_FREEBIND),
+    (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
     (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
     (libc::IPPROTO_TCP, libc::TCP_NODELAY),
     (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
@@ -89,7 +93,15 @@ const INHERITED: [(i32, i32); 10] = [
     (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
     (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
     (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
+    (libc::IPPROTO_TCP, libc::TCP_FASTOPEN),
 ];
+
+/// The interface that a socket is bound to (Linux 5.1).
+const SO_BINDTOIFINDEX: i32 = 62;
+
+/// Whose sizes of buffers the program chose, by the bits of `BUFFERS` (Linux 5.14).
+const SO_BUF_LOCK: i32 = 72;
+const BUFFERS: [(i32, i32); 2] = [(1, libc::SO_SNDBUF), (2, libc::SO_RCVBUF)];
 
 /// The longest backlog that the kernel allows by default.
 const LONGEST_BACKLOG: u32 = 4096;
@@ -108,9 +120,13 @@ impl IoName {
         for (level, name) in INHERITED {
             // An option of another family is none of this socket's.
             if let Ok(value) = self.option(level, name) {
-                // SAFETY: four readable bytes.
-                unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<i32>() as u32) };
+                set_number(fd, level, name, value);
             }
+        }
+        // The others are the system's to adapt. What is asked for is doubled when it is set.
+        let chosen = number(SO_BUF_LOCK).unwrap_or(0);
+        for (_, name) in BUFFERS.into_iter().filter(|(bit, _)| chosen & bit != 0) {
+            set_number(fd, libc::SOL_SOCKET, name, number(name)? / 2);
         }
         let (mut address, mut len) = ([0u64; 16], size_of::<[u64; 16]>() as libc::socklen_t);
         // SAFETY: the address is as large as `len` says, and the kernel fills in both.
@@ -139,6 +155,12 @@ impl IoName {
         })?;
         Ok(info)
     }
+}
+
+/// Sets an option of a socket, where it can be set.
+fn set_number(fd: i32, level: i32, name: i32, value: i32) {
+    // SAFETY: four readable bytes.
+    unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<i32>() as u32) };
 }
 
 /// A descriptor that stands for nothing.

@@ -20,7 +20,7 @@ pub(super) fn attempted(returned: isize) -> Attempted {
 pub(super) const MOST_PASSED_OVER: usize = 128;
 
 /// A connection that its peer gave up while it was queued, or its network did: the next one counts.
-pub(crate) fn is_passed_over(errno: Errno) -> bool {
+pub(super) fn is_passed_over(errno: Errno) -> bool {
     matches!(
         errno,
         libc::ECONNABORTED
@@ -54,7 +54,7 @@ fn accepting() -> impl FnMut(RawFd) -> Attempted {
 }
 
 /// No descriptor, or no memory for one, could be had: trying again at once is no use.
-pub(crate) fn is_starvation(errno: Errno) -> bool {
+pub(super) fn is_starvation(errno: Errno) -> bool {
     matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
 }
 
@@ -121,6 +121,7 @@ impl IoName {
                     }
                     return Poll::Ready(Ok(moved));
                 }
+                Ok(0) if interest == Interest::READABLE => return Poll::Ready(self.end_of_stream()),
                 result => return Poll::Ready(result),
             }
         }
@@ -256,7 +257,7 @@ impl IoName {
         if let Err(errno) = self.check_apart(cx, false) {
             return Poll::Ready(Err(errno));
         }
-        let (flags, no_timeout) = (libc::MSG_DONTWAIT, std::ptr::null_mut());
+        let (flags, no_timeout) = (libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC, std::ptr::null_mut());
         self.transfer(cx, Interest::READABLE, 0, |fd| {
             // SAFETY: the caller says so.
             attempted(unsafe { libc::recvmmsg(fd, messages, count, flags, no_timeout) } as isize)

@@ -3,15 +3,14 @@
 use super::connection::{self, Place};
 use super::state::Admission;
 use super::{Program, Server};
-use crate::runtime::{
-    Errno, Family, Io, IoName, IoPoll, PollContext, RuntimeRef, is_passed_over, is_starvation, placeholder,
-};
+use crate::readiness::Interest;
+use crate::runtime::{Errno, Family, Io, IoName, IoPoll, PollContext, RuntimeRef, placeholder};
 use crate::task::{TaskName, header_of};
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// Counts an acceptor, from before it is spawned until its listener was closed.
 struct Counted(Arc<Server>);
@@ -35,16 +34,26 @@ pub(super) struct Acceptor<P: Program> {
     reserve: Option<OwnedFd>,
     /// Since the server was stopped: how many connections may still be taken out of the backlog.
     left: Option<u32>,
+    /// The last try failed: the next one has its time.
+    starved: bool,
     counted: Counted,
 }
 
 /// What came of one try.
 enum Accepted {
     Connection(OwnedFd),
-    /// Nothing, and the next try may have more.
+    /// One that was closed at once.
+    Shed,
+    /// Nothing, and a later try may have more.
     Nothing,
     /// The listener is of no use any more.
     Over,
+}
+
+/// True for what a listener says that will give nothing any more. Everything else is the affair of one connection, or of the
+/// system, and passes.
+fn is_end(errno: Errno) -> bool {
+    matches!(errno, libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::ESHUTDOWN | libc::ENOTRECOVERABLE)
 }
 
 impl<P: Program> Acceptor<P> {
@@ -58,6 +67,7 @@ impl<P: Program> Acceptor<P> {
             program: program.clone(),
             reserve: placeholder(),
             left: None,
+            starved: false,
             counted: Counted(server.clone()),
         }
     }
@@ -89,17 +99,22 @@ impl<P: Program> Acceptor<P> {
     }
 
     fn try_accept(&mut self, context: &Context<'_>, is_last: bool) -> IoPoll<OwnedFd> {
-        let name = self.name;
-        Self::within(context, |cx| {
+        let (name, starved) = (self.name, self.starved);
+        let tried = Self::within(context, |cx| {
             if !is_last {
                 return name.poll_accept_owned(cx);
+            }
+            if starved && let Err(errno) = ready!(name.poll_ready(cx, Interest::READABLE)) {
+                return Poll::Ready(Err(errno));
             }
             if !cx.can_spend() {
                 return Poll::Pending;
             }
             cx.spend();
             Poll::Ready(name.accept_now())
-        })
+        });
+        self.starved &= tried.is_pending();
+        tried
     }
 
     fn accept(&mut self, context: &Context<'_>, runtime: &RuntimeRef, is_last: bool) -> Poll<Accepted> {
@@ -117,14 +132,17 @@ impl<P: Program> Acceptor<P> {
                 // Counted before its client can know, and closed before the reserve is taken again.
                 self.server().count_shed();
                 drop(fd);
-                Accepted::Nothing
+                Accepted::Shed
             }
             Poll::Ready(Ok(fd)) => Accepted::Connection(fd),
-            Poll::Ready(Err(errno)) if !is_last && (is_starvation(errno) || is_passed_over(errno)) => {
+            // The backlog is empty.
+            Poll::Ready(Err(libc::EAGAIN)) if is_last => Accepted::Over,
+            Poll::Ready(Err(errno)) if is_end(errno) => Accepted::Over,
+            Poll::Ready(Err(_)) => {
                 runtime.starve(self.name);
+                self.starved = true;
                 Accepted::Nothing
             }
-            Poll::Ready(Err(_)) => Accepted::Over,
         };
         Poll::Ready(accepted)
     }
@@ -158,7 +176,8 @@ impl<P: Program> Future for Acceptor<P> {
             match this.accept(context, &runtime, is_last) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Accepted::Connection(fd)) => this.take_in(&runtime, fd, place),
-                Poll::Ready(Accepted::Nothing) => {}
+                Poll::Ready(Accepted::Shed) => {}
+                Poll::Ready(Accepted::Nothing) => continue,
                 Poll::Ready(Accepted::Over) => return Poll::Ready(()),
             }
             this.left = this.left.map(|left| left.saturating_sub(1));

@@ -26,11 +26,12 @@ impl Server {
         {
             return Poll::Ready(Err(errno));
         }
-        let ended = server.poll_state(cx, |state| match state.is_over() {
-            true => Ok(state.cut),
+        server.poll_state(cx, |state| match state.is_over() {
+            true => Ok(Ok(state.cut)),
+            // Since this call began. Nobody would wake who waits.
+            false if state.freed => Ok(Err(libc::EBADF)),
             false => Err(&mut state.await_end),
-        });
-        ended.map(Ok)
+        })
     }
 
     /// What the state says, or a wake later.

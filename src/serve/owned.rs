@@ -49,6 +49,13 @@ impl Server {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+impl Server {
+    pub(super) fn raw(&self) -> u64 {
+        self.0
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // Where the runtime was freed before, nothing is left to be stopped.

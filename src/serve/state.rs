@@ -46,11 +46,12 @@ pub(super) struct Waiters(HashMap<usize, Waker>);
 
 impl Waiters {
     /// Notes who waits. Returns wakers that are not needed any more, to be dropped after the lock. Those of tasks that are over
-    /// are looked for when the table would grow.
+    /// are looked for when the table would grow. If that does not make much room it grows, so that the next look is far.
     pub(super) fn put(&mut self, key: usize, waker: Waker) -> Vec<Waker> {
         let mut unneeded = Vec::new();
-        if self.0.len() == self.0.capacity() {
+        if self.0.len() == self.0.capacity() && !self.0.contains_key(&key) {
             unneeded.extend(self.0.extract_if(|_, waker| is_dead(waker)).map(|(_, waker)| waker));
+            self.0.reserve(self.0.len() + 1);
         }
         unneeded.extend(self.0.insert(key, waker));
         unneeded
@@ -64,6 +65,8 @@ impl Waiters {
 /// See the module.
 pub(super) struct State {
     pub(super) phase: Phase,
+    /// The handle is stale.
+    pub(super) freed: bool,
     stats: Stats,
     /// The number of the next connection.
     next: u64,
@@ -106,6 +109,7 @@ impl State {
     pub(super) fn new() -> Self {
         Self {
             phase: Phase::Opening,
+            freed: false,
             stats: Stats::default(),
             next: 0,
             held: 0,
@@ -261,6 +265,7 @@ impl Server {
     /// The handle is stale: whoever waits is to see that.
     pub(super) fn leave(&self) {
         self.decide(|state, news| {
+            state.freed = true;
             state.advance(Phase::Draining, news);
             news.wakers.extend(state.await_end.take());
         });

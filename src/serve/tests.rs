@@ -1,5 +1,6 @@
 //! The Rust side of servers, on both engines; the rest is tested from C.
 
+use crate::runtime::{NEVER, in_task};
 use crate::{Config, Engine, Io, Runtime, ServeOptions, Server, TcpOptions, serve, tcp_connect, tcp_listen};
 use std::future::Future;
 use std::io;
@@ -81,6 +82,25 @@ fn what_is_left_at_the_deadline_is_cut() {
             assert_eq!(client.read(&mut [0; 8]).await.expect("it is served"), 1);
             assert_eq!(server.drain(crate::now()).await.expect("drains"), 1);
             assert_eq!(client.read(&mut [0; 8]).await.expect("it was closed"), 0);
+        });
+    });
+}
+
+/// Whoever is in a call when the server is freed may only then note that it waits.
+#[test]
+fn a_drain_that_meets_the_end_of_the_handle_does_not_wait() {
+    on_both(|runtime| {
+        let (server, address) = served(&runtime, echo);
+        let client = tcp_connect(&runtime, "127.0.0.1", address.port(), &TcpOptions::default()).expect("spawned");
+        block_on(&runtime, async move {
+            let client = client.await.expect("no panic").expect("somebody listens");
+            client.write_all(b"x").await.expect("room");
+            assert_eq!(client.read(&mut [0; 8]).await.expect("it is served"), 1);
+            let used = super::Server::enter(server.raw()).expect("it serves");
+            drop(server);
+            let drained = in_task(|cx| super::Server::poll_drain(&used, cx, NEVER)).await;
+            assert_eq!(drained.expect_err("it goes on").raw_os_error(), Some(libc::EBADF));
+            drop(client);
         });
     });
 }

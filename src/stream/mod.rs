@@ -73,7 +73,12 @@ impl Channel {
 
     /// Fills the buffer, over as many polls as that takes.
     pub(crate) fn poll_exact(&mut self, cx: &PollContext, buffer: &mut [u8]) -> IoPoll<usize> {
-        self.read(cx, |reader, io| reader.poll_exact(cx, io, buffer))
+        let polled = self.read(cx, |reader, io| reader.poll_exact(cx, io, buffer));
+        if let Poll::Ready(Err(_)) = polled {
+            // What was written could not be sent, while the reader waited.
+            self.reader.give_up_exact(buffer);
+        }
+        polled
     }
 
     /// The length of the next line, which `given` shows then. 0: the end.
@@ -135,10 +140,15 @@ impl Channel {
     }
 
     /// Why a connection broke is told by the kernel once. If the reader was told, the writer sees no more than that.
+    /// If the writer was told, the reader sees an end.
     fn explain<T>(&mut self, polled: IoPoll<T>) -> IoPoll<T> {
         match polled {
             Poll::Ready(Err(libc::EPIPE)) => {
                 Poll::Ready(Err(self.writer.fail(self.reader.broken_by().unwrap_or(libc::EPIPE))))
+            }
+            Poll::Ready(Err(libc::ECONNRESET)) => {
+                self.reader.was_reset();
+                polled
             }
             polled => polled,
         }

@@ -25,8 +25,10 @@ impl Stream {
         Ok(Self { channel, io })
     }
 
-    /// The descriptor. What was read and not taken, or written and not sent, is lost.
-    pub fn into_io(self) -> Io {
+    /// The descriptor, when nothing reads from it any more. What was read and not taken, or written and not sent, is lost.
+    pub async fn into_io(mut self) -> Io {
+        // Outside of tasks nothing reads by itself.
+        let _ = poll_fn(|context| in_task(context, |cx| self.channel.reader.poll_end(cx).map(Ok))).await;
         self.io
     }
 

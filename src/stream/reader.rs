@@ -26,6 +26,8 @@ pub(super) struct Reader {
     exact: Option<Exact>,
     /// The end of the stream, or what broke it.
     end: Option<Result<(), Errno>>,
+    /// The writer was told that the connection was reset, so what looks like its end is none.
+    reset: bool,
     source: Source,
     chunk: usize,
     limit: usize,
@@ -63,6 +65,7 @@ impl Reader {
             delimiter: 0,
             exact: None,
             end: None,
+            reset: false,
             source: Source::Open,
             chunk: options.read_buffer.max(1),
             limit: options.limit,
@@ -136,6 +139,11 @@ impl Reader {
         Ok(())
     }
 
+    /// Ends what reads for it, so that others may.
+    pub(super) fn poll_end(&mut self, cx: &PollContext) -> Poll<()> {
+        self.source.poll_end(cx)
+    }
+
     /// Before it waits: without bytes there is no memory.
     pub(super) fn rest(&mut self) {
         if self.own.is_empty() {
@@ -165,12 +173,23 @@ impl Reader {
             Err(libc::ECANCELED) => ready!(self.poll_source(cx, io)),
             got => got,
         };
-        match got {
-            Ok(false) => self.end = Some(Ok(())),
-            Err(errno) if is_final(errno) => self.end = Some(Err(errno)),
+        Poll::Ready(self.note_end(got, false))
+    }
+
+    /// Keeps an end, which reads as `end`, or what broke the stream.
+    fn note_end<T: PartialEq>(&mut self, got: Result<T, Errno>, end: T) -> Result<T, Errno> {
+        let got = got.and_then(|got| if got == end && self.reset { Err(libc::ECONNRESET) } else { Ok(got) });
+        match &got {
+            Ok(got) if *got == end => self.end = Some(Ok(())),
+            Err(errno) if is_final(*errno) => self.end = Some(Err(*errno)),
             _ => {}
         }
-        Poll::Ready(got)
+        got
+    }
+
+    /// The writer was told why the connection broke.
+    pub(super) fn was_reset(&mut self) {
+        self.reset = true;
     }
 
     fn poll_source(&mut self, cx: &PollContext, io: IoName) -> IoPoll<bool> {
@@ -226,12 +245,7 @@ impl Reader {
                 Ok(true) => {
                     // SAFETY: the buffer is the caller's, to be written.
                     let read = ready!(unsafe { io.poll_read(cx, buffer.as_mut_ptr(), buffer.len()) });
-                    match read {
-                        Ok(0) => self.end = Some(Ok(())),
-                        Err(errno) if is_final(errno) => self.end = Some(Err(errno)),
-                        _ => {}
-                    }
-                    return Poll::Ready(read);
+                    return Poll::Ready(self.note_end(read, 0));
                 }
             }
         }

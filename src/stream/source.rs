@@ -39,6 +39,17 @@ impl Source {
         }
     }
 
+    /// Ends the receiver, and waits until others may read.
+    pub(super) fn poll_end(&mut self, cx: &PollContext) -> Poll<()> {
+        while let Self::Leased(receiver) = self {
+            receiver.end();
+            if ready!(self.poll_lease(cx)).is_err() && matches!(self, Self::Leased(_)) {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// What broke the connection, if the receiver was told and nobody asked yet.
     pub(super) fn broken_by(&self) -> Option<Errno> {
         let Self::Leased(receiver) = self else { return None };

@@ -39,6 +39,10 @@ fn an_idle_stream_holds_no_buffer() {
     on_both(|runtime| {
         let (mut stream, mut far) = pair(&runtime, &StreamOptions::default());
         block_on(&runtime, async move {
+            // It is known to be writable then.
+            stream.write_all(b"answer").await.expect("room");
+            stream.flush().await.expect("room");
+            far.read_exact(&mut [0; 6]).expect("it was sent");
             for _ in 0..3 {
                 far.write_all(b"a line\nand half").expect("room");
                 assert_eq!(stream.read_until(b'\n').await.expect("a line"), b"a line\n");
@@ -110,8 +114,23 @@ fn a_large_write_goes_with_what_was_buffered() {
             stream.write_all(&large).await.expect("a reader");
             stream.write_all(b"end").await.expect("room");
             stream.flush().await.expect("a reader");
-            drop(stream.into_io());
+            drop(stream.into_io().await);
         });
         assert!(reader.join().expect("no panic") == expected);
+    });
+}
+
+#[test]
+fn what_is_left_of_a_stream_reads_on() {
+    on_both(|runtime| {
+        let (mut stream, mut far) = pair(&runtime, &StreamOptions::default());
+        block_on(&runtime, async move {
+            far.write_all(b"a line\n").expect("room");
+            assert_eq!(stream.read_until(b'\n').await.expect("a line"), b"a line\n");
+            let io = stream.into_io().await;
+            far.write_all(b"more").expect("room");
+            let mut buffer = [0; 8];
+            assert_eq!(io.read(&mut buffer).await.expect("bytes"), 4);
+        });
     });
 }

@@ -8,7 +8,7 @@ use std::task::Poll;
 /// What a notify is made of.
 #[derive(Default)]
 pub(crate) struct Bell {
-    /// Notifications that were not taken: one for each who was called, and at most one more.
+    /// Notifications that were not taken: one for each who was called and did not come yet, and at most one more.
     kept: u64,
     ended: Option<Errno>,
     gate: Turnstile,
@@ -17,7 +17,7 @@ pub(crate) struct Bell {
 impl Body for Bell {
     fn settle(&mut self, calling: &mut Calling<'_>) {
         self.gate.call(self.kept, calling);
-        self.kept = self.kept.min(self.gate.reserved() + 1);
+        self.kept = self.kept.min(self.gate.reserved() + self.gate.away() + 1);
     }
 
     fn gates(&mut self) -> [Option<&mut Turnstile>; 2] {

@@ -122,3 +122,23 @@ fn one_item_once() {
     assert_eq!(second.poll(), Poll::Ready(Err(libc::EBADF)));
     assert_eq!(oneshot.send(9), Err((9, libc::EBADF)));
 }
+
+/// Panics when it wakes.
+struct Planted;
+
+impl Wake for Planted {
+    fn wake_by_ref(_this: &Arc<Self>) {
+        panic!("planted");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_silences_nobody_of_many() {
+    let notify = Notify::default();
+    let mut bad = Box::pin(notify.notified());
+    assert!(bad.as_mut().poll(&mut Context::from_waker(&waker(Arc::new(Planted)))).is_pending());
+    let good: Vec<_> = (0..100).map(|_| Waiting::new(notify.notified())).collect();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| notify.notify_all()));
+    assert!(panicked.is_err());
+    assert!(good.iter().all(|waiting| waiting.wakes() == 1));
+}

@@ -98,17 +98,7 @@ impl After {
     /// No lock is held.
     pub(super) fn finish(mut self) {
         self.unneeded.clear();
-        let mut more = self.more.into_iter();
-        loop {
-            self.woken.wake_all();
-            while self.woken.can_push() {
-                match more.next() {
-                    Some(waker) => self.woken.push(waker),
-                    // Dropping the list wakes what is in it.
-                    None => return self.woken.wake_all(),
-                }
-            }
-        }
+        WakeList::wake_these(self.woken.drain().chain(self.more));
     }
 }
 
@@ -123,6 +113,8 @@ pub(crate) struct Turnstile {
     ahead: usize,
     /// What is reserved for those who were called.
     reserved: u64,
+    /// How many are away.
+    away: u64,
     tickets: u64,
 }
 
@@ -163,6 +155,11 @@ impl Turnstile {
         self.reserved
     }
 
+    /// How many were woken and did not come yet, beside those for whom something is reserved.
+    pub(super) fn away(&self) -> u64 {
+        self.away
+    }
+
     pub(super) fn is_called(&self, key: usize) -> bool {
         self.places.get(&key).is_some_and(|place| matches!(place.standing, Standing::Called { .. }))
     }
@@ -181,12 +178,14 @@ impl Turnstile {
             Standing::Called { reserved, .. } => {
                 self.reserved -= reserved;
                 place.standing = Standing::Away;
+                self.away += 1;
                 reserved
             }
         };
         if due > stock {
             return None;
         }
+        self.away -= 1;
         self.places.remove(&key);
         Some(due)
     }
@@ -215,6 +214,7 @@ impl Turnstile {
         }
         let ticket = place.map_or(self.tickets, |(ticket, _)| ticket);
         self.tickets += u64::from(place.is_none());
+        self.away -= u64::from(matches!(place, Some((_, Standing::Away))));
         let (key, kind) = (visitor.key, visitor.kind);
         self.places.insert(key, Place { ticket, weight, standing: Standing::Waits });
         self.ahead += kind.is_ahead();
@@ -251,7 +251,10 @@ impl Turnstile {
         *calling.numbers += 1;
         let (number, reserved) = (*calling.numbers, weight);
         let standing = match kind {
-            Kind::Context if weight > 0 => Standing::Away,
+            Kind::Context if weight > 0 => {
+                self.away += 1;
+                Standing::Away
+            }
             Kind::Task(task) if !task.call(Call { by: (calling.host)(), number }) => {
                 self.places.remove(&key);
                 return calling.after.unneeded.push(waker);
@@ -282,7 +285,7 @@ impl Turnstile {
     pub(super) fn leave(&mut self, key: usize, calling: &mut Calling<'_>) {
         let Some(place) = self.places.remove(&key) else { return };
         match place.standing {
-            Standing::Away => {}
+            Standing::Away => self.away -= 1,
             Standing::Called { reserved, .. } => self.reserved -= reserved,
             Standing::Waits => {
                 if let Some(waiting) = self.queue.remove(self.position(place.ticket)) {
@@ -297,7 +300,7 @@ impl Turnstile {
     pub(super) fn dismiss(&mut self, calling: &mut Calling<'_>) {
         self.queue.drain(..).for_each(|waiting| calling.after.wake(waiting.waker));
         self.places.clear();
-        (self.ahead, self.reserved) = (0, 0);
+        (self.ahead, self.reserved, self.away) = (0, 0, 0);
     }
 
     /// Tasks that ended while they waited do not pile up. Takes a time that is paid by those who were queued since.

@@ -1,6 +1,6 @@
 //! A future that is ready at a moment.
 
-use crate::runtime::{Start, TimerName, start_timer_here};
+use crate::runtime::{Start, TimerName, now, start_timer_here};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -37,6 +37,9 @@ impl Future for Sleep {
     /// Where no runtime's worker runs, or memory is out.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let at = self.at;
+        if self.timer.is_none() && at <= now() {
+            return Poll::Ready(());
+        }
         let timer = *self.timer.get_or_insert_with(|| {
             start_timer_here(Start::at(at)).expect("polled by a task of a runtime, with memory for a timer")
         });

@@ -89,6 +89,10 @@ static void malformed(void) {
     }
     is_none("fe80::1%no-such-interface", -ENODEV);
     is_none("[fe80::1%99999999999]:80", -ENODEV);
+    /* A port without brackets, and not a scope of which the kernel takes a part. */
+    is_none("fe80::1%lo:80", -EINVAL);
+    is_none("[fe80::1%lo:80]:80", -EINVAL);
+    is_none("fe80::1%1:80", -EINVAL);
     CHECK_EQ(rt_addr_parse(NULL, 80, &(rt_addr){0}), -EINVAL);
     CHECK_EQ(rt_addr_parse("1.2.3.4", 80, NULL), -EINVAL);
 }
@@ -137,6 +141,10 @@ static void strange_ones(void) {
     addr = parsed("unix:@abc", 0);
     ((char *)addr.storage)[4] = 0;
     check_text(&addr, "unix:@a@c"); /* a NUL would end the text */
+    /* A path ends with the address, or with a NUL in it. */
+    addr = parsed("unix:/path", 0);
+    for (addr.len = sizeof(sa_family_t) + 5; addr.len <= sizeof addr.storage; addr.len++)
+        check_text(&addr, "unix:/path");
 }
 
 int main(int argc, char **argv) {

@@ -204,6 +204,58 @@ static void bad_arguments(void) {
     link_close(&l);
 }
 
+/* Descriptors that the kernel adds are closed: who did not ask for them would not know. */
+static void of_the_kernel(void) {
+    enum { PASS_PIDFD = 76 };
+    struct link l;
+    link_open(&l, SOCK_STREAM, 1);
+    int fd = (int)rt_io_fd(l.ends[1]);
+    if (setsockopt(fd, SOL_SOCKET, PASS_PIDFD, &(int){1}, sizeof(int)) == 0) {
+        CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)));
+        int before = open_fds();
+        CHECK_EQ(send_fds(&l, "hello", 1), 5);
+        CHECK_EQ(recv_fds(&l, sizeof buf, MOST), 5);
+        check_fds(&l, 1, 0);
+        CHECK_EQ(open_fds(), before);
+    }
+    link_close(&l);
+}
+
+/* Descriptors that come with datagrams which are received without room for them are closed. */
+static void with_many(void) {
+    struct link l;
+    char bytes[4];
+    rt_datagram v[2] = {{.buf = bytes, .len = 2}, {.buf = bytes + 2, .len = 2}};
+    link_open(&l, SOCK_DGRAM, 5);
+    int before = open_fds();
+    CHECK_EQ(send_fds(&l, "a", 5), 1);
+    CHECK_EQ(send_fds(&l, "b", 2), 1);
+    int64_t r;
+    AWAIT(&l.hand, r, rt_poll_recv_many(l.hand.cx, l.ends[1], v, 2));
+    CHECK_EQ(r, 2);
+    CHECK_EQ(v[1].len, 1);
+    CHECK_EQ(bytes[2], 'b');
+    CHECK_EQ(open_fds(), before);
+    link_close(&l);
+}
+
+/* What is no Unix socket would send the bytes alone. */
+static void elsewhere(void) {
+    struct link l;
+    link_open(&l, SOCK_STREAM, 1);
+    int ends[2];
+    net_pair(ends);
+    rt_io io;
+    CHECK_OK(rt_register_fd(l.rt, ends[0], RT_READABLE | RT_WRITABLE, &io));
+    CHECK_EQ(rt_poll_send_fds(l.hand.cx, io, "x", 1, l.marks, 1), -EAFNOSUPPORT);
+    int64_t r;
+    AWAIT(&l.hand, r, rt_poll_send_fds(l.hand.cx, io, "x", 1, NULL, 0));
+    CHECK_EQ(r, 1);
+    CHECK_EQ(rt_close(io), 0);
+    close(ends[1]);
+    link_close(&l);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     net_want_fds(1024);
@@ -217,5 +269,8 @@ int main(int argc, char **argv) {
     CASE(kept_apart);
     CASE(waits);
     CASE(bad_arguments);
+    CASE(of_the_kernel);
+    CASE(with_many);
+    CASE(elsewhere);
     return test_end();
 }

@@ -3,6 +3,8 @@
  */
 #include "net.h"
 
+#include <signal.h>
+#include <sys/file.h>
 #include <sys/un.h>
 
 static char dir[64];
@@ -168,6 +170,45 @@ static void what_is_in_the_way(void) {
     CHECK_SYS(unlink(path));
     CHECK_SYS(unlink(file));
     CHECK_SYS(unlink(link));
+    test_runtime_free(rt);
+    dir_remove();
+}
+
+/* Who waits for others to be done is not hurried by signals. */
+static atomic_int hurried;
+static atomic_bool may_begin;
+
+static void on_hurry(int signum) {
+    (void)signum;
+    atomic_fetch_add(&hurried, 1);
+}
+
+static void *start_in_time(void *arg) {
+    rt_unix_opts stale = opts_of(RT_UNIX_UNLINK_STALE);
+    rt_io io = listen_at(*(rt_runtime *)arg, path_of("s"), &stale);
+    CHECK(atomic_load(&may_begin));
+    CHECK_EQ(rt_close(io), 0);
+    return NULL;
+}
+
+static void a_lock_and_signals(void) {
+    dir_make();
+    rt_runtime rt = test_runtime();
+    int lock = (int)CHECK_SYS(open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    CHECK_SYS(flock(lock, LOCK_EX));
+    struct sigaction hurry = {.sa_handler = on_hurry}, before;
+    CHECK_SYS(sigaction(SIGUSR1, &hurry, &before));
+    pthread_t thread = thread_start(start_in_time, &rt);
+    while (atomic_load(&hurried) < 20) {
+        CHECK_EQ(pthread_kill(thread, SIGUSR1), 0);
+        usleep(1000);
+    }
+    atomic_store(&may_begin, true);
+    CHECK_SYS(flock(lock, LOCK_UN));
+    thread_join(thread);
+    CHECK_SYS(sigaction(SIGUSR1, &before, NULL));
+    close(lock);
+    CHECK_SYS(unlink(path_of("s")));
     test_runtime_free(rt);
     dir_remove();
 }
@@ -342,6 +383,7 @@ int main(int argc, char **argv) {
     CASE(modes);
     CASE(what_is_in_the_way);
     CASE(one_of_many_starters);
+    CASE(a_lock_and_signals);
     CASE(a_full_queue);
     CASE(pairs_and_peers);
     CASE(bad_arguments);

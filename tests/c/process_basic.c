@@ -3,6 +3,8 @@
  */
 #include "process.h"
 
+#include <sys/epoll.h>
+
 static rt_process spawn_sh(rt_runtime rt, const char *script) {
     rt_process p = 0;
     rt_process_opts o;
@@ -306,6 +308,38 @@ static void after_the_runtime(void) {
     test_runtime_free(rt);
 }
 
+/* In place of the C library's. By its number a process may be another's by now. */
+static atomic_int signals_by_number;
+int kill(pid_t pid, int signum) {
+    atomic_fetch_add(&signals_by_number, 1);
+    return (int)syscall(SYS_kill, pid, signum);
+}
+
+static atomic_bool no_watches;
+int epoll_ctl(int set, int op, int fd, struct epoll_event *event) {
+    if (atomic_load(&no_watches)) return errno = ENOSPC, -1;
+    return (int)syscall(SYS_epoll_ctl, set, op, fd, event);
+}
+
+/* The child runs when it turns out that nobody could tell its end. */
+static void out_of_watches(void) {
+    char *argv[] = {"sh", "-c", "exec sleep 1000", NULL};
+    rt_runtime rt = test_runtime();
+    rt_process p = 1;
+    rt_process_opts o;
+    CHECK_EQ(rt_process_opts_init(&o, sizeof o), 0);
+    o.file = "/bin/sh";
+    o.argv = argv;
+    int before = atomic_load(&signals_by_number);
+    atomic_store(&no_watches, true);
+    CHECK_EQ(rt_process_spawn(rt, &o, &p), -ENOSPC);
+    atomic_store(&no_watches, false);
+    CHECK_EQ(p, 0);
+    no_children();
+    CHECK_EQ(atomic_load(&signals_by_number), before);
+    test_runtime_free(rt);
+}
+
 int main(int argc, char **argv) {
     process_start(argc, argv);
     CASE(an_exit_code);
@@ -319,5 +353,6 @@ int main(int argc, char **argv) {
     CASE(closing_wakes_who_waits);
     CASE(closed_without_waiting);
     CASE(after_the_runtime);
+    CASE(out_of_watches);
     return test_end();
 }

@@ -49,6 +49,42 @@ static void no_task(void) {
     site_end(&s);
 }
 
+/* So it is where it was to be copied: what it holds is nobody else's. */
+typedef struct inline_conn {
+    site *site;
+    char *holds;
+} inline_conn;
+
+static void inline_drop(void *state) {
+    inline_conn *c = state;
+    CHECK(strcmp(c->holds, "held") == 0);
+    free(c->holds);
+    atomic_fetch_add(&c->site->ended, 1);
+}
+
+static int64_t stale_neighbour(site *s, rt_io io, rt_spawn_opts *task) {
+    static _Thread_local inline_conn state;
+    (void)io;
+    state = (inline_conn){.site = s, .holds = strdup("held")};
+    atomic_fetch_add(&s->begun, 1);
+    task->flags = RT_SPAWN_INLINE | RT_SPAWN_PINNED;
+    task->poll = conn_poll;
+    task->state = &state;
+    task->state_size = sizeof state;
+    task->drop = inline_drop;
+    task->near = 12345;
+    return 0;
+}
+
+static void no_task_inline(void) {
+    site s = {.accept = stale_neighbour};
+    site_start(&s, NULL);
+    crowd_run(&s, ends_at_once, 5);
+    drive_until(s.rt, all_refused, &s);
+    CHECK_EQ(atomic_load(&s.ended), 5);
+    site_end(&s);
+}
+
 /* ---- calls from on_connection ---- */
 
 static int64_t stop_and_spawn(site *s, rt_io io, rt_spawn_opts *task) {
@@ -224,6 +260,7 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(refuse);
     CASE(no_task);
+    CASE(no_task_inline);
     CASE(stop_within);
     CASE(free_within);
     CASE(waiters);

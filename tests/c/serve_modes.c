@@ -81,6 +81,40 @@ static void one_at_a_time(void) {
     }
 }
 
+/* What a listener was set to holds for the connections of its siblings, too. */
+static const int numbers[][2] = {{SOL_SOCKET, SO_RCVBUF}, {SOL_SOCKET, SO_SNDBUF},
+                                 {SOL_SOCKET, SO_KEEPALIVE}, {IPPROTO_TCP, TCP_NODELAY}};
+enum { NUMBERS = sizeof numbers / sizeof numbers[0] };
+static int expected[NUMBERS];
+
+static int64_t compare(site *s, rt_io io, rt_spawn_opts *task) {
+    for (int i = 0; i < NUMBERS; i++) {
+        int now = -1;
+        socklen_t len = sizeof now;
+        CHECK_SYS(getsockopt((int)rt_io_fd(io), numbers[i][0], numbers[i][1], &now, &len));
+        CHECK_EQ(now, expected[i]);
+    }
+    return site_take(s, io, task);
+}
+
+static void siblings_are_alike(void) {
+    rt_serve_opts opts = site_opts();
+    opts.mode = RT_SERVE_REUSEPORT;
+    site s = {.rt = test_runtime(), .accept = compare};
+    int fd = listen_reusing();
+    CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){20000}, sizeof(int)));
+    CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){30000}, sizeof(int)));
+    CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int)));
+    net_no_delay(fd);
+    for (int i = 0; i < NUMBERS; i++) {
+        socklen_t len = sizeof expected[i];
+        CHECK_SYS(getsockopt(fd, numbers[i][0], numbers[i][1], &expected[i], &len));
+    }
+    site_serve(&s, fd, &opts);
+    crowd_run(&s, echo_in_turn, 30);
+    site_end(&s);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(shared);
@@ -89,5 +123,6 @@ int main(int argc, char **argv) {
     CASE(on_unix);
     CASE(on_unix_exclusive);
     CASE(one_at_a_time);
+    CASE(siblings_are_alike);
     return test_end();
 }

@@ -27,7 +27,7 @@ static int64_t slot_body(rt_cx *cx, void *state) {
         CHECK_EQ(live_timers(rt_cx_runtime(cx)), 0);
     }
     /* A later time moves it, again and again. */
-    CHECK_EQ(rt_poll_sleep(cx, &s->slot, rt_now() + ms), RT_PENDING);
+    CHECK_EQ(rt_poll_sleep(cx, &s->slot, rt_now() + minute), RT_PENDING);
     s->was = s->slot;
     for (s->i = 0; s->i < 20; s->i++) {
         s->at = rt_now() + minute;
@@ -47,7 +47,7 @@ static int64_t slot_body(rt_cx *cx, void *state) {
     CHECK(rt_now() >= s->at);
     CHECK_EQ(s->slot, 0);
     /* What fired for the time before is not over: the time is another one. */
-    CHECK_EQ(rt_poll_sleep(cx, &s->slot, rt_now()), RT_PENDING);
+    while (rt_poll_sleep(cx, &s->slot, rt_now() + ms) != RT_PENDING) continue;
     s->was = s->slot;
     while (rt_poll_timer(cx, s->was) != 0) RT_YIELD(cx);
     s->at = rt_now() + 2 * ms;
@@ -69,6 +69,36 @@ static int64_t slot_body(rt_cx *cx, void *state) {
 static void slots(void) {
     static struct napper s;
     timer_play(slot_body, &s);
+}
+
+/* ---- times that are over ---- */
+
+static int64_t over_body(rt_cx *cx, void *state) {
+    struct napper *s = state;
+    RT_BEGIN(&s->frame);
+    for (s->i = 0; s->i < 3; s->i++) {
+        RT_YIELD(cx); /* with a full budget; the answer comes in this poll */
+        s->at = s->i ? rt_now() : 0;
+        CHECK_EQ(rt_poll_deadline(cx, &s->slot, s->at, RT_PENDING), -ETIME);
+        CHECK_EQ(s->slot, 0);
+        CHECK_EQ(rt_poll_sleep(cx, &s->slot, s->at), 0);
+        CHECK_EQ(s->slot, 0);
+        /* One that is moved there ends as well. */
+        CHECK_EQ(rt_poll_deadline(cx, &s->slot, rt_now() + minute, RT_PENDING), RT_PENDING);
+        s->was = s->slot;
+        CHECK_EQ(rt_poll_deadline(cx, &s->slot, s->at, RT_PENDING), -ETIME);
+        CHECK_EQ(s->slot, 0);
+        CHECK_EQ(rt_timer_cancel(s->was), -EBADF);
+        CHECK_EQ(live_timers(rt_cx_runtime(cx)), 0);
+    }
+    /* Who does nothing else must let others run. */
+    for (s->i = 0; rt_poll_sleep(cx, &s->slot, 0) == 0; s->i++) CHECK(s->i < 100000);
+    CHECK_EQ(s->slot, 0);
+    RT_END(0);
+}
+static void over(void) {
+    static struct napper s;
+    timer_play(over_body, &s);
 }
 
 /* ---- aborted ---- */
@@ -149,8 +179,8 @@ static int64_t deadline_body(rt_cx *cx, void *state) {
         CHECK_EQ(live_timers(rt_cx_runtime(cx)), 0);
     }
     /* The inner call is ready while the slot holds a timer that fired. */
-    s->at = rt_now();
-    CHECK_EQ(read_by(cx, s), RT_PENDING);
+    do s->at = rt_now() + ms;
+    while (read_by(cx, s) != RT_PENDING);
     s->was = s->slot;
     while (rt_poll_timer(cx, s->was) != 0) RT_YIELD(cx);
     CHECK_EQ(rt_poll_deadline(cx, &s->slot, s->at, 9), 9);
@@ -231,6 +261,7 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
     CASE_ONCE(slots, "its states are statics");
+    CASE_ONCE(over, "its states are statics");
     CASE_ONCE(aborted, "its states are statics");
     CASE_ONCE(deadlines, "its states are statics");
     CASE_ONCE(idle, "its states are statics");

@@ -98,12 +98,17 @@ impl Receiver {
         match self.op.poll_received(cx) {
             Poll::Ready(Err(libc::EPERM)) => {
                 // Stale by now or not: the legacy tells.
-                let _ = self.op.cancel();
+                self.end();
                 self.legacy.poll(cx)
             }
             Poll::Ready(Err(libc::EBADF)) => self.legacy.poll(cx),
             polled => polled,
         }
+    }
+
+    /// Asks the receiver to end; its outcome says when it has.
+    pub(crate) fn end(&self) {
+        let _ = self.op.cancel();
     }
 
     /// The outcome, once the receiver is over.
@@ -114,7 +119,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        let _ = self.op.cancel();
+        self.end();
     }
 }
 

@@ -284,7 +284,7 @@ impl Worker {
             return;
         }
         match result.checked_neg().unwrap_or(0) {
-            0 => self.settle(op, 0),
+            0 => self.settle(op, self.end_of(op)),
             errno if errno < 0 => self.go_on(op),
             // An older kernel, which knows no limit.
             libc::EINVAL if self.ops().limits.replace(false) => self.go_on(op),

@@ -192,6 +192,11 @@ impl Worker {
         }
     }
 
+    /// The outcome of an operation that received nothing.
+    pub(super) fn end_of(&self, op: &'static Operation) -> i64 {
+        op.body(self).ios[0].map_or(0, |io| errno_outcome(io.end_of_stream()))
+    }
+
     /// An operation whose descriptor was closed under it was cancelled.
     pub(super) fn told_by_closed(&self, io: IoName, done: Attempted) -> i64 {
         match done {
@@ -264,6 +269,7 @@ impl Worker {
                 return self.to_ring(op);
             }
             _ if errno == libc::EINTR => return self.to_ring(op),
+            request if result == 0 && request.receives() => return self.settle(op, self.end_of(op)),
             _ => {}
         }
         self.settle(op, result.into());

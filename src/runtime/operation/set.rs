@@ -15,7 +15,7 @@ use crate::primitives::wake_list::WakeList;
 use crate::primitives::{Wake, waker};
 use crate::task::{TaskName, is_dead};
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 
 process_static! {
@@ -38,8 +38,9 @@ struct Contents {
     ready: VecDeque<u64>,
     /// How many members are watched.
     watched: usize,
-    /// Those of them that may see many sets, by the member's address, which is their waiter's key.
-    lasting: HashMap<usize, Lasting>,
+    /// Those of them that may see many sets, by the member's address, which is their waiter's key, and which is no other
+    /// member's as long as it may have to be forgotten.
+    lasting: HashMap<usize, (Lasting, Weak<Member>)>,
     /// Who found nothing ready: a task or a context, with its waker. Whatever changes that wakes them all.
     waiting: Vec<(usize, Waker)>,
 }
@@ -98,7 +99,7 @@ impl Pot {
         let mut contents = self.contents.lock();
         contents.watched += 1;
         if let Some(lasting) = lasting {
-            contents.lasting.insert(Arc::as_ptr(&member).addr(), lasting);
+            contents.lasting.insert(Arc::as_ptr(&member).addr(), (lasting, Arc::downgrade(&member)));
         }
         drop(contents);
         member
@@ -106,22 +107,12 @@ impl Pot {
 
     /// Changes something that all who wait must hear of.
     fn tell<R>(&self, change: impl FnOnce(&mut Contents) -> R) -> R {
-        let mut woken = WakeList::new();
         let mut contents = self.contents.lock();
         let result = change(&mut contents);
-        loop {
-            while woken.can_push() {
-                let Some((_, waker)) = contents.waiting.pop() else {
-                    drop(contents);
-                    woken.wake_all();
-                    return result;
-                };
-                woken.push(waker);
-            }
-            drop(contents);
-            woken.wake_all();
-            contents = self.contents.lock();
-        }
+        let waiting = std::mem::take(&mut contents.waiting);
+        drop(contents);
+        WakeList::wake_these(waiting.into_iter().map(|(_, waker)| waker));
+        result
     }
 
     /// The key of the member that was ready first, which leaves the set.
@@ -134,7 +125,7 @@ impl Pot {
                 return Poll::Ready(Ok(key));
             }
             if contents.watched == 0 {
-                return Poll::Ready(Err(libc::ENOENT));
+                return Poll::Ready(Err(if contents.freed { libc::EBADF } else { libc::ENOENT }));
             }
             if let Some(waker) = waker.take() {
                 let unneeded = contents.wait(cx.key(), waker);
@@ -155,7 +146,7 @@ impl Pot {
             contents.ready = VecDeque::new();
             std::mem::take(&mut contents.lasting)
         });
-        lasting.into_iter().for_each(|(key, lasting)| lasting.forget(key));
+        lasting.into_iter().for_each(|(key, (lasting, _member))| lasting.forget(key));
     }
 }
 
@@ -249,6 +240,27 @@ impl OpName {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::runtime::{Config, Runtime, Start, start_timer};
+
+    /// While a set is freed a member of it may fire and go, and the next member be made, of another set.
+    #[test]
+    fn a_member_has_an_address_that_no_set_is_about_to_forget() {
+        let runtime = Runtime::new(Config::default()).expect("a runtime");
+        let handle = runtime.enter().expect("it lives").shared().handle;
+        let timer = TimerName::parse(start_timer(handle, Start::at(u64::MAX)).expect("a timer")).expect("its handle");
+        let freed = Arc::new(Pot::default());
+        let gone = freed.admit(1, Some(Lasting::Timer(timer)));
+        let address = Arc::as_ptr(&gone).addr();
+        drop(gone);
+        let others: Vec<_> = (0..100).map(|key| Arc::new(Pot::default()).admit(key, None)).collect();
+        assert!(others.iter().all(|other| Arc::as_ptr(other).addr() != address));
+        assert!(timer.cancel().is_ok());
+    }
+}
+
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
@@ -304,7 +316,7 @@ mod loom_tests {
             thread::park();
             firing.join().expect("no panic");
             freeing.join().expect("no panic");
-            assert!(pot.poll(cx) == Poll::Ready(Err(libc::ENOENT)));
+            assert!(pot.poll(cx) == Poll::Ready(Err(libc::EBADF)));
             cx.free_standalone();
         });
     }

@@ -114,6 +114,13 @@ impl IoName {
         TRAFFIC.get(self.io.traffic.load(Acquire).checked_sub(1)?)
     }
 
+    /// What nothing to read means. The kernel tells of a reset once; if it told those who send here what was queued, to those
+    /// who receive it looks like an orderly end.
+    pub(in super::super) fn end_of_stream(self) -> Result<usize, Errno> {
+        let failed = self.traffic_if_any().map_or(0, |traffic| traffic.failed.load(Acquire));
+        if failed == libc::ECONNRESET as u32 { Err(libc::ECONNRESET) } else { Ok(0) }
+    }
+
     /// Enters an operation into the list. `EBADF`: the descriptor was closed since the caller became its user, and nobody
     /// would tell the operation.
     pub(super) fn join_traffic(self, op: &'static Operation, slot: usize, receives: bool) -> Result<(), Errno> {

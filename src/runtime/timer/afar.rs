@@ -9,6 +9,7 @@ use crate::primitives::sync::Ordering::*;
 use crate::primitives::wake_list::WakeList;
 use crate::runtime::io::{Errno, IoPoll};
 use crate::runtime::runtimes::RuntimeRef;
+use crate::task::is_dead;
 use std::ptr::NonNull;
 use std::task::{Poll, Waker};
 
@@ -128,16 +129,8 @@ impl Timer {
     /// Wakes all who wait on other threads. They leave the list at once: whoever was woken may be back before this ends, to
     /// wait for what comes next.
     pub(super) fn wake_others(&self) {
-        let mut list = self.others.lock().take().map_or_else(Vec::new, |list| *list).into_iter();
-        let mut woken = WakeList::new();
-        while list.len() > 0 {
-            while woken.can_push()
-                && let Some((_, waker)) = list.next()
-            {
-                woken.push(waker);
-            }
-            woken.wake_all();
-        }
+        let others = self.others.lock().take();
+        WakeList::wake_these(others.into_iter().flat_map(|list| *list).map(|(_, waker)| waker));
     }
 }
 
@@ -209,12 +202,17 @@ impl TimerName {
         let waker = waker.clone();
         let mut others = self.timer.others.lock();
         let list = others.get_or_insert_default();
-        let replaced = list.iter().position(|&(other, _)| other == key).map(|at| list.swap_remove(at));
+        // A timer may live long, and see many tasks that wait for it, and end.
+        let is_full = list.len() == list.capacity();
+        let gone = |(other, old): &mut (usize, Waker)| *other == key || is_full && is_dead(old);
+        let mut unneeded: Vec<_> = list.extract_if(.., gone).collect();
         list.push((key, waker));
         let waits = self.timer.word.wait();
-        let unneeded = if waits { None } else { list.pop() };
+        if !waits {
+            unneeded.extend(list.pop());
+        }
         drop(others);
-        drop((replaced, unneeded));
+        drop(unneeded);
         Ok(waits)
     }
 

@@ -173,30 +173,38 @@ impl Desk {
     /// See `TimerName::poll_with`.
     pub(super) fn poll(&self, name: TimerName, key: usize, waker: &Waker) -> IoPoll<u64> {
         let timer = name.timer;
-        if !timer.guard.is_open(name.generation) {
-            return Poll::Ready(Err(libc::EBADF));
-        }
-        match timer.take() {
-            Err(errno) => return Poll::Ready(Err(errno)),
-            Ok(Some(taken)) => {
-                taken.next.into_iter().for_each(|next| self.queue(timer, next));
-                return Poll::Ready(Ok(taken.ticks));
+        let mut cloned: Option<Waker> = None;
+        loop {
+            if !timer.guard.is_open(name.generation) {
+                return Poll::Ready(Err(libc::EBADF));
             }
-            Ok(None) => {}
-        }
-        match timer.waiter.take() {
-            // Two tasks wait: the second one does so as if it were elsewhere.
-            Some(first) if first.0 != key => {
-                timer.waiter.set(Some(first));
-                name.poll_from_afar(key, waker, &ByRuntime)
+            match timer.take() {
+                Err(errno) => return Poll::Ready(Err(errno)),
+                Ok(Some(taken)) => {
+                    taken.next.into_iter().for_each(|next| self.queue(timer, next));
+                    return Poll::Ready(Ok(taken.ticks));
+                }
+                Ok(None) => {}
             }
-            Some((_, same)) if same.will_wake(waker) => {
-                timer.waiter.set(Some((key, same)));
-                Poll::Pending
-            }
-            _ => {
-                timer.waiter.set(Some((key, waker.clone())));
-                Poll::Pending
+            match (timer.waiter.take(), cloned.take()) {
+                // Two tasks wait: the second one does so as if it were elsewhere.
+                (Some(first), _) if first.0 != key => {
+                    timer.waiter.set(Some(first));
+                    return name.poll_from_afar(key, waker, &ByRuntime);
+                }
+                (Some((_, same)), _) if same.will_wake(waker) => {
+                    timer.waiter.set(Some((key, same)));
+                    return Poll::Pending;
+                }
+                (_replaced, Some(cloned)) => {
+                    timer.waiter.set(Some((key, cloned)));
+                    return Poll::Pending;
+                }
+                // The clone may be made by the program, which may do anything to the timer.
+                (kept, None) => {
+                    timer.waiter.set(kept);
+                    cloned = Some(waker.clone());
+                }
             }
         }
     }
@@ -263,6 +271,8 @@ impl Desk {
         if closed {
             self.tell_all(timer, timer.word.end());
         }
+        // Whoever ended it meanwhile told the others.
+        self.tell_all(timer, Was::default());
         let last_left = closed && timer.guard.leave() == Left::Last;
         if timer.mail.orphan(last_left) {
             timer.give_back();

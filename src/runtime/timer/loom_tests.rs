@@ -31,6 +31,16 @@ fn sleeper() -> Waker {
     waker(std::sync::Arc::new(Sleeper(thread::current())))
 }
 
+/// Notes that it was woken.
+#[derive(Default)]
+struct Noted(std::sync::atomic::AtomicBool);
+
+impl Wake for Noted {
+    fn wake_by_ref(this: &std::sync::Arc<Self>) {
+        this.0.store(true, Relaxed);
+    }
+}
+
 /// A time that is long over when the desk looks, and one that never comes in a model.
 const SOON: u64 = 1 << 20;
 const LATER: u64 = 1 << 60;
@@ -171,6 +181,26 @@ fn loom_a_worker_goes_while_timers_are_started_and_ended_elsewhere() {
         let _ = ends.join().expect("no panic");
         let _ = starts.join().expect("no panic");
         assert_all_free(desk, 2);
+    });
+}
+
+/// A timer is ended elsewhere while its worker goes: who waits on that worker is woken, and not left in the entry.
+#[test]
+fn loom_a_worker_goes_while_a_timer_that_is_waited_for_is_ended_elsewhere() {
+    loom::model(|| {
+        let (desk, mailbox) = (Desk::new(1, 0), mailbox());
+        let name = started(&desk, LATER);
+        let noted = std::sync::Arc::new(Noted::default());
+        assert!(desk.poll(name, 1, &waker(noted.clone())).is_pending());
+        let ends = thread::spawn({
+            let mailbox = mailbox.clone();
+            move || name.cancel_from_afar(&mailbox)
+        });
+        retire(&desk, &mailbox);
+        let _ = ends.join().expect("no panic");
+        assert!(noted.0.load(Relaxed));
+        assert_eq!(std::sync::Arc::strong_count(&noted), 1);
+        assert_all_free(desk, 1);
     });
 }
 
