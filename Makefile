@@ -23,6 +23,8 @@ EXAMPLES := $(patsubst %.c,build/%,$(wildcard c-examples/*.c))
 C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
 # What the scripts that drive the examples are helped by.
 TOOLS := $(patsubst %.c,build/%,$(wildcard tests/examples/*.c))
+# The malloc of a column of theirs. It must be called for what it does, not for what malloc should do.
+GUARD := build/tests/guard.so
 # What works while the system's calls are made to fail.
 FAULTS := build/tests/faults/work
 # The peers and the load generator know nothing of the library.
@@ -48,7 +50,7 @@ FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
-c-tests: $(C_TESTS) $(TOOLS) $(FAULTS)
+c-tests: $(C_TESTS) $(TOOLS) $(FAULTS) $(GUARD)
 
 # Without cargo at hand (`sudo make install`) a library that was built before is good enough.
 ifneq ($(and $(wildcard $(LIB)),$(if $(shell command -v $(CARGO)),,none)),)
@@ -87,6 +89,10 @@ build/tests/fuzz/calls: $(FUZZ) tests/fuzz/libfuzzer.c $(wildcard tests/fuzz/*.h
 $(TOOLS): build/%: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
+
+$(GUARD): tests/sanitize/guard.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -fno-builtin -shared -fPIC -o $@ $< $(LDFLAGS)
 
 $(BENCHES): build/bench/%: benches/servers/%.c Makefile
 	@mkdir -p $(@D)

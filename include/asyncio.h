@@ -473,6 +473,52 @@ typedef struct rt_metrics_data {
 } rt_metrics_data;
 
 /**
+ * What there is in the process, of all runtimes, those that are gone included. Set `size`, then call `rt_census`.
+ */
+typedef struct rt_census_data {
+    /**
+     * The size of this struct as the program knows it.
+     */
+    uint32_t size;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * Runtimes that were not freed.
+     */
+    uint64_t runtimes;
+    /**
+     * Tasks that have not ended, can be joined or detached, or whose wakers somebody has.
+     */
+    uint64_t tasks;
+    /**
+     * Descriptors that are registered.
+     */
+    uint64_t ios;
+    /**
+     * Operations of tasks that have not ended, and those whose memory was left to the kernel.
+     */
+    uint64_t ops;
+    /**
+     * Timers.
+     */
+    uint64_t timers;
+    /**
+     * Receive buffers that the program holds.
+     */
+    uint64_t leases;
+    /**
+     * Whatever else has a handle: sets, streams, channels, blobs and so on.
+     */
+    uint64_t objects;
+    /**
+     * What the library holds for itself.
+     */
+    uint64_t rest;
+} rt_census_data;
+
+/**
  * Drops a task's state: called exactly once, when the task has returned or was aborted, never while it is polled, before
  * its end can be joined. Not called for tasks that a shutdown gave up.
  *
@@ -1367,6 +1413,18 @@ int64_t rt_describe(rt_runtime rt,
  */
 int64_t rt_metrics(rt_runtime rt,
                    rt_metrics_data *out);
+
+/**
+ * Counts what there is in the process, so that a test can compare before and after. Fills in as much as fits into the
+ * `size` that the caller set.
+ *
+ * Returns 0; `-EINVAL` for NULL or a bad size. Any thread. Does not block, but takes a while where there was much at some
+ * time. The counts are exact if nothing comes or goes meanwhile.
+ *
+ * # Safety
+ * `out` has as many writable bytes as its `size` says.
+ */
+int64_t rt_census(rt_census_data *out);
 
 /**
  * Spawns a task. It may run, and end, before this returns; `*out` is written before that. With `out` NULL the task is

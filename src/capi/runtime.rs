@@ -3,7 +3,7 @@
 use super::result::RT_NEVER;
 use super::task::rt_poll_fn;
 use super::{copy_text, guarded, init_sized, not_null, runtime_ref, sized};
-use crate::runtime::{Config, Engine, Flavour, Hook, Hooks, NEVER, UNLIMITED, create, free, is_forked};
+use crate::runtime::{Config, Engine, Flavour, Hook, Hooks, NEVER, UNLIMITED, census, create, free, is_forked};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::time::Duration;
 
@@ -136,6 +136,33 @@ pub struct rt_metrics_data {
     pub blocking_threads: u64,
     /// Timers, deadlines of operations among them.
     pub timers_live: u64,
+}
+
+/// What there is in the process, of all runtimes, those that are gone included. Set `size`, then call `rt_census`.
+#[allow(non_camel_case_types)]
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct rt_census_data {
+    /// The size of this struct as the program knows it.
+    pub size: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Runtimes that were not freed.
+    pub runtimes: u64,
+    /// Tasks that have not ended, can be joined or detached, or whose wakers somebody has.
+    pub tasks: u64,
+    /// Descriptors that are registered.
+    pub ios: u64,
+    /// Operations of tasks that have not ended, and those whose memory was left to the kernel.
+    pub ops: u64,
+    /// Timers.
+    pub timers: u64,
+    /// Receive buffers that the program holds.
+    pub leases: u64,
+    /// Whatever else has a handle: sets, streams, channels, blobs and so on.
+    pub objects: u64,
+    /// What the library holds for itself.
+    pub rest: u64,
 }
 
 /// Sets every field to its default. Call it as `rt_config_init(&config, sizeof config)`.
@@ -411,12 +438,8 @@ pub unsafe extern "C" fn rt_describe(rt: rt_runtime, out: *mut c_char, len: usiz
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_metrics(rt: rt_runtime, out: *mut rt_metrics_data) -> i64 {
     guarded(|| {
-        not_null(out)?;
         // SAFETY: the caller says so, and so below.
-        let size = unsafe { out.cast::<u32>().read() };
-        if (size as usize) < size_of::<u32>() {
-            return Err(libc::EINVAL);
-        }
+        let size = unsafe { told_size(out) }?;
         let metrics = runtime_ref(rt)?.shared().metrics();
         let data = rt_metrics_data {
             size,
@@ -436,9 +459,61 @@ pub unsafe extern "C" fn rt_metrics(rt: rt_runtime, out: *mut rt_metrics_data) -
             blocking_threads: metrics.blocking_threads,
             timers_live: metrics.timers_live,
         };
-        let known = (size as usize).min(size_of::<rt_metrics_data>());
         // SAFETY: as above.
-        unsafe { std::ptr::copy_nonoverlapping((&raw const data).cast::<u8>(), out.cast::<u8>(), known) };
+        unsafe { fill(out, size, &data) };
         Ok(0)
     })
+}
+
+/// Counts what there is in the process, so that a test can compare before and after. Fills in as much as fits into the
+/// `size` that the caller set.
+///
+/// Returns 0; `-EINVAL` for NULL or a bad size. Any thread. Does not block, but takes a while where there was much at some
+/// time. The counts are exact if nothing comes or goes meanwhile.
+///
+/// # Safety
+/// `out` has as many writable bytes as its `size` says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_census(out: *mut rt_census_data) -> i64 {
+    guarded(|| {
+        // SAFETY: the caller says so, and so below.
+        let size = unsafe { told_size(out) }?;
+        let census = census();
+        let data = rt_census_data {
+            size,
+            reserved: 0,
+            runtimes: census.runtimes,
+            tasks: census.tasks,
+            ios: census.ios,
+            ops: census.ops,
+            timers: census.timers,
+            leases: census.leases,
+            objects: census.objects,
+            rest: census.rest,
+        };
+        // SAFETY: as above.
+        unsafe { fill(out, size, &data) };
+        Ok(0)
+    })
+}
+
+/// What the caller wrote into the first field of its struct.
+///
+/// # Safety
+/// `out` is NULL, or has as many readable bytes as it says.
+unsafe fn told_size<T>(out: *const T) -> Result<u32, i32> {
+    not_null(out)?;
+    // SAFETY: the caller says so.
+    let size = unsafe { out.cast::<u32>().read() };
+    if (size as usize) < size_of::<u32>() { Err(libc::EINVAL) } else { Ok(size) }
+}
+
+/// Writes as much of the data as the caller knows of.
+///
+/// # Safety
+/// `out` has `size` writable bytes.
+unsafe fn fill<T: Copy>(out: *mut T, size: u32, data: &T) {
+    let known = (size as usize).min(size_of::<T>());
+    // SAFETY: the caller says so.
+    unsafe { std::ptr::copy_nonoverlapping(std::ptr::from_ref(data).cast::<u8>(), out.cast::<u8>(), known) };
 }

@@ -6,9 +6,19 @@
 use super::guard::{Guard, Left};
 use super::handle::{Handle, Kind};
 use super::slab::{Entry, Slab};
-use super::sync::{AtomicU32, UnsafeCell, const_outside_loom, thread};
+use super::sync::{AtomicU32, AtomicU64, Ordering::*, UnsafeCell, const_outside_loom, process_static, thread};
 use std::ops::Deref;
 use std::sync::Arc;
+
+process_static! {
+    /// Places that are taken, of all shelves.
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+}
+
+/// How many objects there are, of all kinds.
+pub(crate) fn objects() -> u64 {
+    TAKEN.load(Relaxed)
+}
 
 /// A place on a shelf.
 #[repr(C)]
@@ -64,6 +74,7 @@ impl<T: Send + Sync + 'static> Shelf<T> {
         // SAFETY: a free place is the caller's alone.
         place.object.with_mut(|slot| unsafe { *slot = Some(object) });
         place.guard.open();
+        TAKEN.fetch_add(1, Relaxed);
         Some(Handle { generation, index }.pack(self.kind))
     }
 
@@ -115,6 +126,7 @@ impl<T: Send + Sync + 'static> Drop for Use<T> {
         if self.place.guard.leave() == Left::Last {
             // SAFETY: the last user left, so nobody else looks at it.
             let object = self.place.object.with_mut(|object| unsafe { (*object).take() });
+            TAKEN.fetch_sub(1, Relaxed);
             if self.place.guard.recycle(u32::MAX) {
                 self.shelf.places.free(self.index);
             }

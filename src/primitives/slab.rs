@@ -109,6 +109,21 @@ impl<T: Entry> Slab<T> {
         }
     }
 
+    /// How many entries are handed out. Exact when nobody takes or gives meanwhile, else a guess.
+    pub(crate) fn in_use(&self) -> u64 {
+        let used = self.used.load(Acquire);
+        let (mut free, mut next) = (0, HEAD.get(self.free.load(Acquire)) as u32);
+        while let Some(entry) = next.checked_sub(1).and_then(|index| self.get(index)) {
+            // Who follows links that change may go in circles.
+            if free == used {
+                break;
+            }
+            free += 1;
+            next = entry.next_free().load(Relaxed);
+        }
+        u64::from(used - free)
+    }
+
     /// Every entry that was ever handed out, alive or not.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &'static T)> + '_ {
         (0..self.used.load(Acquire)).filter_map(|index| self.get(index).map(|entry| (index, entry)))
@@ -179,6 +194,7 @@ mod tests {
                 let index = live.swap_remove((seed >> 35) as usize % live.len());
                 slab.free(index);
             }
+            assert_eq!(slab.in_use(), live.len() as u64);
         }
         assert_eq!(slab.iter().count(), addresses.len(), "freed entries are used again before new ones");
     }

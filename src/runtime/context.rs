@@ -15,6 +15,11 @@ process_static! {
     static CONTEXTS: Slab<PollContext> = Slab::new();
 }
 
+/// How many contexts there are, those of the workers included.
+pub(super) fn contexts() -> u64 {
+    CONTEXTS.in_use()
+}
+
 /// A budget without limit.
 pub(crate) const UNLIMITED: u32 = u32::MAX;
 

@@ -2,6 +2,7 @@
 
 mod blocking;
 mod buffers;
+mod census;
 mod config;
 mod context;
 mod drive;
@@ -34,6 +35,7 @@ mod tests;
 
 pub(crate) use blocking::{block_thread, join_thread, wait_until_returned};
 pub(crate) use buffers::{Lease, claim as claim_lease, release as release_lease};
+pub(crate) use census::census;
 pub use config::{Config, Engine, Flavour, Hook, Hooks};
 pub(crate) use context::{CxError, PollContext, UNLIMITED, is_inside_any};
 pub(crate) use io::{Errno, IoFlags, IoName, IoPoll, errno_of};

@@ -30,6 +30,11 @@ process_static! {
     static LEFT: Condvar = Condvar::new();
 }
 
+/// How many runtimes there are.
+pub(super) fn runtimes() -> u64 {
+    RUNTIMES.in_use()
+}
+
 /// A runtime's place in the slab.
 #[derive(Default)]
 #[repr(C, align(64))]

@@ -27,6 +27,6 @@ mod tests;
 pub(crate) use calls::{Call, Calls, Tie};
 pub(crate) use cell::{Header, spawn};
 pub use join::{JoinError, JoinHandle};
-pub(crate) use name::{Stale, TaskName, live_tasks};
+pub(crate) use name::{Stale, TaskName, cells, live_tasks};
 pub(crate) use raw::{Notified, Ran, Schedule};
 pub(crate) use waker::{WAKER_VTABLE, header_of, is_dead};

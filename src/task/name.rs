@@ -194,6 +194,11 @@ impl Drop for Held {
     }
 }
 
+/// How many cells are taken: by tasks that live, can be joined, or whose wakers somebody has.
+pub(crate) fn cells() -> u64 {
+    CELLS.in_use()
+}
+
 /// Every task that exists and belongs to the scheduler at this address.
 pub(crate) fn live_tasks(scheduler: *const ()) -> impl Iterator<Item = TaskName> {
     CELLS.iter().filter_map(move |(_, cell)| {

@@ -15,6 +15,8 @@ static void in_runtime_calls(void) {
     CHECK_EQ(rt_new(&config, NULL, NULL, 100), -EINVAL);
     CHECK_EQ(rt_block_on(rt, NULL, NULL), -EINVAL);
     CHECK_EQ(rt_metrics(rt, NULL), -EINVAL);
+    CHECK_EQ(rt_census(NULL), -EINVAL);
+    CHECK_EQ(rt_census(&(rt_census_data){.size = 3}), -EINVAL);
     test_runtime_free(rt);
 }
 

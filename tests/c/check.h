@@ -7,7 +7,8 @@
  *         return test_end();
  *     }
  *
- * Each case must close every descriptor it opened: CASE compares. A case that hangs is named when
+ * Each case must give back whatever it took: CASE compares what there is before and after, of open
+ * descriptors and of all that the library can count. A case that hangs is named when
  * the runner gives up and sends SIGTERM.
  */
 #ifndef ASYNCIO_TESTS_CHECK_H
@@ -18,6 +19,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -26,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { TEST_SKIPPED = 77 };
@@ -88,6 +91,23 @@ static inline _Noreturn void test_skip(const char *reason) {
     _exit(TEST_SKIPPED);
 }
 
+/* What the runner says that we run under: a tool, or nothing. */
+static inline bool under(const char *tool) {
+    const char *what = getenv("CHECK_UNDER");
+    return what != NULL && strcmp(what, tool) == 0;
+}
+
+/* Valgrind and the sanitizers take memory, signals and calls of their own. */
+static inline bool instrumented(void) {
+    return under("valgrind") || under("asan") || under("tsan");
+}
+
+/* How many times slower things may be. */
+static inline int slowness(void) {
+    if (under("valgrind") || under("tsan")) return 20;
+    return under("asan") || under("guard") || under("again") ? 5 : 1;
+}
+
 /* ---- the census ---- */
 
 /* Open descriptors of this process, without the one that looks. */
@@ -100,6 +120,66 @@ static inline int open_fds(void) {
     return count - 1;
 }
 
+/* What there is in the process, and in the library, whatever runtime it is of. */
+struct test_census {
+    int64_t fds;
+    rt_census_data library;
+};
+
+static inline struct test_census census_take(void) {
+    struct test_census c = {.fds = open_fds(), .library.size = sizeof c.library};
+    CHECK_OK(rt_census(&c.library));
+    return c;
+}
+
+/* A case before this one left something, which may go at any time. */
+static bool test_left_behind;
+
+static inline bool census_agrees(const struct test_census *before, bool say) {
+    struct test_census now = census_take();
+    const rt_census_data *b = &before->library, *n = &now.library;
+    const struct {
+        const char *what;
+        int64_t before, now;
+    } lines[] = {
+        {"descriptors", before->fds, now.fds},
+        {"runtimes", (int64_t)b->runtimes, (int64_t)n->runtimes},
+        {"tasks", (int64_t)b->tasks, (int64_t)n->tasks},
+        {"registered descriptors", (int64_t)b->ios, (int64_t)n->ios},
+        {"operations", (int64_t)b->ops, (int64_t)n->ops},
+        {"timers", (int64_t)b->timers, (int64_t)n->timers},
+        {"leased buffers", (int64_t)b->leases, (int64_t)n->leases},
+        {"objects", (int64_t)b->objects, (int64_t)n->objects},
+        {"the library's own", (int64_t)b->rest, (int64_t)n->rest},
+    };
+    bool all = true;
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        if (lines[i].now == lines[i].before) continue;
+        if (lines[i].now < lines[i].before && test_left_behind) continue;
+        all = false;
+        if (say)
+            fprintf(stderr, "%s: %s: %" PRId64 " before the case, %" PRId64 " after it\n",
+                    test_program, lines[i].what, lines[i].before, lines[i].now);
+    }
+    return all;
+}
+
+static inline uint64_t test_clock(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* What a case had must be gone in the end. Threads that go may lag behind by a moment, so there is
+ * a limit, far beyond what a busy machine needs, that only a failure waits for. */
+static inline void census_compare(const struct test_census *before) {
+    uint64_t until = test_clock() + UINT64_C(10000000000);
+    while (!census_agrees(before, false)) {
+        if (test_clock() >= until && !census_agrees(before, true)) test_die(test_case, 0);
+        sched_yield();
+    }
+}
+
 static inline rt_metrics_data metrics(rt_runtime rt) {
     rt_metrics_data m = {.size = sizeof m};
     CHECK_OK(rt_metrics(rt, &m));
@@ -108,19 +188,65 @@ static inline rt_metrics_data metrics(rt_runtime rt) {
 
 static inline uint64_t live_tasks(rt_runtime rt) { return metrics(rt).tasks_live; }
 
+/* ---- the heap ---- */
+
+static inline size_t heap_in_use(void) {
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+}
+
+/* The least that is seen in a while, or whatever is no more than `enough`. */
+static inline size_t heap_settled(size_t enough) {
+    size_t least = heap_in_use();
+    for (uint64_t until = test_clock() + 50000000; least > enough && test_clock() < until;) {
+        sched_yield();
+        size_t now = heap_in_use();
+        if (now < least) least = now;
+    }
+    return least;
+}
+
+/* A case leaks if the heap holds more after each of many runs than after the one before. What is
+ * made once, or kept for the next time, does not grow for ever: twice it did not is enough. */
+static inline void run_again(void (*run)(void)) {
+    enum { AT_MOST = 12 };
+    size_t held[AT_MOST] = {0};
+    run();
+    for (int i = 0, calm = 0; i < AT_MOST; i++) {
+        run();
+        held[i] = heap_settled(i > 0 ? held[i - 1] : SIZE_MAX);
+        if (i > 0 && held[i] <= held[i - 1] && ++calm == 2) return;
+    }
+    for (int i = 0; i < AT_MOST; i++) fprintf(stderr, "%zu bytes of heap in use\n", held[i]);
+    fprintf(stderr, "%s: the heap grows with every run\n", test_program);
+    test_die(test_case, 0);
+}
+
 /* ---- cases ---- */
 
-static inline void test_run_case(const char *name, void (*run)(void), bool census) {
+static inline void test_run_case(const char *name, void (*run)(void), const char *once,
+                                 const char *leaves) {
     test_case = name;
-    int before = open_fds();
+    struct test_census before = census_take();
     run();
-    if (census) test_check_eq(open_fds(), before, "descriptors after", "before", name, 0);
+    if (under("again")) {
+        if (once == NULL) run_again(run);
+        else printf("%s: %s is run once: %s\n", test_program, name, once);
+    }
+    if (leaves == NULL) {
+        census_compare(&before);
+    } else {
+        printf("%s: nothing is counted after %s: it leaves %s\n", test_program, name, leaves);
+        test_left_behind = true;
+    }
     test_case = "between cases";
 }
 
-#define CASE(name) test_run_case(#name, name, true)
-/* For a case that leaves something behind by design: a worker stuck in a poll. */
-#define CASE_LEAKS(name) test_run_case(#name, name, false)
+#define CASE(name) test_run_case(#name, name, NULL, NULL)
+/* For a case that cannot be run twice in a process. */
+#define CASE_ONCE(name, why) test_run_case(#name, name, why, NULL)
+/* For a case that leaves something behind by design. */
+#define CASE_LEAVES(name, what) test_run_case(#name, name, "it leaves something", what)
 
 static inline void test_on_sigterm(int sig) {
     (void)sig;
@@ -165,13 +291,9 @@ static inline int test_end(void) {
     return 0;
 }
 
-/* How often to repeat: less where everything is many times slower, which is what the runner says
- * of valgrind, and the compiler of the sanitizers. */
+/* How often to repeat. */
 static inline int scaled(int n) {
-    int by = getenv("CHECK_VALGRIND") != NULL ? 20 : 1;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    by = 10;
-#endif
+    int by = slowness();
     return n > by ? n / by : 1;
 }
 

@@ -47,13 +47,4 @@ static inline void refuse_call(uint32_t number) {
         SKIP("seccomp filters cannot be had here");
 }
 
-/* Valgrind and the sanitizers take memory, signals and calls of their own. */
-static inline bool instrumented(void) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return true;
-#else
-    return getenv("CHECK_VALGRIND") != NULL;
-#endif
-}
-
 #endif

@@ -154,7 +154,7 @@ static void not_even_for_a_moment(void) {
 /* Valgrind has a descriptor or two of its own, which its child sees. */
 int main(int argc, char **argv) {
     test_start(argc, argv);
-    if (under_valgrind()) SKIP("valgrind's own descriptors are inherited");
+    if (under("valgrind")) SKIP("valgrind's own descriptors are inherited");
     /* What we inherited would be inherited by children too. */
     for (int fd = 3; fd < 256; fd++) close(fd);
     must_end_soon();

@@ -77,7 +77,7 @@ static void an_engine_is_kept(void) {
 
 int main(int argc, char **argv) {
     test_start(argc, argv);
-    if (under_valgrind()) SKIP("valgrind takes no notice of a lower RLIMIT_NOFILE");
+    if (under("valgrind")) SKIP("valgrind takes no notice of a lower RLIMIT_NOFILE");
     must_end_soon();
     CASE(every_step);
     CASE(an_engine_is_kept);

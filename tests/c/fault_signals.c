@@ -252,7 +252,7 @@ static void things_are_made(void) {
         rt_runtime rt = test_runtime();
         struct child c = {0};
         /* Valgrind has no pidfds. */
-        if (!under_valgrind()) CHECK_EQ(rt_block_on(rt, child_poll, &c), 3);
+        if (!under("valgrind")) CHECK_EQ(rt_block_on(rt, child_poll, &c), 3);
         rt_io listener;
         rt_addr addr;
         rt_task task;

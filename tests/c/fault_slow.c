@@ -315,7 +315,7 @@ static void deaf_peers(bool idle) {
     size_t most = LIMIT + sizeof((struct source *)0)->piece;
     CHECK(atomic_load(&taken) <= DEAF * (most + 12 * LIMIT));
     CHECK(atomic_load(&taken) >= DEAF * LIMIT); /* they were really filled */
-    if (!under_valgrind()) {
+    if (!under("valgrind")) {
         size_t now = atomic_load(&held);
         CHECK(now < before || now - before < DEAF * (2 * most + sizeof(struct source)) + (2 << 20));
     }

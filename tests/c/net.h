@@ -224,9 +224,6 @@ static inline bool net_pattern_holds(const void *data, size_t n, uint64_t seed, 
     return true;
 }
 
-/* What the runner says; some things are not the same there. */
-static inline bool under_valgrind(void) { return getenv("CHECK_VALGRIND") != NULL; }
-
 /* Asks for room for `want` descriptors; skips the test where that is not allowed. */
 static inline void net_want_fds(rlim_t want) {
     struct rlimit limit;

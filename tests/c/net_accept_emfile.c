@@ -188,7 +188,7 @@ static void a_busy_worker_lets_the_rest_in(void) {
 
 int main(int argc, char **argv) {
     test_start(argc, argv);
-    if (under_valgrind()) SKIP("valgrind takes no notice of a lower RLIMIT_NOFILE");
+    if (under("valgrind")) SKIP("valgrind takes no notice of a lower RLIMIT_NOFILE");
     CASE(waiting_does_not_spin);
     CASE(closing_a_connection_lets_the_next_in);
     CASE(a_plain_close_lets_the_next_in);

@@ -81,7 +81,7 @@ static void it_is_woken_for_another_try(void) {
 
 int main(int argc, char **argv) {
     test_start(argc, argv);
-    if (under_valgrind()) SKIP("valgrind takes no notice of a lower RLIMIT_NOFILE");
+    if (under("valgrind")) SKIP("valgrind takes no notice of a lower RLIMIT_NOFILE");
     must_end_soon();
     CASE(it_is_woken_for_another_try);
     return test_end();

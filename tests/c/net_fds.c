@@ -125,7 +125,7 @@ static void too_many(void) {
 
 /* The process has no room for all of them. */
 static void no_room_in_the_process(void) {
-    if (under_valgrind()) return; /* which has a limit of its own */
+    if (under("valgrind")) return; /* which has a limit of its own */
     struct link l;
     link_open(&l, SOCK_STREAM, 5);
     struct rlimit limit, low;

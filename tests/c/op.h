@@ -50,7 +50,7 @@ static inline void op_play(void) {
 }
 
 /* The coroutine, as the only task of a runtime of its own. */
-#define OP_CASE(body) (op_body = (body), test_run_case(#body, op_play, true))
+#define OP_CASE(body) (op_body = (body), test_run_case(#body, op_play, NULL, NULL))
 
 /* In a coroutine over `s`: awaits the outcome of s->op, after which the handle is spent. */
 #define OP_TAKE(s)                                        \

@@ -135,7 +135,7 @@ static void a_sleeping_owner_hears_of_it(void) {
 
 int main(int argc, char **argv) {
     test_start(argc, argv);
-    CASE(handles_of_others);
+    CASE_ONCE(handles_of_others, "it counts in statics");
     CASE(a_sleeping_owner_hears_of_it);
     return test_end();
 }

@@ -43,7 +43,7 @@ static void abort_a_batch(rt_runtime rt, rt_io io) {
 
 static long resident_kib(void) {
     FILE *file = fopen("/proc/self/statm", "r");
-    long size, resident;
+    long size = 0, resident = 0;
     CHECK(file != NULL && fscanf(file, "%ld %ld", &size, &resident) == 2);
     fclose(file);
     return resident * (sysconf(_SC_PAGESIZE) / 1024);

@@ -130,7 +130,7 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(limit_shared);
     CASE(limit_exclusive);
-    if (!under_valgrind()) { /* which keeps descriptors of its own */
+    if (!under("valgrind")) { /* which keeps descriptors of its own */
         CASE(without_descriptors);
         CASE(no_reserve);
     }

@@ -15,7 +15,7 @@ static const uint64_t soon_ns = SOON * UINT64_C(1000000000);
 /* The rest of the program must end in time, or the case that goes on is named as stuck. */
 static inline void must_end_soon(void) {
     signal(SIGALRM, test_on_sigterm);
-    alarm(getenv("CHECK_VALGRIND") != NULL ? 4 * SOON : SOON);
+    alarm(slowness() > 1 ? 4 * SOON : SOON);
 }
 
 /* Whether the gate let us through within so many nanoseconds. */

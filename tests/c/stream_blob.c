@@ -171,6 +171,7 @@ int main(int argc, char **argv) {
     CASE(one_for_five_hundred);
     CASE(from_two_threads_at_once);
     CASE(handles);
-    CASE(the_last_to_let_go_frees);
+    /* AddressSanitizer keeps what was freed for a while. */
+    if (!under("asan")) CASE(the_last_to_let_go_frees);
     return test_end();
 }

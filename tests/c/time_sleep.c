@@ -260,11 +260,11 @@ static void by_hand(void) {
 int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
-    CASE(slots);
-    CASE(over);
-    CASE(aborted);
-    CASE(deadlines);
-    CASE(idle);
-    CASE(by_hand);
+    CASE_ONCE(slots, "its states are statics");
+    CASE_ONCE(over, "its states are statics");
+    CASE_ONCE(aborted, "its states are statics");
+    CASE_ONCE(deadlines, "its states are statics");
+    CASE_ONCE(idle, "its states are statics");
+    CASE_ONCE(by_hand, "its states are statics");
     return test_end();
 }

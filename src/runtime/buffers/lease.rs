@@ -187,6 +187,11 @@ pub(crate) fn live_leases() -> u64 {
     LEASES.iter().filter(|(_, entry)| OUT.get(entry.word.load(Relaxed)) == 1).count() as u64
 }
 
+/// How many buffers the pools have, those included that outlive theirs.
+pub(crate) fn all_buffers() -> u64 {
+    LEASES.in_use()
+}
+
 /// Leases that wait to be handed out, first in, first out. What is left at the drop is returned.
 #[derive(Default)]
 pub(crate) struct LeaseQueue {

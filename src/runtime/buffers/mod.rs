@@ -27,7 +27,7 @@ mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use lease::{Lease, LeaseQueue, claim, live_leases, release};
+pub(crate) use lease::{Lease, LeaseQueue, all_buffers, claim, live_leases, release};
 
 use lease::LeaseEntry;
 use memory::{Mapping, Ring};

@@ -48,6 +48,11 @@ pub(crate) fn new_blob(bytes: &[u8]) -> Result<u64, Errno> {
     Ok(Handle { generation, index }.pack(Kind::Blob))
 }
 
+/// How many blobs there are.
+pub(crate) fn blobs() -> u64 {
+    BLOBS.in_use()
+}
+
 /// Gives up the program's reference.
 pub(crate) fn free_blob(raw: u64) -> Result<(), Errno> {
     let (handle, blob) = find(raw)?;

@@ -37,7 +37,7 @@ mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use blob::{BlobUse, free_blob, new_blob};
+pub(crate) use blob::{BlobUse, blobs, free_blob, new_blob};
 pub(crate) use call::{Call, Closure};
 pub(crate) use legacy::Receiver;
 pub(crate) use many::Delivered;
@@ -47,7 +47,7 @@ pub(crate) use question::{Answer, Question};
 pub(crate) use request::{Address, CURRENT, MOST_BYTES, Request};
 pub(crate) use set::{SetUse, free_set, new_set};
 pub(crate) use submit::{poll_quiesce, submit};
-pub(super) use traffic::{Traffic, leave_traffic};
+pub(super) use traffic::{Traffic, leave_traffic, traffics};
 
 use super::buffers::LeaseQueue;
 use super::io::{Errno, InUse, IoName};
@@ -76,6 +76,11 @@ use word::{Mail, News, Over, Told, Word};
 process_static! {
     /// All operations of the process.
     pub(super) static OPS: Slab<Operation> = Slab::new();
+}
+
+/// How many operations there are.
+pub(super) fn all() -> u64 {
+    OPS.in_use()
 }
 
 /// A function of the program's that takes the outcome of an operation which its task does not wait for.

@@ -19,6 +19,11 @@ process_static! {
     static TRAFFIC: Slab<Traffic> = Slab::new();
 }
 
+/// How many descriptors have traffic.
+pub(in super::super) fn traffics() -> u64 {
+    TRAFFIC.in_use()
+}
+
 /// `| AWAITED 1 | bytes 63 |`: what is queued, and whether somebody waits for it to become less.
 const BYTES: Field = Field::low(63);
 const AWAITED: Field = BYTES.above(1);

@@ -286,6 +286,11 @@ pub(super) fn owned_by(runtime: u64) -> usize {
     TIMERS.iter().filter(|(_, timer)| owned(timer)).count()
 }
 
+/// How many timers there are.
+pub(super) fn all() -> u64 {
+    TIMERS.in_use()
+}
+
 impl Worker {
     /// Fires what has expired. True if there was anything.
     pub(super) fn expire(&self) -> bool {
