@@ -1373,8 +1373,8 @@ uint64_t rt_next_deadline(rt_runtime rt);
  * and they are counted in `rt_metrics`. All others have ended, and can be joined at once. A second call returns the same
  * number.
  *
- * Errors: `-EBADF`, `-EDEADLK` inside of the runtime, `-EPERM` on a thread that does not drive this current-thread
- * runtime. Any thread. Blocks for the timeout at most.
+ * Errors: `-EBADF`, `-EDEADLK` inside of the runtime and in a function on its threads for what blocks, `-EPERM` on a thread
+ * that does not drive this current-thread runtime. Any thread. Blocks for the timeout at most.
  */
 int64_t rt_shutdown(rt_runtime rt,
                     uint64_t timeout_ns);
@@ -1384,8 +1384,9 @@ int64_t rt_shutdown(rt_runtime rt,
  * registered and owned, and ends the threads. Then every handle of the runtime is stale. A thread that is stuck in a
  * task which a shutdown gave up is left alone.
  *
- * Returns 0, also for the handle 0. Errors, after which nothing has changed: `-EBADF`, `-EDEADLK` inside of the runtime,
- * `-EPERM` on a thread that does not drive this current-thread runtime. Any thread. Blocks.
+ * Returns 0, also for the handle 0. Errors, after which nothing has changed: `-EBADF`, `-EDEADLK` inside of the runtime
+ * and in a function on its threads for what blocks, `-EPERM` on a thread that does not drive this current-thread
+ * runtime. Any thread. Blocks.
  */
 int64_t rt_free(rt_runtime rt);
 

@@ -389,8 +389,8 @@ pub extern "C" fn rt_next_deadline(rt: rt_runtime) -> u64 {
 /// and they are counted in `rt_metrics`. All others have ended, and can be joined at once. A second call returns the same
 /// number.
 ///
-/// Errors: `-EBADF`, `-EDEADLK` inside of the runtime, `-EPERM` on a thread that does not drive this current-thread
-/// runtime. Any thread. Blocks for the timeout at most.
+/// Errors: `-EBADF`, `-EDEADLK` inside of the runtime and in a function on its threads for what blocks, `-EPERM` on a thread
+/// that does not drive this current-thread runtime. Any thread. Blocks for the timeout at most.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_shutdown(rt: rt_runtime, timeout_ns: u64) -> i64 {
     guarded(|| Ok(runtime_ref(rt)?.shutdown(timeout_ns)? as i64))
@@ -400,8 +400,9 @@ pub extern "C" fn rt_shutdown(rt: rt_runtime, timeout_ns: u64) -> i64 {
 /// registered and owned, and ends the threads. Then every handle of the runtime is stale. A thread that is stuck in a
 /// task which a shutdown gave up is left alone.
 ///
-/// Returns 0, also for the handle 0. Errors, after which nothing has changed: `-EBADF`, `-EDEADLK` inside of the runtime,
-/// `-EPERM` on a thread that does not drive this current-thread runtime. Any thread. Blocks.
+/// Returns 0, also for the handle 0. Errors, after which nothing has changed: `-EBADF`, `-EDEADLK` inside of the runtime
+/// and in a function on its threads for what blocks, `-EPERM` on a thread that does not drive this current-thread
+/// runtime. Any thread. Blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_free(rt: rt_runtime) -> i64 {
     guarded(|| {

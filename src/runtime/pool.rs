@@ -15,11 +15,12 @@ use super::io::{Errno, errno_of};
 use super::runtimes::SignalMask;
 use super::shared::instant_of;
 use crate::primitives::sync::{Arc, Condvar, Mutex, nature, thread};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
-use std::{io, mem};
+use std::{io, mem, ptr};
 
 /// A call and its argument. Moved to a thread, and run there once unless it was taken back.
 #[derive(Debug)]
@@ -89,6 +90,11 @@ struct State {
     last: Option<thread::JoinHandle<()>>,
     /// No job is accepted any more.
     closed: bool,
+}
+
+thread_local! {
+    /// The pool that this thread works for, which outlives it.
+    static SERVED: Cell<*const Pool> = const { Cell::new(ptr::null()) };
 }
 
 impl Pool {
@@ -201,8 +207,14 @@ impl Pool {
         builder.spawn(move || pool.work())
     }
 
+    /// True on a thread of this pool, so inside of a job.
+    pub(super) fn is_served_here(&self) -> bool {
+        ptr::eq(SERVED.get(), self)
+    }
+
     /// A thread's whole life.
     fn work(&self) {
+        SERVED.set(self);
         let mut state = self.state.lock();
         let (mut patience, mut waited_enough) = (self.patience(), false);
         loop {

@@ -18,6 +18,10 @@ impl RuntimeRef {
     pub(crate) fn shutdown(&self, timeout: u64) -> Result<u64, Errno> {
         self.may_block()?;
         let shared = self.shared();
+        // A function on the pool that waits for the end of its own task.
+        if shared.pool.is_served_here() {
+            return Err(libc::EDEADLK);
+        }
         let patience = if shared.is_current_thread() { timeout } else { timeout.max(LEAST_PATIENCE) };
         let deadline = if timeout == NEVER { NEVER } else { now().saturating_add(patience) };
         shared.close();

@@ -172,6 +172,27 @@ static void another_runtimes_poll_may_wait(void) {
     CHECK_EQ(rt_free(b), 0);
 }
 
+/* ---- in a function on a thread for what blocks ---- */
+
+/* Its own end is what it would wait for. Another thread's business is none of a current-thread runtime. */
+static int64_t end_from_below(void *arg) {
+    rt_runtime rt = *(rt_runtime *)arg;
+    int64_t no = current_thread() ? -EPERM : -EDEADLK;
+    CHECK_EQ(rt_shutdown(rt, RT_NEVER), no);
+    CHECK_EQ(rt_shutdown(rt, 0), no);
+    CHECK_EQ(rt_free(rt), no);
+    if (!current_thread()) CHECK_EQ(rt_block_on(rt, end_at_once, NULL), 0);
+    return 11;
+}
+
+static void in_a_function_that_blocks(void) {
+    rt_runtime rt = test_runtime();
+    rt_task task;
+    CHECK_EQ(rt_spawn_blocking(rt, end_from_below, &rt, NULL, &task), 0);
+    CHECK_EQ(join_task(task), 11);
+    test_runtime_free(rt);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(in_a_poll);
@@ -181,5 +202,6 @@ int main(int argc, char **argv) {
     CASE(in_a_waker);
     CASE(in_a_hook);
     CASE(another_runtimes_poll_may_wait);
+    CASE(in_a_function_that_blocks);
     return test_end();
 }
