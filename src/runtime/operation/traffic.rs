@@ -49,9 +49,9 @@ pub(crate) struct Traffic {
     /// Why nothing can be sent any more: an errno, or 0.
     pub(super) failed: AtomicU32,
     flushers: Mutex<Flushers>,
-    /// The operation of the library's that sends for the holder, or that waits to close the descriptor.
     /// `| moves 31 | received 1 |`: how often bytes were moved, and whether any were received. Counted on served connections.
     moved: AtomicU32,
+    /// The operation of the library's that sends for the holder, or that waits to close the descriptor.
     pub(super) pump: AtomicU64,
     pub(super) closer: AtomicU64,
     /// Parcels in their order. The holder's.
