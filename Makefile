@@ -46,7 +46,7 @@ FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares"
 
-.PHONY: all lib examples c-tests run test simulate lint bench bench-servers bench-files bench-timers header install uninstall clean
+.PHONY: all lib examples c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers header install uninstall clean
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
@@ -137,6 +137,15 @@ test: all c-tests
 # SIM_SECONDS=n says for how long, SIM_FIRST=n from which seed on; SEED=n replays one.
 simulate:
 	@tests/run simulate
+
+# What takes longer. MINUTES=n says for how long.
+MINUTES ?= 60
+soak: all c-tests
+	@tests/soak $(MINUTES)
+
+# One small change of the code at a time, and whether a test notices; ARGS as tests/mutants/run has them.
+mutants:
+	@tests/mutants/run $(ARGS)
 
 lint:
 	@tests/run format clippy clippy_tracing
