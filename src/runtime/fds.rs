@@ -39,10 +39,10 @@ impl FdTable {
         self.by_number.lock().get(&fd).copied()
     }
 
-    /// Enters a handle unless there is another one than `replaces`. False: there is.
+    /// Enters a handle unless there is another one than `replaces`, which may have gone meanwhile. False: there is.
     pub(super) fn insert(&self, fd: RawFd, handle: u64, replaces: Option<u64>) -> bool {
         let mut table = self.by_number.lock();
-        if table.get(&fd).copied() != replaces {
+        if table.get(&fd).is_some_and(|&other| Some(other) != replaces) {
             return false;
         }
         table.insert(fd, handle);
@@ -81,5 +81,22 @@ impl FdTable {
         let mut starved = self.starved.lock();
         self.retry_at.store(NEVER, Release);
         std::mem::take(&mut starved)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_displaced_is_replaced() {
+        let table = FdTable::new();
+        assert!(table.insert(3, 10, None));
+        assert!(!table.insert(3, 11, None), "it is there");
+        assert!(table.insert(3, 11, Some(10)));
+        assert!(!table.insert(3, 12, Some(10)), "another was quicker");
+        table.remove(3, 11);
+        assert!(table.insert(3, 12, Some(11)), "it went by itself");
+        assert_eq!(table.get(3), Some(12));
     }
 }

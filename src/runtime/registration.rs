@@ -104,8 +104,9 @@ impl Shared {
         if same {
             return Err(libc::EEXIST);
         }
+        // Somebody else may be about to let go of it.
         let _ = old.forget();
-        Ok(self.fds.get(fd))
+        Ok(Some(old.raw()))
     }
 
     /// A descriptor became free: listeners that starve may try again.

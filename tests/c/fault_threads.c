@@ -2,6 +2,8 @@
  * contexts, leases) goes on working, and what their destructors call at the very end, when the
  * library's own thread-locals may be gone, works as well.
  */
+/* leaks: what glibc notes of a thread-local value that is first used in a destructor of a key, when those of
+ * thread-local values have run. */
 #include "multi.h"
 #include "soon.h"
 
