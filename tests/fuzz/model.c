@@ -172,7 +172,7 @@ void releasing(struct use *u) {
 }
 
 void released(struct use *u) {
-    if (u->thing != NULL) HOLDS(!atomic_exchange(&u->thing->freed, true));
+    if (u->thing != NULL) HOLDS(!atomic_exchange(&u->thing->freed, true) || atomic_load(&u->thing->closing));
 }
 
 int64_t released_if(struct use *u, int64_t r) {

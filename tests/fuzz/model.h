@@ -48,6 +48,7 @@ struct thing {
     struct thing *home; /* the runtime that it ends with, or NULL */
     struct thing *owner; /* of an operation: its task; of what a runtime only wakes: that runtime */
     atomic_bool releasing, freed;
+    atomic_bool closing; /* an operation was to close it, which another call may have done before */
     atomic_bool shut; /* a runtime that was asked to end */
 
     /* Tasks. */

@@ -133,6 +133,7 @@ int64_t step_submit_end(struct actor *a, const uint8_t *b) {
     else {
         /* Of two at a time one closes it; the other one's outcome says -EBADF. */
         releasing(&io);
+        if (io.thing != NULL) atomic_store(&io.thing->closing, true);
         r = SUBMIT_SAYS(&io, rt_submit_close(a->cx, io.handle, OUT));
         if (r == 0) atomic_store(&io.thing->freed, true);
     }
