@@ -115,10 +115,24 @@ impl IoName {
     }
 
     /// What nothing to read means. The kernel tells of a reset once; if it told those who send here what was queued, to those
-    /// who receive it looks like an orderly end.
+    /// who receive it looks like an orderly end. What it told may not have been looked at yet: then the connection says it.
     pub(in super::super) fn end_of_stream(self) -> Result<usize, Errno> {
-        let failed = self.traffic_if_any().map_or(0, |traffic| traffic.failed.load(Acquire));
-        if failed == libc::ECONNRESET as u32 { Err(libc::ECONNRESET) } else { Ok(0) }
+        let Some(traffic) = self.traffic_if_any() else { return Ok(0) };
+        let cut = traffic.is_sending() && self.is_connection_gone();
+        if cut || traffic.failed.load(Acquire) == libc::ECONNRESET as u32 { Err(libc::ECONNRESET) } else { Ok(0) }
+    }
+
+    /// True for a TCP connection of which nothing is left. One that ended in order still waits for our own end, as long as
+    /// something is to be sent.
+    fn is_connection_gone(self) -> bool {
+        /// TCP_CLOSE.
+        const GONE: u8 = 7;
+        let (mut state, mut len) = (0u8, 1);
+        // SAFETY: the kernel writes the first byte of its answer, which is the state, and the length.
+        let told = unsafe {
+            libc::getsockopt(self.fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut state).cast(), &mut len)
+        };
+        told == 0 && state == GONE
     }
 
     /// Enters an operation into the list. `EBADF`: the descriptor was closed since the caller became its user, and nobody
