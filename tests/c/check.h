@@ -108,6 +108,13 @@ static inline int slowness(void) {
     return under("asan") || under("guard") || under("again") ? 5 : 1;
 }
 
+/* A template for mkstemp or mkdtemp, where the system wants its temporary files. */
+static inline void temp_template(char *path, size_t size) {
+    const char *where = getenv("TMPDIR");
+    int n = snprintf(path, size, "%s/asyncio-XXXXXX", where == NULL ? "/tmp" : where);
+    CHECK(n > 0 && (size_t)n < size);
+}
+
 /* ---- the census ---- */
 
 /* Open descriptors of this process, without the one that looks. */

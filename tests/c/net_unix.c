@@ -19,7 +19,7 @@ static const char *path_of(const char *name) {
 }
 
 static void dir_make(void) {
-    strcpy(dir, "/tmp/asyncio-unix-XXXXXX");
+    strcpy(dir, "/tmp/asyncio-unix-XXXXXX"); /* whatever TMPDIR says: a socket's name is short */
     CHECK(mkdtemp(dir) != NULL);
 }
 

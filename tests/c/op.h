@@ -355,9 +355,7 @@ static inline void pages_close(void) {
 static char scratch_path[256];
 
 static inline void scratch_make(void) {
-    const char *where = getenv("TMPDIR");
-    if (where == NULL) where = "/tmp";
-    snprintf(scratch_path, sizeof scratch_path, "%s/asyncio-XXXXXX", where);
+    temp_template(scratch_path, sizeof scratch_path);
     CHECK(mkdtemp(scratch_path) != NULL);
 }
 

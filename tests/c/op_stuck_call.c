@@ -26,7 +26,8 @@ static void dropped(void *state) { atomic_fetch_add(&((struct opening *)state)->
 
 static void given_up(void) {
     static struct opening o; /* the library's for good, if it is given up */
-    char path[] = "/tmp/asyncio-fifo-XXXXXX";
+    char path[256];
+    temp_template(path, sizeof path);
     int fd = (int)CHECK_SYS(mkstemp(path));
     close(fd);
     CHECK_SYS(unlink(path));

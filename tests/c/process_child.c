@@ -143,7 +143,8 @@ static void the_null_device(void) {
 
 /* The child's stderr is our stdout, although its stdout is replaced. */
 static void copies_are_made_of_what_we_have(void) {
-    char name[] = "/tmp/process_child.XXXXXX", text[16] = "";
+    char name[256], text[16] = "";
+    temp_template(name, sizeof name);
     int fd = (int)CHECK_SYS(mkstemp(name));
     int own = (int)CHECK_SYS(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10));
     fflush(NULL);

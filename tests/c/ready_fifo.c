@@ -6,7 +6,7 @@
 struct fifo {
     rt_runtime rt;
     struct hand hand;
-    char directory[32], path[48];
+    char directory[256], path[256 + 8];
     int reader;
     rt_io io;
 };
@@ -16,7 +16,7 @@ static int fifo_writer(const struct fifo *f) {
 }
 
 static void fifo_open(struct fifo *f) {
-    strcpy(f->directory, "/tmp/asyncio-fifo-XXXXXX");
+    temp_template(f->directory, sizeof f->directory);
     CHECK(mkdtemp(f->directory) != NULL);
     snprintf(f->path, sizeof f->path, "%s/fifo", f->directory);
     CHECK_SYS(mkfifo(f->path, 0600));

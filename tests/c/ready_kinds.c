@@ -85,7 +85,8 @@ static void raise_signal(const int fds[2]) {
 }
 
 static void open_inotify(int out[2]) {
-    char path[] = "/tmp/asyncio-ready-XXXXXX";
+    char path[256];
+    temp_template(path, sizeof path);
     out[1] = (int)CHECK_SYS(mkstemp(path));
     out[0] = (int)CHECK_SYS(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
     CHECK_SYS(inotify_add_watch(out[0], path, IN_MODIFY));
