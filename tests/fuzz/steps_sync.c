@@ -366,8 +366,15 @@ int64_t step_set_new(struct actor *a, const uint8_t *b) {
     return r;
 }
 
+static bool may_be_member(uint64_t handle) {
+    enum kind kind = handle >> 27 & 31;
+    return kind == K_OP || kind == K_TIMER || kind == K_TASK;
+}
+
 int64_t step_set_add(struct actor *a, const uint8_t *b) {
     struct use set = pick(a, b[0], K_SET), member = pick(a, b[1], b[2] & 1 ? K_OP : b[2] & 2 ? K_TIMER : K_TASK);
+    /* What was picked in place of the kind that was asked for may be a member as well. */
+    if (member.thing == NULL && may_be_member(member.handle)) member.hopeless = false;
     uint64_t key = b[1] % KEYS;
     if (set.thing != NULL) atomic_fetch_add(&set.thing->keys[key], 1);
     struct use u = both(set, member);
