@@ -11,9 +11,11 @@
 //!                                 '--drain--> DRAINING (parked) --drained--> NOTIFIED --start--> end ..
 //! ```
 //!
-//! The lower way is that of a task which ended while operations of its own were still going on. A task that asked to be
-//! polled again goes back to a queue without a change: whoever meets it leaves a note for its runner, which looks before
-//! the next poll.
+//! The lower way is that of a task which ended while operations of its own were still going on.
+//!
+//! A task may also be queued while it is RUNNING: one that asked to be polled again, which goes back without a change, and
+//! one that was woken on a thread of its scheduler. Then the next `start` need write nothing: whoever meets the task
+//! meanwhile leaves a note, and its runner looks before the poll.
 //!
 //! References: one for the life (until COMPLETE), one for the queue or the runner (while NOTIFIED or RUNNING), one for the
 //! right to join (while JOIN_INTEREST), one for every waker. A count that reaches its maximum stays there and the cell is
@@ -28,7 +30,7 @@ const FLAGS: Field = Field::low(12);
 const REFS: Field = FLAGS.above(20);
 const GENERATION: Field = REFS.above(32);
 
-/// A worker polls it, or ends it, or has queued it at its own wish: then the runner's reference is the queue's.
+/// A worker polls it, or ends it, or has it in a queue: then the runner's reference is the queue's.
 const RUNNING: u64 = 1;
 /// It is in a queue, or will be put there after its next return from a poll.
 const NOTIFIED: u64 = 1 << 1;
@@ -274,7 +276,7 @@ impl State {
         self.edge(|word| match word {
             _ if word & (COMPLETE | DRAINING | ABANDONED) != 0 => (None, Wake::Nothing),
             _ if word & (NOTIFIED | RUNNING) != 0 => (Some(word | NOTIFIED), Wake::Nothing),
-            _ => (Some(word | NOTIFIED), Wake::Submit),
+            _ => (Some(word | queued_here(word)), Wake::Submit),
         })
     }
 
@@ -300,7 +302,8 @@ impl State {
             _ if word & RUNNING != 0 => (Some(word | flag | NOTIFIED), Named::Nothing),
             _ => {
                 let kept = !local();
-                (Some(add_refs(word | NOTIFIED | flag, 1 + u64::from(kept))), Named::Submit { kept })
+                let queued = if kept { NOTIFIED } else { queued_here(word) };
+                (Some(add_refs(word | queued | flag, 1 + u64::from(kept))), Named::Submit { kept })
             }
         })
     }
@@ -456,6 +459,12 @@ fn is_cut(word: u64) -> bool {
     word & (CANCELLED | SHIELDED) == CANCELLED
 }
 
+/// How a task is marked that a thread of its scheduler queues. Whoever waits for the return of a poll must see one that is
+/// in a queue.
+fn queued_here(word: u64) -> u64 {
+    if word & EXCLUSIVE == 0 { RUNNING } else { NOTIFIED }
+}
+
 fn add_refs(word: u64, n: u64) -> u64 {
     REFS.set(word, (REFS.get(word) + n).min(REFS.max()))
 }
@@ -505,6 +514,25 @@ mod tests {
         assert_eq!(state.wake_by_ref(), Wake::Nothing, "it is queued already");
         assert_eq!(state.start(), Start::Poll);
         assert_eq!(state.park(false, false), Park::Parked, "the poll saw what the wake was for");
+    }
+
+    #[test]
+    fn a_wake_on_the_schedulers_thread_saves_the_start_its_write() {
+        let state = open();
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(false, false), Park::Parked);
+        assert_eq!(state.wake_named(1, || true), Named::Submit { kept: false });
+        let queued = state.0.load(Relaxed);
+        assert_eq!(state.wake_named(1, || true), Named::Nothing, "it is queued already");
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.0.load(Relaxed), queued, "the second wake came before the poll, which is for both");
+        assert_eq!(state.park(false, false), Park::Parked);
+        state.ref_inc();
+        assert_eq!(state.wake_by_val(), Wake::Submit);
+        let queued = state.0.load(Relaxed);
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.0.load(Relaxed), queued);
+        assert_eq!(state.refs(), 3);
     }
 
     #[test]
