@@ -141,8 +141,8 @@ $(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
 
 -include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(FAULTS:=.d) $(BENCHES:=.d)
 
-run: build/c-examples/echo_server
-	@c-examples/demo.sh $<
+run: build/c-examples/http_server
+	@$< --root . --demo
 
 test: all c-tests
 	@tests/run

@@ -50,14 +50,20 @@ static struct {
 static struct {
     rt_frame frame;
     rt_signal signals[2];
-    rt_timer second;
-    rt_task demo;
+    rt_timer second, patience; /* the latter with the demo */
+    char address[64];
+    uint16_t port;
     int which;
     int64_t r, cut;
-    uint64_t until;
+    uint64_t until; /* of the demo, and of the drain */
 } control;
 
 /* ---- what is shown ---- */
+
+static int64_t fail(const char *what, int64_t r) {
+    fprintf(stderr, "http_server: %s: %s\n", what, rt_strerror(r));
+    return r;
+}
 
 static struct {
     atomic_bool busy;
@@ -76,7 +82,7 @@ static int64_t show_figures(void *arg) {
     rt_server_stats(server.server, &s);
     count_all(&requests, &bytes);
     const bool news = requests != figures.requests || bytes != figures.bytes;
-    if (news || (figures.shown && figures.terminal)) {
+    if (news || figures.terminal) {
         printf("%s%" PRIu64 " connections, %.0f requests/s, %.2f MB/s, %" PRIu64 " requests so far%s",
                figures.terminal ? "\r\033[K" : "", s.live,
                (double)(requests - figures.requests) / seconds,
@@ -95,7 +101,8 @@ static void figure_it_out(void) {
     if (rt_spawn_blocking(server.rt, show_figures, NULL, NULL, NULL) < 0) figures.busy = false;
 }
 
-static void greet(const char *address, const char *about) {
+static void greet(const char *about) {
+    const char *address = control.address;
     printf("listening on %s (%s)\n", address, about);
     printf("try:  curl -i http://%s/\n", address);
     printf("      curl -i -d 'some words' http://%s/echo\n", address);
@@ -111,7 +118,10 @@ static int64_t run(rt_cx *cx, void *state) {
     (void)state;
     RT_BEGIN(&control.frame);
     if (options.demo) {
-        RT_AWAIT(control.r, demo(cx, NULL));
+        RT_AWAIT(control.r, rt_poll_deadline(cx, &control.patience, control.until,
+                                             demo(cx, options.host, control.port, control.address)));
+        if (control.r < 0) fail("demo", control.r);
+        printf("\nserving, until Ctrl-C\n");
     }
     for (;;) {
         RT_SELECT3(control.which, control.r, rt_poll_signal(cx, control.signals[0]),
@@ -128,11 +138,6 @@ static int64_t run(rt_cx *cx, void *state) {
     RT_END(control.cut);
 }
 
-static int64_t fail(const char *what, int64_t r) {
-    fprintf(stderr, "http_server: %s: %s\n", what, rt_strerror(r));
-    return r;
-}
-
 static int64_t open_root(void) {
     if (options.root == NULL) return 0;
     const int fd = open(options.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -142,7 +147,7 @@ static int64_t open_root(void) {
     return r < 0 ? fail(options.root, r) : 0;
 }
 
-static int64_t listen_somewhere(rt_io *listener, char *address, size_t len) {
+static int64_t listen_somewhere(rt_io *listener) {
     rt_addr name;
     int64_t r = rt_tcp_listen(server.rt, options.host, (uint16_t)options.port, NULL, listener);
     if (r == -EADDRINUSE && !options.port_given) {
@@ -150,13 +155,14 @@ static int64_t listen_somewhere(rt_io *listener, char *address, size_t len) {
         r = rt_tcp_listen(server.rt, options.host, 0, NULL, listener);
     }
     if (r >= 0) r = rt_local_addr(*listener, &name);
-    if (r >= 0) r = rt_addr_text(&name, address, len);
+    if (r >= 0) r = rt_addr_text(&name, control.address, sizeof control.address);
+    if (r >= 0) control.port = (uint16_t)rt_addr_port(&name);
     return r < 0 ? fail("listen", r) : 0;
 }
 
 /* What a failure leaves open goes with the runtime. */
 static int64_t open_server(const rt_config *config) {
-    char about[256] = "", address[64];
+    char about[256] = "";
     rt_io listener;
     rt_serve_opts serve = {.size = sizeof serve,
                            .max_connections = options.connections,
@@ -165,8 +171,7 @@ static int64_t open_server(const rt_config *config) {
                            .total_ns = options.total_ms * MS};
     int64_t r = rt_new(config, &server.rt, about, sizeof about);
     if (r < 0) return fail(about, r);
-    if ((r = open_root()) < 0 || (r = listen_somewhere(&listener, address, sizeof address)) < 0)
-        return r;
+    if ((r = open_root()) < 0 || (r = listen_somewhere(&listener)) < 0) return r;
     r = rt_signal_open(server.rt, SIGTERM, &control.signals[0]);
     if (r >= 0) r = rt_signal_open(server.rt, SIGINT, &control.signals[1]);
     if (r >= 0)
@@ -174,8 +179,9 @@ static int64_t open_server(const rt_config *config) {
     if (r >= 0) r = rt_serve(server.rt, listener, &serve, on_connection, NULL, &server.server);
     if (r < 0) return fail("serve", r);
     rt_describe(server.rt, about, sizeof about);
-    greet(address, about);
+    greet(about);
     figures.at = rt_now();
+    control.until = figures.at + 10 * SECOND;
     return 0;
 }
 

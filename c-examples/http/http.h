@@ -182,6 +182,6 @@ bool route(struct conn *c);
 
 /* ---- demo.c ---- */
 
-int64_t demo(rt_cx *cx, void *state);
+int64_t demo(rt_cx *cx, const char *host, uint16_t port, const char *address);
 
 #endif
