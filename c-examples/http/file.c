@@ -208,10 +208,10 @@ static int status_of(int64_t r) {
     case -ENOENT:
     case -ENOTDIR:
     case -ENXIO:
-    case -ELOOP: return 404;
+    case -ELOOP:
+    case -ENAMETOOLONG: return 404;
     case -EACCES:
     case -EPERM: return 403;
-    case -ENAMETOOLONG: return 414;
     case -EMFILE:
     case -ENFILE:
     case -ENOMEM: return 503;
