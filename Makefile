@@ -46,7 +46,7 @@ FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares"
 
-.PHONY: all lib examples c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers header install uninstall clean
+.PHONY: all lib examples c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers bench-http header install uninstall clean
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
@@ -174,6 +174,9 @@ bench-files: $(FILE_BENCHES)
 
 bench-timers: $(TIMER_BENCHES)
 	benches/timers/compare
+
+bench-http: build/c-examples/http_server
+	benches/http/compare
 
 header:
 	ASYNCIO_BLESS=1 $(CARGO) test --test header
