@@ -9,8 +9,9 @@
  *
  *   --port P           on the host; 0: the kernel picks one. Default: 8080, or another if that is taken.
  *   --host ADDRESS     Default: 127.0.0.1
- *   --root DIR         what /files/ has; names that begin with a dot are not shown. Default: no files.
- *   --connections N    at once. Default: 10000
+ *   --root DIR         what /files/ has: no names that begin with a dot, but what symbolic links lead to.
+ *                      Default: no files.
+ *   --connections N    at once; 0: no limit. Default: 10000
  *   --body-limit N     bytes. Default: 1 MiB
  *   --head-ms N        a head that has begun must be there by then. Default: 10000
  *   --body-ms N        the same for a body. Default: 60000
@@ -28,7 +29,6 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "http/http.h"
@@ -218,14 +218,6 @@ static bool parse(rt_config *config, int argc, char **argv) {
         else i++;
     }
     return true;
-}
-
-/* A connection and the file that it is sent: the usual soft limit of 1024 is soon reached. */
-static void raise_descriptor_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int main(int argc, char **argv) {

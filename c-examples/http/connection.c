@@ -263,7 +263,7 @@ static int64_t converse(rt_cx *cx, void *state) {
         if (c->r < 0) RT_RETURN(c->r);
     } while (c->keep);
     RT_AWAIT(c->r, flush(cx, c));
-    if (c->r >= 0 && c->linger) RT_AWAIT(c->r, linger(cx, c));
+    if (c->r >= 0 && (c->linger || c->at < c->end)) RT_AWAIT(c->r, linger(cx, c));
     RT_END(0);
 }
 
