@@ -86,7 +86,7 @@ $(HTTPARSE): c-examples/httparse/src/lib.rs c-examples/httparse/Cargo.toml Cargo
 	@touch $@
 
 build/c-examples/http_server: c-examples/http_server.c $(HTTP) $(wildcard c-examples/http/*.h) \
-		c-examples/options.h $(HTTPARSE) $(LIB) Makefile
+		c-examples/options.h $(wildcard include/*.h) $(HTTPARSE) $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(HTTPARSE) $(LINK)
 

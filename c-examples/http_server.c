@@ -1,26 +1,28 @@
-/* An HTTP/1.1 server: keep-alive, pipelining, bodies in chunks, files in ranges, limits and deadlines
- * on everything, and an end that lets those who are being answered finish.
+/* An HTTP/1.1 server: keep-alive, pipelining, bodies in chunks, files in ranges, limits and
+ * deadlines on everything, and an end that lets those who are being answered finish.
  *
- * It shows a whole server of some size: rt_serve and its drain, a coroutine for each connection that
- * is made of smaller ones, buffers that idle connections do not hold, file operations, sendfile over
- * rt_poll_try, deadlines, and a foreign parser. Its parts are in http/, which begins with http.h.
+ * It shows a whole server of some size: rt_serve and its drain, a coroutine for each connection
+ * that is made of smaller ones, buffers that idle connections do not hold, file operations,
+ * sendfile over rt_poll_try, deadlines, and a foreign parser. Its parts are in http/, which begins
+ * with http.h.
  *
  * Usage: http_server [OPTION VALUE].. [--demo]
  *
- *   --port P           on the host; 0: the kernel picks one. Default: 8080, or another if that is taken.
+ *   --port P           0: the kernel picks one. Default: 8080, or another if that is taken.
  *   --host ADDRESS     Default: 127.0.0.1
- *   --root DIR         what /files/ has: no names that begin with a dot, but what symbolic links lead to.
- *                      Default: no files.
+ *   --root DIR         what /files/ has: no names that begin with a dot, but what symbolic links
+ *                      lead to. Default: no files.
  *   --connections N    at once; 0: no limit. Default: 10000
  *   --body-limit N     bytes. Default: 1 MiB
  *   --head-ms N        a head that has begun must be there by then. Default: 10000
  *   --body-ms N        the same for a body. Default: 60000
- *   --first-byte-ms N  who sends nothing at all is cut. Default: 10000
- *   --idle-ms N        who neither sends nor receives is cut. Default: 60000
+ *   --first-byte-ms N  who sends nothing at all is cut; 0: never. Default: 10000
+ *   --idle-ms N        who neither sends nor receives is cut; 0: never. Default: 60000
  *   --total-ms N       how long a connection may last. 0, the default: for ever
- *   --grace-ms N       after SIGTERM or SIGINT requests may be finished for so long; a second signal
- *                      ends that. Default: 10000
- *   --engine, --workers: as everywhere. 0 workers run all on the main thread; default: one for each CPU.
+ *   --grace-ms N       after SIGTERM or SIGINT requests may be finished for so long; a second
+ *                      signal ends that. Default: 10000
+ *   --engine E, --workers N: as everywhere. 0 workers run all on the main thread. Default: one for
+ *                      each CPU.
  *   --demo             asks itself for a few things first, and shows the answers.
  *
  * Try it: build/c-examples/http_server --root . and what it says then.
@@ -71,8 +73,8 @@ static struct {
     bool terminal, shown;
 } figures;
 
-/* May block, as when a terminal is stopped by Ctrl-S. Nothing new is nothing to say; on a terminal each
- * line takes the place of the one before. */
+/* May block, as when a terminal is stopped by Ctrl-S. Nothing new is nothing to say; on a
+ * terminal each line takes the place of the one before. */
 static int64_t show_figures(void *arg) {
     (void)arg;
     rt_server_stats_data s = {.size = sizeof s};
@@ -83,7 +85,7 @@ static int64_t show_figures(void *arg) {
     count_all(&requests, &bytes);
     const bool news = requests != figures.requests || bytes != figures.bytes;
     if (news || figures.terminal) {
-        printf("%s%" PRIu64 " connections, %.0f requests/s, %.2f MB/s, %" PRIu64 " requests so far%s",
+        printf("%s%" PRIu64 " connections, %.0f requests/s, %.2f MB/s, %" PRIu64 " requests%s",
                figures.terminal ? "\r\033[K" : "", s.live,
                (double)(requests - figures.requests) / seconds,
                (double)(bytes - figures.bytes) / seconds / 1e6, requests,
@@ -118,8 +120,9 @@ static int64_t run(rt_cx *cx, void *state) {
     (void)state;
     RT_BEGIN(&control.frame);
     if (options.demo) {
-        RT_AWAIT(control.r, rt_poll_deadline(cx, &control.patience, control.until,
-                                             demo(cx, options.host, control.port, control.address)));
+        RT_AWAIT(control.r,
+                 rt_poll_deadline(cx, &control.patience, control.until,
+                                  demo(cx, options.host, control.port, control.address)));
         if (control.r < 0) fail("demo", control.r);
         printf("\nserving, until Ctrl-C\n");
     }
@@ -175,7 +178,8 @@ static int64_t open_server(const rt_config *config) {
     r = rt_signal_open(server.rt, SIGTERM, &control.signals[0]);
     if (r >= 0) r = rt_signal_open(server.rt, SIGINT, &control.signals[1]);
     if (r >= 0)
-        r = rt_timer_interval(server.rt, rt_now() + SECOND, SECOND, RT_MISSED_SKIP, &control.second);
+        r = rt_timer_interval(server.rt, rt_now() + SECOND, SECOND, RT_MISSED_SKIP,
+                              &control.second);
     if (r >= 0) r = rt_serve(server.rt, listener, &serve, on_connection, NULL, &server.server);
     if (r < 0) return fail("serve", r);
     rt_describe(server.rt, about, sizeof about);
@@ -250,8 +254,9 @@ int main(int argc, char **argv) {
     worker_stop(NULL);
     if (r < 0) return 1;
     const uint64_t cut = stats.cut_first_byte + stats.cut_idle + stats.cut_total;
-    printf("%sserved %" PRIu64 " requests on %" PRIu64 " connections, %" PRIu64 " bytes; cut %" PRIu64
-           " for being slow, %" PRId64 " at the end\n", figures.terminal && figures.shown ? "\n" : "",
-           requests, stats.accepted, bytes, cut, control.cut);
+    printf("%sserved %" PRIu64 " requests on %" PRIu64 " connections, %" PRIu64 " bytes; "
+           "cut %" PRIu64 " for being slow, %" PRId64 " at the end\n",
+           figures.terminal && figures.shown ? "\n" : "", requests, stats.accepted, bytes, cut,
+           control.cut);
     return 0;
 }

@@ -1,5 +1,5 @@
-/* A connection: heads are received and answered, one after the other. What came together is answered
- * together; who sends nothing holds no buffer; who is slow is given up.
+/* A connection: heads are received and answered, one after the other. What came together is
+ * answered together; who sends nothing holds no buffer; who is slow is given up.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -85,8 +85,8 @@ static int64_t fill(rt_cx *cx, struct conn *c) {
     return n;
 }
 
-/* The same between two requests, which is where a connection ends when the server does. Who asked once
- * is woken. */
+/* The same between two requests, which is where a connection ends when the server does. Who
+ * asked once is woken. */
 static int64_t wait_for_request(rt_cx *cx, struct conn *c) {
     const int64_t n = fill(cx, c);
     if (n != RT_PENDING) return n;
@@ -159,8 +159,8 @@ static int64_t receive_head(rt_cx *cx, struct conn *c) {
     RT_END(1);
 }
 
-/* A body that nobody wants is received all the same, as the next request comes behind it; unless its
- * sender waits for being asked: then it may come or not. */
+/* A body that nobody wants is received all the same, as the next request comes behind it; unless
+ * its sender waits for being asked: then it may come or not. */
 static void expected(struct conn *c) {
     if (!c->echo) {
         c->keep = false;
@@ -238,8 +238,8 @@ static int64_t answer(rt_cx *cx, struct conn *c) {
 
 /* ---- a connection ---- */
 
-/* Closing a socket that has something to read resets the connection, and the peer may lose the reply.
- * So the peer is told the end, and gets some time to see it. */
+/* Closing a socket that has something to read resets the connection, and the peer may lose the
+ * reply. So the peer is told the end, and gets some time to see it. */
 static int64_t linger(rt_cx *cx, struct conn *c) {
     RT_BEGIN(&c->part);
     shutdown((int)rt_io_fd(c->io), SHUT_WR);

@@ -1,5 +1,5 @@
-/* What the server looks like from outside: a client in the server's own runtime, which asks it for a
- * few things and prints what comes back.
+/* What the server looks like from outside: a client in the server's own runtime, which asks it
+ * for a few things and prints what comes back.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -16,15 +16,17 @@
 
 /* ---- the path ---- */
 
-/* 0, and the path below the root, or a status. Names that begin with a dot are nobody's business, "."
- * and ".." among them; nor may one be empty, lest the path be absolute. */
+/* 0, and the path below the root, or a status. Names that begin with a dot are nobody's
+ * business, "." and ".." among them; nor may one be empty, lest the path be absolute. */
 static int decode_path(struct slice from, char *to) {
     size_t n = 0;
     for (size_t i = 0; i < from.len; i++) {
         char c = from.at[i];
         if (c == '%') {
-            if (from.len - i < 3 || hex_digit(from.at[i + 1]) < 0 || hex_digit(from.at[i + 2]) < 0) return 400;
-            c = (char)(hex_digit(from.at[i + 1]) * 16 + hex_digit(from.at[i + 2]));
+            const int high = from.len - i < 3 ? -1 : hex_digit(from.at[i + 1]);
+            const int low = high < 0 ? -1 : hex_digit(from.at[i + 2]);
+            if (low < 0) return 400;
+            c = (char)(high * 16 + low);
             i += 2;
         }
         if (c == '\0') return 400;
@@ -73,7 +75,7 @@ static struct version version_of(const struct stat *st) {
 static bool parse_date(struct slice s, time_t *out) {
     char text[32];
     struct tm tm = {0};
-    if (s.len >= sizeof text) return false;
+    if (s.at == NULL || s.len >= sizeof text) return false;
     memcpy(text, s.at, s.len);
     text[s.len] = '\0';
     const char *end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
@@ -92,7 +94,8 @@ static bool unchanged(const struct request *q, const struct version *v) {
     return same(tags, "*") || listed(tags, v->etag) || listed(tags, weak);
 }
 
-/* 200: all of it; 206: `*first` to `*last`; 416. What is no range, or several, is nobody's: all of it. */
+/* 200: all of it; 206: `*first` to `*last`; 416. What is no range, or several, is nobody's: all
+ * of it. */
 static int range(const struct request *q, const struct version *v, uint64_t size, uint64_t *first,
                  uint64_t *last) {
     struct slice r = q->fields[RANGE];
@@ -139,7 +142,8 @@ static void file_head(struct conn *c, const struct stat *st) {
         reply_length(c, 0);
     } else if (status != 304) {
         if (status == 206) {
-            snprintf(text, sizeof text, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, first, last, size);
+            snprintf(text, sizeof text, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, first, last,
+                     size);
             reply_field(c, "Content-Range", text);
         } else {
             last = size - 1;
@@ -235,8 +239,8 @@ int64_t serve_file(rt_cx *cx, struct conn *c) {
     }
     /* A FIFO must not be waited for. */
     RT_AWAIT_OP(c->r, cx, c->opening,
-                rt_submit_openat(cx, server.root, c->block->path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0,
-                                 &c->opening));
+                rt_submit_openat(cx, server.root, c->block->path,
+                                 O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, &c->opening));
     if (c->r < 0) {
         refuse(c, status_of(c->r));
         RT_RETURN(0);

@@ -37,8 +37,9 @@ struct head {
     struct field fields[FIELDS];
 };
 
-/* c-examples/httparse: the length of the head that `bytes` begin with; 0: it is not complete; -1: it
- * is none; -2: too many fields; -3: of another version. What it finds is slices of `bytes`. */
+/* c-examples/httparse: the length of the head that `bytes` begin with; 0: it is not complete;
+ * -1: it is none; -2: too many fields; -3: of another version. What it finds is slices of
+ * `bytes`. */
 ptrdiff_t http_parse(const char *bytes, size_t len, struct head *out);
 
 enum method { GET, HEAD, POST, OTHER_METHOD };
@@ -165,8 +166,8 @@ void http_date(time_t at, char *out, size_t len);
 
 /* ---- body.c ---- */
 
-/* Takes what there is of the body. 0: that was its end, or replies must leave first; MORE: all that was
- * there is taken; or a status. */
+/* Takes what there is of the body. 0: that was its end, or replies must leave first; MORE: all
+ * that was there is taken; or a status. */
 int take_body(struct conn *c);
 
 /* ---- file.c ---- */

@@ -1,5 +1,5 @@
-/* What a head means. Whatever two servers may read differently is refused, since that is how requests
- * are smuggled: two lengths, a length beside chunks, lines that end in a lone LF.
+/* What a head means. Whatever two servers may read differently is refused, since that is how
+ * requests are smuggled: two lengths, a length beside chunks, lines that end in a lone LF.
  */
 #include <strings.h>
 
@@ -115,7 +115,8 @@ static int understand_method(struct request *q, struct slice method) {
     static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH",
                                         "TRACE", "CONNECT"};
     for (int i = 0; i < (int)(sizeof names / sizeof names[0]); i++) {
-        if (method.len != strlen(names[i]) || memcmp(method.at, names[i], method.len) != 0) continue;
+        if (method.len != strlen(names[i])) continue;
+        if (memcmp(method.at, names[i], method.len) != 0) continue;
         q->method = i < OTHER_METHOD ? (enum method)i : OTHER_METHOD;
         return i == 8 ? 501 : 0; /* the target of CONNECT is none that is served here */
     }
