@@ -167,8 +167,15 @@ impl IoName {
             return Poll::Ready(Err(errno));
         }
         let len = short(len);
+        // A recv takes a shorter way in the kernel. Only a read of nothing leaves a datagram where it is.
+        let socket = self.has(traits::SOCKET) && len > 0;
         // SAFETY: the caller says so; the descriptor is kept open by our use.
-        self.transfer(cx, Interest::READABLE, len, |fd| attempted(unsafe { libc::read(fd, buffer.cast(), len) }))
+        self.transfer(cx, Interest::READABLE, len, |fd| unsafe {
+            attempted(match socket {
+                true => libc::recv(fd, buffer.cast(), len, 0),
+                false => libc::read(fd, buffer.cast(), len),
+            })
+        })
     }
 
     /// # Safety
