@@ -87,14 +87,14 @@ build/$(1): PEER := $$(shell pkg-config --libs $(2))
 build/$(1): $(3)
 endif
 endef
-at := c-examples/neighbours
+beside := c-examples/neighbours
 $(eval $(call neighbour,c-examples/tls_echo,openssl))
-$(eval $(call neighbour,$(at)/curl_get,libcurl,$(at)/curl.c $(at)/watch.c))
-$(eval $(call neighbour,$(at)/redis_ask,hiredis,$(at)/redis.c $(at)/watch.c))
-$(eval $(call neighbour,$(at)/pg_ask,libpq,$(at)/pg.c))
-$(eval $(call neighbour,$(at)/dns_lookup,libcares,$(at)/cares.c $(at)/watch.c))
+$(eval $(call neighbour,$(beside)/curl_get,libcurl,$(beside)/curl.c $(beside)/watch.c))
+$(eval $(call neighbour,$(beside)/redis_ask,hiredis,$(beside)/redis.c $(beside)/watch.c))
+$(eval $(call neighbour,$(beside)/pg_ask,libpq,$(beside)/pg.c))
+$(eval $(call neighbour,$(beside)/dns_lookup,libcares,$(beside)/cares.c $(beside)/watch.c))
 
-$(NEIGHBOURS): build/%: %.c $(wildcard include/*.h c-examples/*.h $(at)/*.h) $(LIB) Makefile
+$(NEIGHBOURS): build/%: %.c $(wildcard include/*.h c-examples/*.h $(beside)/*.h) $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(PEER) $(LINK)
 

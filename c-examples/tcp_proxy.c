@@ -36,9 +36,9 @@
 
 #define SECOND UINT64_C(1000000000)
 enum {
-    CHUNK = 64 * 1024,   /* as much as a pipe holds */
-    SPARE_PIPES = 64,    /* that are kept for the next who needs one */
-    OWN_DESCRIPTORS = 64 /* of the process, beside the workers', the spare pipes' and the connections' */
+    CHUNK = 64 * 1024, /* as much as a pipe holds */
+    SPARE_PIPES = 64,  /* that are kept for the next who needs one */
+    OTHER_FDS = 64     /* beside the workers', the spare pipes' and the connections' */
 };
 
 struct pipe {
@@ -256,7 +256,7 @@ static uint64_t connections_possible(void) {
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return 1;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    const uint64_t others = OWN_DESCRIPTORS + 2 * SPARE_PIPES + 4 * (uint64_t)metrics.workers;
+    const uint64_t others = OTHER_FDS + 2 * SPARE_PIPES + 4 * (uint64_t)metrics.workers;
     return limit.rlim_cur < others + 6 ? 1 : (limit.rlim_cur - others) / 6;
 }
 

@@ -17,8 +17,9 @@ void cares_asked(struct cares_loop *l) {
 /* An error is read, or written, to be found. */
 static void on_socket(void *arg, int fd, uint32_t ready) {
     struct cares_loop *l = arg;
+    const uint32_t readable = RT_READABLE | RT_READ_CLOSED | RT_ERROR;
     const uint32_t writable = RT_WRITABLE | RT_WRITE_CLOSED | RT_ERROR;
-    ares_process_fd(l->channel, ready & ~(uint32_t)(RT_WRITABLE | RT_WRITE_CLOSED) ? fd : ARES_SOCKET_BAD,
+    ares_process_fd(l->channel, ready & readable ? fd : ARES_SOCKET_BAD,
                     ready & writable ? fd : ARES_SOCKET_BAD);
     cares_asked(l);
 }

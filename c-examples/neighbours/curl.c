@@ -35,7 +35,7 @@ static void on_time(void *arg, int fd, uint32_t ready) {
     tell(l);
 }
 
-/* libcurl says what it wants of a socket, at any moment, and CURL_POLL_REMOVE before it closes it. */
+/* libcurl says what it wants of a socket, at any moment; before it closes it, CURL_POLL_REMOVE. */
 static int want(CURL *easy, curl_socket_t fd, int what, void *arg, void *kept) {
     struct curl_loop *l = arg;
     struct watch *w = kept;
@@ -49,7 +49,8 @@ static int want(CURL *easy, curl_socket_t fd, int what, void *arg, void *kept) {
         if (watch_open(l->rt, l->near, fd, on_socket, l, &w) < 0) return -1;
         curl_multi_assign(l->multi, fd, w);
     }
-    watch_for(w, (what & CURL_POLL_IN ? RT_READABLE : 0) | (what & CURL_POLL_OUT ? RT_WRITABLE : 0));
+    uint32_t interest = what & CURL_POLL_IN ? RT_READABLE : 0;
+    watch_for(w, what & CURL_POLL_OUT ? interest | RT_WRITABLE : interest);
     return 0;
 }
 

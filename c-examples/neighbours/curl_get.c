@@ -7,8 +7,8 @@
  *
  *   --timeout  how many milliseconds a transfer may take.
  *
- * A line for each, in their order: the status, how many bytes came, and what libcurl says of it. The
- * program's own status is 0 if libcurl was content with all.
+ * A line for each, in their order: the status, how many bytes came, and what libcurl says of it.
+ * The program's own status is 0 if libcurl was content with all.
  */
 #include <stdio.h>
 

@@ -1,10 +1,11 @@
 /* Looks names up, all at once, by c-ares, and says what was found in their order.
  *
  * It shows a library that has many sockets, opens and closes them at will, and says its times only
- * when it is asked (cares.c). Without c-ares, rt_poll_resolve asks the system's resolver, by threads.
+ * when it is asked (cares.c). Without c-ares there is rt_poll_resolve, which asks the system's
+ * resolver by threads.
  *
- * Usage: dns_lookup [--engine auto|epoll|uring] [--workers N] [--timeout 2000] [--server ADDRESS:PORT]
- *                   NAME..
+ * Usage: dns_lookup [--engine auto|epoll|uring] [--workers N] [--timeout 2000]
+ *                   [--server ADDRESS:PORT] NAME..
  *
  *   --server   whom to ask. Default: as the system is configured.
  *   --timeout  how many milliseconds a server has, the first time; it is asked twice.
@@ -49,14 +50,17 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
 static int64_t look_all_up(rt_cx *cx, void *state) {
     struct all *a = state;
     struct ares_options options = {.timeout = (int)a->timeout_ms, .tries = TRIES};
+    const int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
     const struct ares_addrinfo_hints hints = {.ai_family = AF_INET};
     RT_BEGIN(&a->frame);
-    a->r = cares_open(a->rt, rt_task_self(cx), &options, ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES, &a->loop);
+    a->r = cares_open(a->rt, rt_task_self(cx), &options, mask, &a->loop);
     if (a->r < 0) RT_RETURN(a->r);
     if (a->server != NULL && ares_set_servers_ports_csv(a->loop.channel, a->server) != ARES_SUCCESS)
         RT_RETURN(-EINVAL);
-    for (int i = 0; i < a->count; i++)
-        ares_getaddrinfo(a->loop.channel, a->lookups[i].name, NULL, &hints, on_answer, &a->lookups[i]);
+    for (int i = 0; i < a->count; i++) {
+        struct lookup *l = &a->lookups[i];
+        ares_getaddrinfo(a->loop.channel, l->name, NULL, &hints, on_answer, l);
+    }
     cares_asked(&a->loop);
     for (a->i = 0; a->i < a->count; a->i++)
         RT_AWAIT(a->r, answer_poll(cx, &a->lookups[a->i].answer));
@@ -91,8 +95,8 @@ int main(int argc, char **argv) {
             break;
     }
     if (at >= argc || strncmp(argv[at], "--", 2) == 0) {
-        fprintf(stderr, "usage: %s " OPTIONS_USAGE " [--timeout MS] [--server ADDRESS:PORT] NAME..\n",
-                argv[0]);
+        fprintf(stderr, "usage: %s " OPTIONS_USAGE " [--timeout MS] [--server ADDRESS:PORT]"
+                        " NAME..\n", argv[0]);
         return 2;
     }
     a.lookups = calloc((size_t)(argc - at), sizeof *a.lookups);

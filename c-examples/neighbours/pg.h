@@ -19,8 +19,8 @@ struct pg {
     PGresult *result;
 };
 
-/* Awaitable: connects. 0; -ECONNREFUSED if that cannot be, for whatever reason. A host that is a name is looked up by a call
- * that blocks: give `hostaddr`, or a directory of Unix sockets. */
+/* Awaitable: connects. 0; -ECONNREFUSED if that cannot be, for whatever reason. A host that is a
+ * name is looked up by a call that blocks: give `hostaddr`, or a directory of Unix sockets. */
 int64_t pg_connect(rt_cx *cx, struct pg *p, const char *conninfo);
 
 /* Awaitable: one query. 0, with what came in *out, which PQclear frees, be it an error of the

@@ -8,7 +8,8 @@
  *   --at       such as "host=/run/postgresql dbname=me", as libpq has it.
  *   --timeout  how many milliseconds each question may take.
  *
- * The answers come in the order of the questions: a line for each row, its columns separated by tabs.
+ * The answers come in the order of the questions: a line for each row, its columns separated by
+ * tabs.
  */
 #include <stdio.h>
 

@@ -10,8 +10,8 @@ struct link {
     bool inside; /* of hiredis, by our call */
 };
 
-/* A call may be the context's last: then hiredis has called `clean_up`, which leaves the link to us. */
-static bool called(struct link *l) {
+/* A call may be the context's last: then hiredis has called `clean_up`, which left us the link. */
+static bool goes_on(struct link *l) {
     if (l->context != NULL) return true;
     watch_close(l->watch);
     free(l);
@@ -25,11 +25,11 @@ static void on_socket(void *arg, int fd, uint32_t ready) {
     l->inside = true;
     if (ready & (RT_READABLE | RT_READ_CLOSED | RT_ERROR) && l->interest & RT_READABLE) {
         redisAsyncHandleRead(l->context);
-        if (!called(l)) return;
+        if (!goes_on(l)) return;
     }
     if (ready & (RT_WRITABLE | RT_WRITE_CLOSED | RT_ERROR) && l->interest & RT_WRITABLE) {
         redisAsyncHandleWrite(l->context);
-        if (!called(l)) return;
+        if (!goes_on(l)) return;
     }
     l->inside = false;
 }
@@ -48,7 +48,7 @@ static void del_write(void *arg) { want(arg, ((struct link *)arg)->interest & ~R
 static void clean_up(void *arg) {
     struct link *l = arg;
     l->context = NULL;
-    if (!l->inside) called(l);
+    if (!l->inside) goes_on(l);
     else watch_close(l->watch), l->watch = NULL;
 }
 

@@ -1,4 +1,4 @@
-/* hiredis in this loop: an asynchronous context whose events are a watch's. Times are this library's:
+/* hiredis in this loop: an asynchronous context whose events are a watch's. Times are the loop's:
  * rt_poll_deadline around an answer.
  *
  * All calls are made on one worker: see watch.h. */
@@ -9,8 +9,8 @@
 
 #include "watch.h"
 
-/* Attaches a context that was made by redisAsyncConnect and its kin, and not used yet. It is hiredis'
- * own: redisAsyncDisconnect and redisAsyncFree end it, and every error does, with all callbacks.
+/* Attaches a context that was made by redisAsyncConnect and its kin, and not used yet. It is
+ * hiredis' own: redisAsyncDisconnect and redisAsyncFree end it, and every error does.
  *
  * A context in use when the runtime is freed is to be freed by redisAsyncFree after that. */
 int64_t redis_attach(rt_runtime rt, rt_task near, redisAsyncContext *context);

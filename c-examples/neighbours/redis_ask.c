@@ -40,7 +40,8 @@ struct all {
     int64_t r, n;
 };
 
-/* The reply is hiredis' and gone after this. Without one the connection is: it failed, or we ended it. */
+/* The reply is hiredis' and gone after this. Without one the connection is gone: it failed, or we
+ * ended it. */
 static void on_reply(redisAsyncContext *context, void *reply, void *arg) {
     struct question *q = arg;
     const redisReply *said = reply;
@@ -82,8 +83,10 @@ static int64_t ask(struct all *a, struct question *q) {
 
 static int64_t connect_to(struct all *a, rt_task near) {
     uint32_t port;
-    a->context = parse_number(a->at, 1, UINT16_MAX, &port) ? redisAsyncConnect("127.0.0.1", (int)port)
-                                                           : redisAsyncConnectUnix(a->at);
+    if (parse_number(a->at, 1, UINT16_MAX, &port))
+        a->context = redisAsyncConnect("127.0.0.1", (int)port);
+    else
+        a->context = redisAsyncConnectUnix(a->at);
     if (a->context == NULL) return -ENOMEM;
     if (a->context->err != 0) return -ECONNREFUSED;
     a->context->data = a;

@@ -21,9 +21,10 @@ struct watch;
  * may call everything, be it watch_close for its own watch. */
 typedef void watch_fn(void *arg, int fd, uint32_t ready);
 
-/* Watches `fd`, which may be -1 for a watch that has only a time. It stays the library's; it must not
- * be closed before watch_close. At first nothing is asked for. */
-int64_t watch_open(rt_runtime rt, rt_task near, int fd, watch_fn *fn, void *arg, struct watch **out);
+/* Watches `fd`, which may be -1 for a watch that has only a time. It stays the library's; it must
+ * not be closed before watch_close. At first nothing is asked for. */
+int64_t watch_open(rt_runtime rt, rt_task near, int fd, watch_fn *fn, void *arg,
+                   struct watch **out);
 
 /* For what to watch: RT_READABLE, RT_WRITABLE, both, or 0. Costs no system call. */
 void watch_for(struct watch *w, uint32_t interest);

@@ -1,4 +1,4 @@
-/* A name server of its own world, on plain sockets: says its port, and answers one question at a time.
+/* A name server of its own world, on plain sockets: says its port, answers a question at a time.
  *
  *   aN.test       127.0.0.N
  *   lost.test     as a9.test, but the first of two questions is lost
