@@ -46,7 +46,7 @@ FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares"
 
-.PHONY: all lib examples neighbours c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers header install uninstall clean
+.PHONY: all lib examples neighbours c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers bench-http header install uninstall clean
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES) neighbours
@@ -73,7 +73,7 @@ $(LIB): $(FORCE_CARGO)
 
 FORCE:
 
-$(EXAMPLES) $(C_TESTS) $(FAULTS): build/%: %.c $(LIB) Makefile
+$(filter-out build/c-examples/http_server,$(EXAMPLES)) $(C_TESTS) $(FAULTS): build/%: %.c $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LINK)
 
@@ -100,6 +100,19 @@ $(NEIGHBOURS): build/%: %.c $(wildcard include/*.h c-examples/*.h $(beside)/*.h)
 
 # After the above, which adds to it.
 neighbours: $(NEIGHBOURS)
+
+# The parser of http_server is a crate. Each library has what it needs of Rust's, and shows none of it.
+HTTP := $(wildcard c-examples/http/*.c)
+HTTPARSE := target/c/release/libasyncio_httparse.a
+
+$(HTTPARSE): c-examples/httparse/src/lib.rs c-examples/httparse/Cargo.toml Cargo.lock
+	+$(CARGO) build --release -p asyncio-httparse --target-dir target/c
+	@touch $@
+
+build/c-examples/http_server: c-examples/http_server.c $(HTTP) $(wildcard c-examples/http/*.h) \
+		c-examples/options.h $(wildcard include/*.h) $(HTTPARSE) $(LIB) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(HTTPARSE) $(LINK)
 
 build/tests/fuzz/replay: $(FUZZ) tests/fuzz/replay.c $(wildcard tests/fuzz/*.h) $(LIB) Makefile
 	@mkdir -p $(@D)
@@ -152,8 +165,8 @@ $(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
 
 -include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(FAULTS:=.d) $(BENCHES:=.d)
 
-run: build/c-examples/echo_server
-	@c-examples/demo.sh $<
+run: build/c-examples/http_server
+	@$< --root . --demo
 
 test: all c-tests
 	@tests/run
@@ -185,6 +198,9 @@ bench-files: $(FILE_BENCHES)
 
 bench-timers: $(TIMER_BENCHES)
 	benches/timers/compare
+
+bench-http: build/c-examples/http_server
+	benches/http/compare
 
 header:
 	ASYNCIO_BLESS=1 $(CARGO) test --test header

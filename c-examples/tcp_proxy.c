@@ -253,9 +253,8 @@ static uint64_t connections_possible(void) {
     rt_metrics_data metrics = {.size = sizeof metrics};
     struct rlimit limit;
     rt_metrics(proxy.rt, &metrics);
+    raise_descriptor_limit();
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return 1;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
     const uint64_t others = OTHER_FDS + 2 * SPARE_PIPES + 4 * (uint64_t)metrics.workers;
     return limit.rlim_cur < others + 6 ? 1 : (limit.rlim_cur - others) / 6;
 }

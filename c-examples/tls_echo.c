@@ -28,7 +28,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
@@ -244,14 +243,6 @@ static int64_t open_tls(char *text, size_t len) {
         return 0;
     ERR_error_string_n(ERR_get_error(), text, len);
     return -EINVAL;
-}
-
-/* One descriptor a connection: the usual soft limit of 1024 is soon reached. */
-static void raise_descriptor_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /* What a failure leaves open goes with the runtime. */

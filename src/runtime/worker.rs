@@ -12,7 +12,7 @@ use crate::driver::Driver;
 use crate::primitives::sync::{Arc, Ordering::*, nature};
 use crate::task::{Notified, Ran, TaskName, live_tasks};
 use std::cell::{Cell, RefCell};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 /// How long a worker whose driver fails waits before it looks again.
@@ -232,14 +232,15 @@ impl Worker {
         if self.stopping.get() {
             task.cancel();
         }
-        self.context.refill(self.shared.config.poll_budget);
-        let name = TaskName::of(task.header());
-        self.remote().polling.store(name.raw(), Relaxed);
+        let header = task.header();
+        self.context.begin(header, self.shared.config.poll_budget);
+        self.remote().polling.store(ptr::from_ref(header).cast_mut(), Relaxed);
         self.running.set(true);
         let ran = timed(task);
         self.running.set(false);
-        self.remote().polling.store(0, Relaxed);
-        if self.shared.phase() != Phase::Running && name.is_abandoned() {
+        self.remote().polling.store(ptr::null_mut(), Relaxed);
+        // A cell whose task was given up never lives again.
+        if self.shared.phase() != Phase::Running && TaskName::of(header).is_abandoned() {
             self.outcast.set(true);
         }
         if let Ran::Again(task) = ran {
