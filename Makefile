@@ -20,6 +20,8 @@ REAL := $(SO).$(VERSION)
 LIB := build/lib/$(REAL)
 
 EXAMPLES := $(patsubst %.c,build/%,$(wildcard c-examples/*.c))
+# One that has several files.
+KV := build/c-examples/kv_server
 C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
 # What the scripts that drive the examples are helped by.
 TOOLS := $(patsubst %.c,build/%,$(wildcard tests/examples/*.c))
@@ -49,7 +51,7 @@ FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 .PHONY: all lib examples c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers header install uninstall clean
 all: lib examples
 lib: $(LIB)
-examples: $(EXAMPLES)
+examples: $(EXAMPLES) $(KV)
 c-tests: $(C_TESTS) $(TOOLS) $(FAULTS) $(GUARD)
 
 # Without cargo at hand (`sudo make install`) a library that was built before is good enough.
@@ -76,6 +78,10 @@ FORCE:
 $(EXAMPLES) $(C_TESTS) $(FAULTS): build/%: %.c $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LINK)
+
+$(KV): $(wildcard c-examples/kv/*.[ch]) c-examples/options.h $(LIB) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(LINK) -lm
 
 build/tests/fuzz/replay: $(FUZZ) tests/fuzz/replay.c $(wildcard tests/fuzz/*.h) $(LIB) Makefile
 	@mkdir -p $(@D)
