@@ -158,6 +158,8 @@ void log_commit(void);
 uint64_t log_position(void); /* what must be there before an answer may be sent */
 void log_end(void);
 
+bool log_has(uint64_t position);
+
 /* Waits, in a poll, until the log has so much. */
 int64_t log_poll(rt_cx *cx, uint64_t position);
 

@@ -85,15 +85,16 @@ void log_end(void) {
     rt_notify_one(kvlog.wanted);
 }
 
-/* Asked again under the lock, under which the writer notifies: so no notification comes in between. */
+bool log_has(uint64_t position) { return atomic_load(&kvlog.done) >= position; }
+
+/* Asked under the lock, under which the writer notifies: so no notification comes in between. One
+ * that is taken may be of progress that is not enough. */
 int64_t log_poll(rt_cx *cx, uint64_t position) {
-    if (atomic_load(&kvlog.done) >= position) return 0;
+    int64_t r = 0;
     pthread_mutex_lock(&kv.lock);
-    const int64_t r =
-        atomic_load(&kvlog.done) >= position ? 0 : rt_poll_notified(cx, kvlog.progressed);
+    while (r == 0 && !log_has(position)) r = rt_poll_notified(cx, kvlog.progressed);
     pthread_mutex_unlock(&kv.lock);
-    /* It was notified of some progress, which may not be enough. */
-    return r == 0 && atomic_load(&kvlog.done) < position ? rt_yield(cx) : r;
+    return r;
 }
 
 /* ---- writing ---- */

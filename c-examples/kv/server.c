@@ -139,10 +139,20 @@ static bool execute_locked(struct client *c) {
     return false;
 }
 
+/* Executes what came. As long as the log is behind, more is looked for: the longer the batch, the fewer
+ * the waits. An end, too, is seen again by who waits for it. */
+static bool execute_batch(rt_cx *cx, struct client *c) {
+    bool more = execute_locked(c);
+    while (!more && !c->leaves && thread.out.n < MUCH_UNSENT && !log_has(c->position) &&
+           receive(cx, c) > 0)
+        more = execute_locked(c);
+    return more;
+}
+
 /* Sends the answers as soon as the log has what they are about, and waits until the peer has read
  * most. May be repeated. */
 static int64_t answer(rt_cx *cx, struct client *c) {
-    int64_t r = c->position == 0 ? 0 : log_poll(cx, c->position);
+    int64_t r = log_has(c->position) ? 0 : log_poll(cx, c->position);
     struct bytes *out = c->out.n > 0 ? &c->out : &thread.out;
     if (r == 0 && out->n > 0) {
         r = rt_send(c->io, out->p, out->n);
@@ -164,7 +174,7 @@ static int64_t serve(rt_cx *cx, void *state) {
         RT_AWAIT(c->r, receive(cx, c));
         if (c->r <= 0) break;
         do {
-            c->more = execute_locked(c);
+            c->more = execute_batch(cx, c);
             RT_AWAIT(c->r, answer(cx, c));
         } while (c->more && c->r == 0);
         if (c->r < 0) break;
@@ -329,6 +339,7 @@ int main(int argc, char **argv) {
     }
     o.config.send_limit = kv.most_output;
     o.config.on_thread_stop = free_thread_buffer;
+    o.config.spin_ns = RT_SPIN_OFF; /* CPU time that others can use is worth more than a wake-up */
     setvbuf(stdout, NULL, _IOLBF, 0);
     raise_descriptor_limit();
     dict_seed();
