@@ -193,7 +193,7 @@ static const char *replay(char *p, size_t n, size_t *end) {
     const char *why = NULL;
     size_t at = 0;
     int r;
-    while ((r = resp_parse(&q, p + at, n - at, LONGEST_STRING)) == PARSE_WHOLE) {
+    while ((r = resp_parse(&q, p + at, n - at, (size_t)4 * LONGEST_STRING)) == PARSE_WHOLE) {
         out.n = 0;
         if (q.argc > 0) command_run(&loader, command_find(q.argv[0]), q.argv, q.argc, &out);
         at += q.at;
@@ -240,11 +240,11 @@ static bool load(int fd, const char *path) {
 }
 
 bool log_load(const struct log_options *o) {
+    kvlog.o = *o;
     if (o->path == NULL) return true;
     const int fd = open(o->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) return bad(o->path, strerror(errno));
     const bool good = load(fd, o->path);
     close(fd);
-    kvlog.o = *o;
     return good;
 }

@@ -70,6 +70,7 @@ static int parse_array(struct parser *q, char *p, size_t n, size_t most) {
         r = parse_length(q, p, n, (int64_t)most, "invalid bulk length", &length);
         if (r != PARSE_WHOLE) return r;
         if (length < 0) return wrong(q, "invalid bulk length");
+        if (q->at + (size_t)length > most) return wrong(q, "too big request");
         if (n - q->at < (size_t)length + 2) {
             q->at = before;
             return PARSE_MORE;

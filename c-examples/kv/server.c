@@ -80,6 +80,7 @@ static void keep_input(struct client *c) {
 static int64_t receive(rt_cx *cx, struct client *c) {
     int64_t r;
     if (c->left == 0) {
+        bytes_free(&c->in);
         r = rt_poll_read(cx, c->io, thread.in, INPUT);
         if (r > 0) c->at = thread.in;
     } else {
@@ -104,7 +105,7 @@ static void complain(struct client *c) {
  * when the log allows. True: there may be more. */
 static bool execute(struct client *c) {
     struct parser *q = &c->parser;
-    enum { UNKNOWN, OTHERS, SUBSCRIPTIONS } kind = UNKNOWN;
+    enum { UNKNOWN, OTHERS, SUBSCRIPTIONS } kind = thread.out.n > 0 ? OTHERS : UNKNOWN;
     bool more = true;
     while (!c->leaves && thread.out.n < MUCH_UNSENT) {
         const int r = resp_parse(q, c->at, c->left, kv.most_query);
@@ -133,10 +134,7 @@ static bool execute_locked(struct client *c) {
     const bool more = execute(c);
     c->position = log_position();
     pthread_mutex_unlock(&kv.lock);
-    if (more || c->left <= kv.most_query) return more;
-    c->parser.wrong = "too big request";
-    complain(c);
-    return false;
+    return more;
 }
 
 /* Executes what came. As long as the log is behind, more is looked for: the longer the batch, the fewer
@@ -164,7 +162,9 @@ static int64_t answer(rt_cx *cx, struct client *c) {
     return r;
 }
 
-/* What is unsent when a descriptor is closed gets lost, hence the flush at the end. */
+/* What is unsent when a descriptor is closed gets lost, hence the flush at the end. Closing one with
+ * something unread tells the peer to forget what it has not read itself; so who is sent away may first
+ * say the rest. */
 static int64_t serve(rt_cx *cx, void *state) {
     struct client *c = state;
     RT_BEGIN(&c->frame);
@@ -182,6 +182,10 @@ static int64_t serve(rt_cx *cx, void *state) {
     if (c->r < 0) RT_RETURN(c->r);
     c->until = rt_now() + SECOND;
     RT_AWAIT(c->r, rt_poll_deadline(cx, &c->timer, c->until, rt_poll_flush(cx, c->io, 0)));
+    if (!c->leaves || shutdown((int)rt_io_fd(c->io), SHUT_WR) < 0) RT_RETURN(c->r);
+    do RT_AWAIT(c->r, rt_poll_deadline(cx, &c->timer, c->until,
+                                       rt_poll_read(cx, c->io, thread.in, INPUT)));
+    while (c->r > 0);
     RT_END(c->r);
 }
 
