@@ -48,7 +48,7 @@ FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares"
 
-.PHONY: all lib examples c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers header install uninstall clean
+.PHONY: all lib examples c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers bench-kv header install uninstall clean
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES) $(KV)
@@ -167,6 +167,9 @@ bench-files: $(FILE_BENCHES)
 
 bench-timers: $(TIMER_BENCHES)
 	benches/timers/compare
+
+bench-kv: $(KV)
+	benches/kv/compare
 
 header:
 	ASYNCIO_BLESS=1 $(CARGO) test --test header
