@@ -207,6 +207,10 @@ static void exec(struct call *k) {
 }
 
 static void watch(struct call *k) {
+    if (k->client->in_multi) {
+        reply_error(k->out, "ERR WATCH inside MULTI is not allowed");
+        return;
+    }
     for (size_t i = 1; i < k->argc; i++) {
         (void)key_find(k->argv[i]); /* one that is over now is watched as one that is not there */
         interest_add(&kv.watched, &k->client->watched, k->argv[i], k->client);
@@ -366,7 +370,7 @@ const struct command client_commands[] = {
     {"multi", 1, CONTROL, multi, 0},
     {"exec", 1, CONTROL, exec, 0},
     {"discard", 1, CONTROL, discard, 0},
-    {"watch", -2, FORBIDDEN, watch, 0},
+    {"watch", -2, CONTROL, watch, 0},
     {"unwatch", 1, 0, unwatch, 0},
     {"ping", -1, FREE, ping, 0},
     {"echo", 2, 0, echo, 0},

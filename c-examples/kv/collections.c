@@ -55,8 +55,7 @@ static bool range(struct call *k, size_t n, size_t *first, size_t *end) {
 static bool how_many(struct call *k, size_t *n) {
     int64_t number = 1;
     if (k->argc > 3) return wrong_syntax(k), false;
-    if (k->argc == 3 && !number_argument(k, 2, &number)) return false;
-    if (number < 0) {
+    if (k->argc == 3 && (!span_number(k->argv[2], &number) || number < 0)) {
         reply_error(k->out, "ERR value is out of range, must be positive");
         return false;
     }

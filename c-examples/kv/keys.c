@@ -119,8 +119,9 @@ static void add(struct call *k) {
     int64_t step = 1, value = 0;
     char digits[20];
     bool wrong;
+    if (k->argc == 3 && !number_argument(k, 2, &step)) return;
     struct entry *e = typed(k, k->argv[1], STRING, &wrong);
-    if (wrong || (k->argc == 3 && !number_argument(k, 2, &step))) return;
+    if (wrong) return;
     if (e != NULL && !span_number(string_span(e->value), &value)) {
         reply_error(k->out, "ERR value is not an integer or out of range");
     } else if (__builtin_mul_overflow(step, k->command->detail, &step) ||
