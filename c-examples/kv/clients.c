@@ -339,23 +339,33 @@ static void config(struct call *k) {
 
 static void info(struct call *k) {
     char text[1024];
+    const struct log_state log = log_state();
     int n = snprintf(text, sizeof text,
                      "# Server\r\nredis_version:7.0.0\r\nredis_mode:standalone\r\nprocess_id:%d\r\n"
                      "runtime:%s\r\n"
                      "# Clients\r\nconnected_clients:%llu\r\nmaxclients:%u\r\n"
                      "# Persistence\r\nloading:0\r\naof_enabled:%d\r\n"
+                     "aof_rewrite_in_progress:%d\r\naof_current_size:%llu\r\naof_base_size:%llu\r\n"
                      "# Stats\r\ntotal_connections_received:%llu\r\ntotal_commands_processed:%llu\r\n"
                      "expired_keys:%llu\r\nclient_output_buffer_limit_disconnections:%llu\r\n"
                      "pubsub_channels:%zu\r\npubsub_patterns:%zu\r\n"
                      "# Keyspace\r\n",
                      (int)getpid(), kv.about, (unsigned long long)kv.clients, kv.most_clients,
-                     log_is_on(), (unsigned long long)kv.next_id, (unsigned long long)kv.requests,
+                     log_is_on(), log.rewriting, (unsigned long long)log.size,
+                     (unsigned long long)log.base, (unsigned long long)kv.next_id, (unsigned long long)kv.requests,
                      (unsigned long long)kv.expired, (unsigned long long)kv.cut, kv.channels.count,
                      kv.patterns.count);
     if (kv.keys.count > 0)
         n += snprintf(text + n, sizeof text - (size_t)n, "db0:keys=%zu,expires=%zu,avg_ttl=0\r\n",
                       kv.keys.count, kv.volatiles);
     reply_bulk(k->out, (struct span){text, (size_t)n});
+}
+
+static void rewrite(struct call *k) {
+    if (!log_is_on()) reply_error(k->out, "ERR there is no append only file");
+    else if (!log_rewrite())
+        reply_error(k->out, "ERR Background append only file rewriting already in progress");
+    else reply_status(k->out, "Background append only file rewriting started");
 }
 
 /* How many there are; not what they are like. */
@@ -382,5 +392,6 @@ const struct command client_commands[] = {
     {"config", -2, 0, config, 0},
     {"info", -1, 0, info, 0},
     {"command", -1, 0, command, 0},
+    {"bgrewriteaof", 1, 0, rewrite, 0},
     {0},
 };

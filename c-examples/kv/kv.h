@@ -152,15 +152,24 @@ bool log_is_on(void);
 const char *log_policy(void);
 
 /* With the lock. */
+struct log_state {
+    bool rewriting;
+    uint64_t size, base; /* what it was when it was new or loaded */
+};
+struct log_state log_state(void);
 void log_record(const struct span *argv, size_t argc);
 void log_begin(void); /* a transaction: in the log as a whole or not at all */
 void log_commit(void);
 uint64_t log_position(void); /* what must be there before an answer may be sent */
 void log_end(void);
+bool log_rewrite(void); /* begins it; false: that is going on already */
 
-bool log_has(uint64_t position);
+bool log_has(uint64_t position); /* any time */
 
 /* Waits, in a poll, until the log has so much. */
 int64_t log_poll(rt_cx *cx, uint64_t position);
+
+/* In a forked child: writes all keys to a file, and exits. (snapshot.c) */
+_Noreturn void snapshot_write(const char *path);
 
 #endif

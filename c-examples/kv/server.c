@@ -346,6 +346,7 @@ int main(int argc, char **argv) {
     o.config.spin_ns = RT_SPIN_OFF; /* CPU time that others can use is worth more than a wake-up */
     setvbuf(stdout, NULL, _IOLBF, 0);
     raise_descriptor_limit();
+    signal(SIGCHLD, SIG_DFL); /* ignored, it would hide how children end */
     dict_seed();
     commands_init();
     if (!log_load(&o.log)) return 1;
