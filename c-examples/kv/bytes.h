@@ -53,6 +53,11 @@ static inline void bytes_free(struct bytes *b) {
     *b = (struct bytes){0};
 }
 
+/* Of a constant, which nobody writes to. */
+static inline struct span text_span(const char *text) {
+    return (struct span){(char *)(uintptr_t)text, strlen(text)};
+}
+
 static inline bool span_is(struct span a, struct span b) {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
@@ -67,8 +72,8 @@ static inline bool span_says(struct span s, const char *name) {
     return i == s.n && name[i] == '\0';
 }
 
-/* A whole decimal number with an optional minus and nothing around it, as redis has them: no plus, no
- * leading zeros. */
+/* A whole decimal number with an optional minus and nothing around it, as redis has them: no plus,
+ * no leading zeros. */
 static inline bool span_number(struct span s, int64_t *out) {
     size_t i = s.n > 0 && s.p[0] == '-';
     const bool minus = i == 1;

@@ -20,7 +20,7 @@ void commands_init(void) {
                                             client_commands};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         for (const struct command *c = tables[i]; c->name != NULL; c++) {
-            size_t at = place_of((struct span){(char *)(uintptr_t)c->name, strlen(c->name)});
+            size_t at = place_of(text_span(c->name));
             while (places[at] != NULL) at = (at + 1) % PLACES;
             places[at] = c;
         }
@@ -123,7 +123,7 @@ bool number_argument(struct call *k, size_t i, int64_t *out) {
 void wrong_syntax(struct call *k) { reply_error(k->out, "ERR syntax error"); }
 
 static void bulk_text(struct bytes *out, const char *text) {
-    reply_bulk(out, (struct span){(char *)(uintptr_t)text, strlen(text)});
+    reply_bulk(out, text_span(text));
 }
 
 /* ---- transactions ---- */
@@ -186,7 +186,8 @@ static void exec(struct call *k) {
         reply_error(k->out, "ERR EXEC without MULTI");
         return;
     }
-    while ((e = dict_next(&c->watched, &bucket, e)) != NULL) key_find(entry_key(e)); /* is it over? */
+    while ((e = dict_next(&c->watched, &bucket, e)) != NULL)
+        key_find(entry_key(e)); /* is its time over? */
     const bool failed = c->multi_failed, touched = c->touched;
     struct queued *queue = c->queue;
     const size_t n = c->queued;
@@ -326,8 +327,7 @@ static void config(struct call *k) {
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         bool wanted = false;
         for (size_t j = 2; j < k->argc; j++)
-            wanted = wanted || matches(k->argv[j], (struct span){(char *)(uintptr_t)known[i][0],
-                                                                 strlen(known[i][0])});
+            wanted = wanted || matches(k->argv[j], text_span(known[i][0]));
         if (!wanted) continue;
         bulk_text(&found, known[i][0]), bulk_text(&found, known[i][1]);
         n += 2;
@@ -346,13 +346,15 @@ static void info(struct call *k) {
                      "# Clients\r\nconnected_clients:%llu\r\nmaxclients:%u\r\n"
                      "# Persistence\r\nloading:0\r\naof_enabled:%d\r\n"
                      "aof_rewrite_in_progress:%d\r\naof_current_size:%llu\r\naof_base_size:%llu\r\n"
-                     "# Stats\r\ntotal_connections_received:%llu\r\ntotal_commands_processed:%llu\r\n"
+                     "# Stats\r\ntotal_connections_received:%llu\r\n"
+                     "total_commands_processed:%llu\r\n"
                      "expired_keys:%llu\r\nclient_output_buffer_limit_disconnections:%llu\r\n"
                      "pubsub_channels:%zu\r\npubsub_patterns:%zu\r\n"
                      "# Keyspace\r\n",
                      (int)getpid(), kv.about, (unsigned long long)kv.clients, kv.most_clients,
                      log_is_on(), log.rewriting, (unsigned long long)log.size,
-                     (unsigned long long)log.base, (unsigned long long)kv.next_id, (unsigned long long)kv.requests,
+                     (unsigned long long)log.base, (unsigned long long)kv.next_id,
+                     (unsigned long long)kv.requests,
                      (unsigned long long)kv.expired, (unsigned long long)kv.cut, kv.channels.count,
                      kv.patterns.count);
     if (kv.keys.count > 0)

@@ -38,7 +38,8 @@ static void count(struct call *k) {
     if (value != NULL) reply_number(k->out, (int64_t)value_count(e->type, value));
 }
 
-/* Two positions, of which negative ones count from the end, to `first` and the one behind the last. */
+/* Two positions, of which negative ones count from the end, to `first` and the one behind the
+ * last. */
 static bool range(struct call *k, size_t n, size_t *first, size_t *end) {
     int64_t a, b;
     const int64_t all = (int64_t)n;

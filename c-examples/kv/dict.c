@@ -44,8 +44,10 @@ static inline void sip_word(struct sip *s, uint64_t word) {
 }
 
 static uint32_t hash_of(struct span key) {
-    struct sip s = {secret[0] ^ UINT64_C(0x736f6d6570736575), secret[1] ^ UINT64_C(0x646f72616e646f6d),
-                    secret[0] ^ UINT64_C(0x6c7967656e657261), secret[1] ^ UINT64_C(0x7465646279746573)};
+    struct sip s = {secret[0] ^ UINT64_C(0x736f6d6570736575),
+                    secret[1] ^ UINT64_C(0x646f72616e646f6d),
+                    secret[0] ^ UINT64_C(0x6c7967656e657261),
+                    secret[1] ^ UINT64_C(0x7465646279746573)};
     uint64_t word;
     size_t i = 0;
     for (; key.n - i >= 8; i += 8) {
@@ -129,8 +131,8 @@ void dict_take(struct dict *d, struct entry *e) {
     if (d->size > SMALLEST && d->count < d->size / 4) merge_one(d);
 }
 
-/* At least every fourth bucket is taken on the average, so it is soon found. Fair enough: who shares
- * a bucket is drawn within it. */
+/* At least every fourth bucket is taken on the average, so it is soon found. Fair enough: who
+ * shares a bucket is drawn within it. */
 struct entry *dict_any(const struct dict *d) {
     struct entry *e = NULL;
     while (e == NULL) e = d->buckets[random_number() % d->size];

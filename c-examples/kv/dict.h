@@ -1,5 +1,5 @@
 /* A hash table that never stops to rehash: each insertion splits at most one bucket, each removal
- * merges at most one (linear hashing). Keyed with a secret, so that nobody can choose collisions. */
+ * merges at most one (linear hashing). Keyed with a secret, so that nobody chooses collisions. */
 #ifndef KV_DICT_H
 #define KV_DICT_H
 
@@ -37,8 +37,8 @@ void dict_take(struct dict *d, struct entry *e);
 /* One of a table that is not empty, at random. */
 struct entry *dict_any(const struct dict *d);
 
-/* The first entry of the bucket `*bucket` or a later one; NULL at the end. Goes on after `e` if it is
- * not NULL, which must not have been taken out meanwhile. */
+/* The first entry of the bucket `*bucket` or a later one; NULL at the end. Goes on after `e` if it
+ * is not NULL, which must not have been taken out meanwhile. */
 struct entry *dict_next(const struct dict *d, size_t *bucket, const struct entry *e);
 
 /* Frees the table and its entries; `drop` (which may be NULL) what they have as values. */

@@ -70,7 +70,10 @@ static bool set_option(struct call *k, size_t *i, struct set_options *o) {
 static void log_set(struct span key, struct span value, const struct set_options *o) {
     char digits[20];
     struct span argv[5] = {TEXT("SET"), key, value, TEXT("KEEPTTL")};
-    if (o->timed) argv[3] = TEXT("PXAT"), argv[4] = (struct span){digits, number_text(o->at, digits)};
+    if (o->timed) {
+        argv[3] = TEXT("PXAT");
+        argv[4] = (struct span){digits, number_text(o->at, digits)};
+    }
     log_record(argv, o->timed ? 5 : o->keep ? 4 : 3);
 }
 
@@ -195,7 +198,8 @@ static void keys(struct call *k) {
 static void dbsize(struct call *k) { reply_number(k->out, (int64_t)kv.keys.count); }
 
 static void flush(struct call *k) {
-    if (k->argc > 2 || (k->argc == 2 && !span_says(k->argv[1], "sync") && !span_says(k->argv[1], "async"))) {
+    for (size_t i = 1; i < k->argc; i++) {
+        if (i == 1 && (span_says(k->argv[1], "sync") || span_says(k->argv[1], "async"))) continue;
         wrong_syntax(k);
         return;
     }
@@ -221,7 +225,8 @@ static void expire(struct call *k) {
     }
     key_expires(e, (uint64_t)at);
     key_changed(k->argv[1]);
-    log_record((struct span[]){TEXT("PEXPIREAT"), k->argv[1], {digits, number_text(at, digits)}}, 3);
+    const struct span when = {digits, number_text(at, digits)};
+    log_record((struct span[]){TEXT("PEXPIREAT"), k->argv[1], when}, 3);
 }
 
 static void ttl(struct call *k) {

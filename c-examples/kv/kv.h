@@ -94,8 +94,8 @@ void key_expires(struct entry *e, uint64_t at); /* 0: never */
 void key_changed(struct span key);              /* fails the transactions that watch it */
 void keys_flush(void);
 
-/* Removes keys whose time is over from the next so many buckets. */
-void keys_sweep(size_t buckets);
+/* Removes keys whose time is over from the next so many buckets; says how many. */
+size_t keys_sweep(size_t buckets);
 
 /* Clients by what they are interested in. True if that is new, or was the case. */
 bool interest_add(struct dict *all, struct dict *own, struct span name, struct client *c);

@@ -8,9 +8,9 @@
  *   no        the same, but the kernel decides when.
  * Who writes faster than the disk waits when too much is outstanding.
  *
- * A log that has grown is written anew (BGREWRITEAOF; also when it has doubled): a forked child writes
- * the keys as they are, what is appended meanwhile is kept, and added when the child has done. Then
- * the new file takes the old one's name.
+ * A log that has grown is written anew (BGREWRITEAOF; also when it has doubled): a forked child
+ * writes the keys as they are, what is appended meanwhile is kept, and added when the child has
+ * done. Then the new file takes the old one's name.
  *
  * An error ends the program. What was not written was not acknowledged with `always`; to go on
  * without a log, or to sync again what a failed sync may have dropped, would be to lie. */
@@ -29,11 +29,11 @@ enum { MOST_OUTSTANDING = 64 * 1024 * 1024, MUCH_MEMORY = 1024 * 1024, LARGE = 6
 
 static const char *const policies[] = {"always", "everysec", "no"};
 
-/* With the lock, but for `done` and what is the writer's. Positions count all that was ever appended;
- * the file begins at `origin`. */
+/* With the lock, but for `done` and what is the writer's. Positions count all that was ever
+ * appended; the file begins at `origin`. */
 static struct {
     struct log_options o;
-    char *folder, *fresh; /* where the file is, and the name of the next one as long as it is written */
+    char *folder, *fresh; /* where the file is, and what the next one is called at first */
     struct bytes pending;
     uint64_t appended, origin, base;
     _Atomic uint64_t done; /* what answers need not wait for any more */
@@ -206,7 +206,7 @@ static void begin_rewrite(void) {
     give_up_rewrite(rt_strerror(r));
 }
 
-/* From now on the new file is the one that is written to. What is pending is among what was kept. */
+/* From now on the new file is the one that is written to. What is pending was kept as well. */
 static int64_t take_kept(rt_io fresh) {
     struct stat st;
     if (fstat((int)rt_io_fd(fresh), &st) < 0) return -errno;
@@ -350,8 +350,8 @@ static bool load(int fd, const char *path) {
         kv.loading = false;
         munmap(p, n);
         if (why != NULL) {
-            fprintf(stderr, "kv_server: %s: at byte %zu: %s; the file was left as it is\n", path, end,
-                    why);
+            fprintf(stderr, "kv_server: %s: at byte %zu: %s; the file was left as it is\n", path,
+                    end, why);
             return false;
         }
     }

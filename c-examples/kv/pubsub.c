@@ -1,5 +1,5 @@
-/* Messages to whoever is there. They are sent under the lock, so that all hear them in one order, and
- * nobody before the answer to his SUBSCRIBE. */
+/* Messages to whoever is there. They are sent under the lock, so that all hear them in one order,
+ * and nobody before the answer to the SUBSCRIBE. */
 #include "kv.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ static void tables(struct client *c, bool patterns, struct dict **all, struct di
 static void confirm(struct call *k, const struct span *name) {
     const struct client *c = k->client;
     reply_array(k->out, 3);
-    reply_bulk(k->out, (struct span){(char *)(uintptr_t)k->command->name, strlen(k->command->name)});
+    reply_bulk(k->out, text_span(k->command->name));
     if (name == NULL) reply_none(k->out);
     else reply_bulk(k->out, *name);
     reply_number(k->out, (int64_t)(c->channels.count + c->patterns.count));
@@ -72,7 +72,8 @@ static void publish(struct call *k) {
     if (clients != NULL) n += tell_all(clients, (struct span[]){TEXT("message"), channel, text}, 3);
     for (struct entry *e = NULL; (e = dict_next(&kv.patterns, &bucket, e)) != NULL;)
         if (matches(entry_key(e), channel))
-            n += tell_all(e->value, (struct span[]){TEXT("pmessage"), entry_key(e), channel, text}, 4);
+            n += tell_all(e->value,
+                          (struct span[]){TEXT("pmessage"), entry_key(e), channel, text}, 4);
     reply_number(k->out, n);
 }
 

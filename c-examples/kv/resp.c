@@ -77,7 +77,7 @@ static int parse_array(struct parser *q, char *p, size_t n, size_t most) {
         }
         add_argument(q, p + q->at, (size_t)length);
         q->at += (size_t)length;
-        if (p[q->at] != '\r' || p[q->at + 1] != '\n') return wrong(q, "expected the end of a string");
+        if (p[q->at] != '\r' || p[q->at + 1] != '\n') return wrong(q, "unterminated string");
         q->at += 2;
     }
     return PARSE_WHOLE;

@@ -16,9 +16,9 @@ struct parser {
 
 enum { PARSE_MORE, PARSE_WHOLE, PARSE_WRONG };
 
-/* Goes on with the request at `p`, of which `n` bytes are there; it may have been moved, and what was
- * looked at is not looked at again. A whole one is in `argv`, pointing into `p`, and `at` long, which
- * is `most` at most. A request may be empty. A line is decoded in its place. */
+/* Goes on with the request at `p`, of which `n` bytes are there; it may have been moved, and what
+ * was looked at is not looked at again. A whole one is in `argv`, pointing into `p`, and `at`
+ * long, which is `most` at most. A request may be empty. A line is decoded in its place. */
 int resp_parse(struct parser *q, char *p, size_t n, size_t most);
 
 /* Forgets the request. */

@@ -1,5 +1,5 @@
-/* A server of keys and values that speaks the protocol of redis (RESP2): strings with times to live,
- * lists, sets, hashes, sorted sets, transactions, messages, and an append-only file.
+/* A server of keys and values that speaks the protocol of redis (RESP2): strings with times to
+ * live, lists, sets, hashes, sorted sets, transactions, messages, and an append-only file.
  *
  * It shows a whole server whose requests come in bursts: what came together is executed under one
  * lock and answered with one send; answers wait for the disk when they must, and many wait for the
@@ -10,6 +10,7 @@
  *                  [--query-limit BYTES] [--output-limit BYTES] [--idle SECONDS] [--grace SECONDS]
  *
  *   --port          0, the default: the kernel picks one. The first line of output says which.
+ *   --bind          default: 127.0.0.1. There are no passwords: who can connect can do everything.
  *   --workers       threads; 0, the default, runs everything on the main one.
  *   --appendonly    where changes are kept. Default: nowhere.
  *   --appendfsync   when they are on disk: before the answer, a second later (the default), or when
@@ -43,11 +44,12 @@ enum {
      * peer has read most of it. */
     MUCH_UNSENT = 64 * 1024,
     LITTLE_UNSENT = 16 * 1024,
-    SWEEP = 4096, /* buckets, ten times a second */
+    SWEEP = 1024, /* buckets in which keys are looked for whose time is over */
+    MOST_SWEEPS = 64,
 };
 
-/* What a poll works with, and leaves empty. So only connections that wait in the middle of something
- * have memory for it. */
+/* What a poll works with, and leaves empty. So only connections that wait in the middle of
+ * something have memory for it. */
 static _Thread_local struct {
     char in[INPUT];
     struct bytes out;
@@ -76,6 +78,14 @@ static void keep_input(struct client *c) {
     }
 }
 
+/* True when the server is going and nothing is left to be read. What waits although there is
+ * something has had its share of this turn. */
+static bool has_all(struct client *c) {
+    rt_ready ready;
+    return atomic_load_explicit(&kv.stopping, memory_order_relaxed) &&
+           (rt_try_ready(c->io, RT_READABLE, &ready) < 0 || ready.bits == 0);
+}
+
 /* Reads behind the part of a request that is there. 0: there is no more, or the server is going. */
 static int64_t receive(rt_cx *cx, struct client *c) {
     int64_t r;
@@ -91,7 +101,7 @@ static int64_t receive(rt_cx *cx, struct client *c) {
         if (r > 0) c->in.n += (size_t)r;
     }
     if (r > 0) c->left += (size_t)r;
-    return r == RT_PENDING && atomic_load_explicit(&kv.stopping, memory_order_relaxed) ? 0 : r;
+    return r == RT_PENDING && has_all(c) ? 0 : r;
 }
 
 /* What is wrong with a request ends the connection: nobody knows where the next one begins. */
@@ -101,8 +111,8 @@ static void complain(struct client *c) {
 }
 
 /* Executes what came, until there is much to send. Requests about subscriptions, and those of
- * subscribers, are not mixed with others: those answers leave before anything can be published, these
- * when the log allows. True: there may be more. */
+ * subscribers, are not mixed with others: those answers leave before anything can be published,
+ * these when the log allows. True: there may be more. */
 static bool execute(struct client *c) {
     struct parser *q = &c->parser;
     enum { UNKNOWN, OTHERS, SUBSCRIPTIONS } kind = thread.out.n > 0 ? OTHERS : UNKNOWN;
@@ -137,8 +147,8 @@ static bool execute_locked(struct client *c) {
     return more;
 }
 
-/* Executes what came. As long as the log is behind, more is looked for: the longer the batch, the fewer
- * the waits. An end, too, is seen again by who waits for it. */
+/* Executes what came. As long as the log is behind, more is looked for: the longer the batch, the
+ * fewer the waits. An end, too, is seen again by who waits for it. */
 static bool execute_batch(rt_cx *cx, struct client *c) {
     bool more = execute_locked(c);
     while (!more && !c->leaves && thread.out.n < MUCH_UNSENT && !log_has(c->position) &&
@@ -162,9 +172,9 @@ static int64_t answer(rt_cx *cx, struct client *c) {
     return r;
 }
 
-/* What is unsent when a descriptor is closed gets lost, hence the flush at the end. Closing one with
- * something unread tells the peer to forget what it has not read itself; so who is sent away may first
- * say the rest. */
+/* What is unsent when a descriptor is closed gets lost, hence the flush at the end. Closing one
+ * with something unread tells the peer to forget what it has not read itself; so who is sent away
+ * may first say the rest. */
 static int64_t serve(rt_cx *cx, void *state) {
     struct client *c = state;
     RT_BEGIN(&c->frame);
@@ -219,11 +229,15 @@ static int64_t on_connection(void *arg, rt_io io, rt_spawn_opts *task) {
 
 /* ---- the server ---- */
 
+/* Ten times a second; more at a time as long as it pays. */
 static void sweep(void *arg) {
-    pthread_mutex_lock(&kv.lock);
-    kv.now = 0;
-    keys_sweep(SWEEP);
-    pthread_mutex_unlock(&kv.lock);
+    size_t found = SWEEP;
+    for (int i = 0; i < MOST_SWEEPS && found > SWEEP / 4; i++) {
+        pthread_mutex_lock(&kv.lock);
+        kv.now = 0;
+        found = keys_sweep(SWEEP);
+        pthread_mutex_unlock(&kv.lock);
+    }
     (void)arg;
 }
 
@@ -299,7 +313,8 @@ static bool parse_option(struct options *o, const char *name, const char *value)
     if (strcmp(name, "--bind") == 0) return o->bind = value, true;
     if (strcmp(name, "--appendonly") == 0) return o->log.path = value, true;
     if (strcmp(name, "--appendfsync") == 0) return log_parse_policy(value, &o->log.policy);
-    if (strcmp(name, "--max-clients") == 0) return parse_number(value, 1, 1000000, &kv.most_clients);
+    if (strcmp(name, "--max-clients") == 0)
+        return parse_number(value, 1, 1000000, &kv.most_clients);
     if (strcmp(name, "--query-limit") == 0)
         return parse_number(value, 1024, LONGEST_STRING, &kv.most_query);
     if (strcmp(name, "--output-limit") == 0)
@@ -327,7 +342,8 @@ static void close_server(void) {
     rt_server_stats(kv.server, &stats);
     printf("served %llu connections, %llu requests, cut %llu\n", (unsigned long long)stats.accepted,
            (unsigned long long)kv.requests,
-           (unsigned long long)(kv.cut + stats.cut_idle + (uint64_t)(run.drained > 0 ? run.drained : 0)));
+           (unsigned long long)(kv.cut + stats.cut_idle +
+                                (uint64_t)(run.drained > 0 ? run.drained : 0)));
     rt_server_free(kv.server);
 }
 

@@ -74,16 +74,14 @@ static void put_member(struct member *m, void *arg) {
 }
 
 static void put_key(struct entry *e) {
-    static const struct {
-        char name[8];
-        size_t n;
-    } commands[] = {[LIST] = {"RPUSH", 5}, [SET] = {"SADD", 4}, [HASH] = {"HSET", 4}, [SORTED] = {"ZADD", 4}};
+    static const char *const commands[] = {
+        [LIST] = "RPUSH", [SET] = "SADD", [HASH] = "HSET", [SORTED] = "ZADD"};
     char digits[20];
     if (e->type == STRING) {
         put((struct span[]){TEXT("SET"), entry_key(e), string_span(e->value)}, 3);
     } else {
         const struct sorted *z = e->value;
-        snapshot.argv[0] = (struct span){(char *)(uintptr_t)commands[e->type].name, commands[e->type].n};
+        snapshot.argv[0] = text_span(commands[e->type]);
         snapshot.argv[1] = entry_key(e);
         snapshot.argc = 2;
         if (e->type == LIST) put_list(e->value);
@@ -91,8 +89,9 @@ static void put_key(struct entry *e) {
         else put_table(e->value, e->type == HASH);
         put_members();
     }
-    if (e->expires != 0)
-        put((struct span[]){TEXT("PEXPIREAT"), entry_key(e), {digits, number_text((int64_t)e->expires, digits)}}, 3);
+    if (e->expires == 0) return;
+    const struct span when = {digits, number_text((int64_t)e->expires, digits)};
+    put((struct span[]){TEXT("PEXPIREAT"), entry_key(e), when}, 3);
 }
 
 /* The server's connections must end when it closes them, and this process when it does. */

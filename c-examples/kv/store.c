@@ -73,11 +73,12 @@ void keys_flush(void) {
     kv.volatiles = 0;
 }
 
-/* Keys that nobody asks for any more would stay for ever otherwise. A bucket that moves meanwhile is
- * looked at in the next round. */
-void keys_sweep(size_t buckets) {
+/* Keys that nobody asks for any more would stay for ever otherwise. A bucket that moves meanwhile
+ * is looked at in the next round. */
+size_t keys_sweep(size_t buckets) {
     static size_t at;
-    if (kv.volatiles == 0) return;
+    const uint64_t before = kv.expired;
+    if (kv.volatiles == 0) return 0;
     if (buckets > kv.keys.size) buckets = kv.keys.size;
     for (; buckets > 0 && kv.keys.size > 0; buckets--, at++) {
         if (at >= kv.keys.size) at = 0;
@@ -86,6 +87,7 @@ void keys_sweep(size_t buckets) {
             if (is_over(e)) expire(e);
         }
     }
+    return (size_t)(kv.expired - before);
 }
 
 /* ---- interests ---- */
@@ -103,7 +105,10 @@ bool interest_add(struct dict *all, struct dict *own, struct span name, struct c
     if (dict_find(own, name) != NULL) return false;
     dict_add(own, name);
     struct dict *clients = interest_in(all, name);
-    if (clients == NULL) dict_add(all, name)->value = clients = memset(grab(sizeof *clients), 0, sizeof *clients);
+    if (clients == NULL) {
+        clients = memset(grab(sizeof *clients), 0, sizeof *clients);
+        dict_add(all, name)->value = clients;
+    }
     dict_add(clients, name_of(&c))->value = c;
     return true;
 }

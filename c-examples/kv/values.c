@@ -153,7 +153,8 @@ static void each(struct member *m, size_t first, size_t end,
     const size_t here = size_of(m->left);
     if (first < here) each(m->left, first, end < here ? end : here, visit, arg);
     if (first <= here && here < end) visit(m, arg);
-    if (end > here + 1) each(m->right, first > here ? first - here - 1 : 0, end - here - 1, visit, arg);
+    if (end <= here + 1) return;
+    each(m->right, first > here ? first - here - 1 : 0, end - here - 1, visit, arg);
 }
 
 void sorted_each(const struct sorted *z, size_t first, size_t end,
