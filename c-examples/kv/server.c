@@ -318,7 +318,7 @@ static bool parse_option(struct options *o, const char *name, const char *value)
     if (strcmp(name, "--query-limit") == 0)
         return parse_number(value, 1024, LONGEST_STRING, &kv.most_query);
     if (strcmp(name, "--output-limit") == 0)
-        return parse_number(value, 1024, 1 << 30, &kv.most_output);
+        return parse_number(value, MUCH_UNSENT, 1 << 30, &kv.most_output);
     if (strcmp(name, "--idle") == 0) return parse_number(value, 0, A_DAY, &kv.idle);
     if (strcmp(name, "--grace") == 0) return parse_number(value, 0, A_DAY, &kv.grace);
     return parse_common(&o->config, name, value);
