@@ -20,6 +20,8 @@ REAL := $(SO).$(VERSION)
 LIB := build/lib/$(REAL)
 
 EXAMPLES := $(patsubst %.c,build/%,$(filter-out c-examples/tls_echo.c,$(wildcard c-examples/*.c)))
+# One that has several files.
+KV := build/c-examples/kv_server
 C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
 # What the scripts that drive the examples are helped by.
 TOOLS := $(patsubst %.c,build/%,$(wildcard tests/examples/*.c))
@@ -46,10 +48,10 @@ FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares"
 
-.PHONY: all lib examples neighbours c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers bench-http header install uninstall clean
+.PHONY: all lib examples neighbours c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers bench-http bench-kv header install uninstall clean
 all: lib examples
 lib: $(LIB)
-examples: $(EXAMPLES) neighbours
+examples: $(EXAMPLES) $(KV) neighbours
 c-tests: $(C_TESTS) $(TOOLS) $(FAULTS) $(GUARD)
 
 # Without cargo at hand (`sudo make install`) a library that was built before is good enough.
@@ -113,6 +115,10 @@ build/c-examples/http_server: c-examples/http_server.c $(HTTP) $(wildcard c-exam
 		c-examples/options.h $(wildcard include/*.h) $(HTTPARSE) $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(HTTPARSE) $(LINK)
+
+$(KV): $(wildcard c-examples/kv/*.[ch]) c-examples/options.h $(LIB) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(LINK) -lm
 
 build/tests/fuzz/replay: $(FUZZ) tests/fuzz/replay.c $(wildcard tests/fuzz/*.h) $(LIB) Makefile
 	@mkdir -p $(@D)
@@ -201,6 +207,9 @@ bench-timers: $(TIMER_BENCHES)
 
 bench-http: build/c-examples/http_server
 	benches/http/compare
+
+bench-kv: $(KV)
+	benches/kv/compare
 
 header:
 	ASYNCIO_BLESS=1 $(CARGO) test --test header
