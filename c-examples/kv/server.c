@@ -324,14 +324,6 @@ static bool parse_option(struct options *o, const char *name, const char *value)
     return parse_common(&o->config, name, value);
 }
 
-/* One descriptor a connection: the usual soft limit of 1024 is soon reached. */
-static void raise_descriptor_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static void free_thread_buffer(void *arg) {
     bytes_free(&thread.out);
     (void)arg;
