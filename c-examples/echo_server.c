@@ -37,6 +37,7 @@
 
 enum {
     BUFFER = 16 * 1024,
+    BUFFERS = 256, /* of the library's, a worker: those that are full at the same time */
     /* Of a connection, in bytes: with more unsent it waits until no more than the lesser is. */
     MUCH_UNSENT = 32 * 1024,
     LITTLE_UNSENT = 16 * 1024,
@@ -416,6 +417,8 @@ static void raise_descriptor_limit(void) {
 int main(int argc, char **argv) {
     struct options o = {.style = &styles[0]};
     rt_config_init(&o.config, sizeof o.config);
+    o.config.buffer_size = BUFFER;
+    o.config.buffer_count = BUFFERS;
     if (!parse(&o, argc, argv)) {
         fprintf(stderr, "usage: %s [--port P] " OPTIONS_USAGE
                         " [--style await|readiness|completion] [--spin US]\n", argv[0]);
