@@ -44,7 +44,7 @@ FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares"
 
-.PHONY: all lib examples c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers header install uninstall clean
+.PHONY: all lib examples c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers bench-counts bench-report header install uninstall clean
 all: lib examples
 lib: $(LIB)
 examples: $(EXAMPLES)
@@ -116,10 +116,13 @@ build/bench/ev_echo build/bench/ev_timers: PEER := -lev
 SERVER_BENCHES += build/bench/ev_echo
 TIMER_BENCHES += build/bench/ev_timers
 endif
-RT_BENCHES := $(addprefix build/bench/,rt_read rt_timers)
+RT_BENCHES := $(addprefix build/bench/,rt_read rt_timers objects)
 $(RT_BENCHES): PEER = $(LINK)
 $(RT_BENCHES): $(LIB)
-BENCHES := $(SERVER_BENCHES) $(FILE_BENCHES) $(TIMER_BENCHES)
+BENCHES := $(SERVER_BENCHES) $(FILE_BENCHES) $(TIMER_BENCHES) build/bench/objects
+
+# What counts has a malloc that counts, and a program that makes what is counted.
+COUNT_BENCHES := build/bench/heap.so build/bench/objects
 
 build_bench = @mkdir -p $(@D); $(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
 $(SERVER_BENCHES): build/bench/%: benches/servers/%.c Makefile
@@ -128,6 +131,12 @@ $(FILE_BENCHES): build/bench/%: benches/files/%.c Makefile
 	$(build_bench)
 $(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
 	$(build_bench)
+
+build/bench/objects: benches/counts/objects.c Makefile
+	$(build_bench)
+build/bench/heap.so: benches/counts/heap.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -fno-builtin -shared -fPIC -o $@ $< $(LDFLAGS)
 
 # tokio's. Cargo knows whether it is stale; where tokio cannot be had, it is left out.
 .PHONY: tokio-echo
@@ -171,6 +180,13 @@ bench-files: $(FILE_BENCHES)
 
 bench-timers: $(TIMER_BENCHES)
 	benches/timers/compare
+
+bench-counts: examples $(SERVER_BENCHES) $(COUNT_BENCHES) tokio-echo
+	benches/counts/run
+
+# From whatever was measured so far.
+bench-report:
+	benches/report
 
 header:
 	ASYNCIO_BLESS=1 $(CARGO) test --test header

@@ -102,11 +102,11 @@ def two_cpus():
 class Server:
     """A running server, from its greeting to its orderly end."""
 
-    def __init__(self, command, cpu=None, under=()):
+    def __init__(self, command, cpu=None, under=(), environment=None):
         # No pipe that nobody reads, and no other process between this one and it.
         self.command, self.errors = command, open(os.path.join(BUILD, "bench", "errors"), "w+")
         self.process = subprocess.Popen(
-            pinned([*under, *command], cpu), stdout=subprocess.PIPE, stderr=self.errors, text=True
+            pinned([*under, *command], cpu), stdout=subprocess.PIPE, stderr=self.errors, text=True, env=environment
         )
         greeting = self.process.stdout.readline()
         match = re.search(r"listening on 127\.0\.0\.1:(\d+)", greeting)
