@@ -16,6 +16,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -103,8 +104,7 @@ class Server:
     """A running server, from its greeting to its orderly end."""
 
     def __init__(self, command, cpu=None, under=(), environment=None):
-        # No pipe that nobody reads, and no other process between this one and it.
-        self.command, self.errors = command, open(os.path.join(BUILD, "bench", "errors"), "w+")
+        self.command, self.errors = command, tempfile.TemporaryFile("w+")  # a pipe that nobody reads may fill up
         self.process = subprocess.Popen(
             pinned([*under, *command], cpu), stdout=subprocess.PIPE, stderr=self.errors, text=True, env=environment
         )
@@ -115,6 +115,13 @@ class Server:
         if under:  # the tool's child, or under valgrind the process itself
             with open(f"/proc/{self.pid}/task/{self.pid}/children") as f:
                 self.pid = int((f.read().split() or [self.pid])[0])
+
+    @staticmethod
+    def why_not(program):
+        """Why it does not start here, or None."""
+        server = Server(program.command)
+        well = server.port is not None
+        return None if server.stop() and well else f"it did not start: {server.said()}"
 
     def said(self):
         self.errors.seek(0)
@@ -145,18 +152,16 @@ class Server:
             return int(re.search(rf"^{field}:\s+(\d+) kB", f.read(), re.M)[1]) * 1024
 
 
-def system_calls(command, load, messages, directory):
+def system_calls(command, load, messages):
     """How many system calls of each kind a message takes once all is under way: the difference between a run with twice
     as many messages and one, over the messages. `load` runs the client, given a server and how many messages."""
     totals = []
     for n in (messages, 2 * messages):
-        path = os.path.join(directory, "strace")
-        with Server(command, under=["strace", "-f", "-c", "-o", path]) as server:
-            load(server, n)
-        with open(path) as f:
-            totals.append(dict(
-                (row[-1], int(row[3])) for row in map(str.split, f) if len(row) >= 5 and row[3].isdigit() and row[-1] != "total"
-            ))
+        with tempfile.NamedTemporaryFile("r") as f:
+            with Server(command, under=["strace", "-f", "-c", "-U", "name,calls", "-o", f.name]) as server:
+                load(server, n)
+            rows = map(str.split, f)
+            totals.append({row[0]: int(row[1]) for row in rows if row[1:] and row[1].isdigit() and row[0] != "total"})
     return {
         name: (n - totals[0].get(name, 0)) / messages
         for name, n in totals[1].items() if n != totals[0].get(name, 0)
