@@ -172,20 +172,25 @@ lint:
 bench:
 	$(CARGO) bench -p asyncio-bench
 
-bench-servers: examples $(SERVER_BENCHES) tokio-echo
+# The scripts that measure, count and report. They find out for themselves what else is not here.
+.PHONY: python
+python:
+	@command -v python3 > /dev/null || { echo "python3 is not installed, and measuring takes it" >&2; exit 1; }
+
+bench-servers: python examples $(SERVER_BENCHES) tokio-echo
 	benches/servers/compare
 
-bench-files: $(FILE_BENCHES)
+bench-files: python $(FILE_BENCHES)
 	benches/files/compare
 
-bench-timers: $(TIMER_BENCHES)
+bench-timers: python $(TIMER_BENCHES)
 	benches/timers/compare
 
-bench-counts: examples $(SERVER_BENCHES) $(COUNT_BENCHES) tokio-echo
+bench-counts: python examples $(SERVER_BENCHES) $(COUNT_BENCHES) tokio-echo
 	benches/counts/run
 
 # From whatever was measured so far.
-bench-report:
+bench-report: python
 	benches/report
 
 header:
