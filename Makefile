@@ -143,7 +143,7 @@ build/bench/heap.so: benches/counts/heap.c Makefile
 tokio-echo:
 	-$(CARGO) build --release -p tokio-echo
 	@mkdir -p build/bench
-	@! test -x target/release/tokio-echo || cp -u target/release/tokio-echo build/bench/tokio-echo
+	@! test -x target/release/tokio-echo || cp -u --remove-destination target/release/tokio-echo build/bench/tokio-echo
 
 -include $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(FAULTS:=.d) $(BENCHES:=.d)
 
