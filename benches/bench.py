@@ -197,10 +197,14 @@ def in_turns(programs, rounds, measure):
 class Results:
     """Collects figures, and writes them as it goes, so that a run that was cut short has left something."""
 
-    def __init__(self, suite, settings):
+    def __init__(self, suite, settings, part=False):
+        """A part of a suite that was measured again adds to what there is of the whole, whose next run replaces both."""
         os.makedirs(RESULTS, exist_ok=True)
+        whole, again = (os.path.join(RESULTS, f"{suite}{suffix}.jsonl") for suffix in ("", ".part"))
+        if not part and os.path.exists(again):
+            os.remove(again)
         self.suite, self.rows = suite, {}
-        self.file = open(os.path.join(RESULTS, f"{suite}.jsonl"), "w")
+        self.file = open(again if part else whole, "w")
         self.put({"about": about(), "suite": suite, "settings": settings})
 
     def put(self, line):
