@@ -302,5 +302,5 @@ def about():
         "libevent": said_by("pkg-config", "--modversion", "libevent_core"),
         "libev": libev_version(),
         "tokio": tokio_version(),
-        "load average before": "%.2f" % os.getloadavg()[0],
+        "load average before": round(os.getloadavg()[0], 2),
     }
