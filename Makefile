@@ -19,7 +19,7 @@ SONAME := $(SO).0
 REAL := $(SO).$(VERSION)
 LIB := build/lib/$(REAL)
 
-EXAMPLES := $(patsubst %.c,build/%,$(wildcard c-examples/*.c))
+EXAMPLES := $(patsubst %.c,build/%,$(filter-out c-examples/tls_echo.c,$(wildcard c-examples/*.c)))
 C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
 # What the scripts that drive the examples are helped by.
 TOOLS := $(patsubst %.c,build/%,$(wildcard tests/examples/*.c))
@@ -44,10 +44,10 @@ FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares"
 
-.PHONY: all lib examples c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers bench-counts bench-report header install uninstall clean
+.PHONY: all lib examples neighbours c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers bench-http bench-counts bench-report header install uninstall clean
 all: lib examples
 lib: $(LIB)
-examples: $(EXAMPLES)
+examples: $(EXAMPLES) neighbours
 c-tests: $(C_TESTS) $(TOOLS) $(FAULTS) $(GUARD)
 
 # Without cargo at hand (`sudo make install`) a library that was built before is good enough.
@@ -71,9 +71,46 @@ $(LIB): $(FORCE_CARGO)
 
 FORCE:
 
-$(EXAMPLES) $(C_TESTS) $(FAULTS): build/%: %.c $(LIB) Makefile
+$(filter-out build/c-examples/http_server,$(EXAMPLES)) $(C_TESTS) $(FAULTS): build/%: %.c $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LINK)
+
+# What stands on somebody else's library is built where pkg-config knows that.
+NEIGHBOURS :=
+define neighbour # program, package, what it is made of beside its own source
+ifneq ($$(shell pkg-config --exists $(2) 2> /dev/null && echo yes),)
+NEIGHBOURS += build/$(1)
+build/$(1): C_FLAGS += $$(shell pkg-config --cflags $(2))
+build/$(1): PEER := $$(shell pkg-config --libs $(2))
+build/$(1): $(3)
+endif
+endef
+beside := c-examples/neighbours
+$(eval $(call neighbour,c-examples/tls_echo,openssl))
+$(eval $(call neighbour,$(beside)/curl_get,libcurl,$(beside)/curl.c $(beside)/watch.c))
+$(eval $(call neighbour,$(beside)/redis_ask,hiredis,$(beside)/redis.c $(beside)/watch.c))
+$(eval $(call neighbour,$(beside)/pg_ask,libpq,$(beside)/pg.c))
+$(eval $(call neighbour,$(beside)/dns_lookup,libcares,$(beside)/cares.c $(beside)/watch.c))
+
+$(NEIGHBOURS): build/%: %.c $(wildcard include/*.h c-examples/*.h $(beside)/*.h) $(LIB) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(PEER) $(LINK)
+
+# After the above, which adds to it.
+neighbours: $(NEIGHBOURS)
+
+# The parser of http_server is a crate. Each library has what it needs of Rust's, and shows none of it.
+HTTP := $(wildcard c-examples/http/*.c)
+HTTPARSE := target/c/release/libasyncio_httparse.a
+
+$(HTTPARSE): c-examples/httparse/src/lib.rs c-examples/httparse/Cargo.toml Cargo.lock
+	+$(CARGO) build --release -p asyncio-httparse --target-dir target/c
+	@touch $@
+
+build/c-examples/http_server: c-examples/http_server.c $(HTTP) $(wildcard c-examples/http/*.h) \
+		c-examples/options.h $(wildcard include/*.h) $(HTTPARSE) $(LIB) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(HTTPARSE) $(LINK)
 
 build/tests/fuzz/replay: $(FUZZ) tests/fuzz/replay.c $(wildcard tests/fuzz/*.h) $(LIB) Makefile
 	@mkdir -p $(@D)
@@ -147,8 +184,8 @@ tokio-echo:
 
 -include $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(FAULTS:=.d) $(BENCHES:=.d)
 
-run: build/c-examples/echo_server
-	@c-examples/demo.sh $<
+run: build/c-examples/http_server
+	@$< --root . --demo
 
 test: all c-tests
 	@tests/run
@@ -185,6 +222,9 @@ bench-files: python $(FILE_BENCHES)
 
 bench-timers: python $(TIMER_BENCHES)
 	benches/timers/compare
+
+bench-http: build/c-examples/http_server
+	benches/http/compare
 
 bench-counts: python examples $(SERVER_BENCHES) $(COUNT_BENCHES) tokio-echo
 	benches/counts/run

@@ -26,7 +26,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -404,14 +403,6 @@ static bool parse(struct options *o, int argc, char **argv) {
     for (int i = 1; i < argc; i += 2)
         if (i + 1 == argc || !parse_option(o, argv[i], argv[i + 1])) return false;
     return true;
-}
-
-/* One descriptor a connection: the usual soft limit of 1024 is soon reached. */
-static void raise_descriptor_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int main(int argc, char **argv) {

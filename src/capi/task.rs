@@ -503,7 +503,7 @@ pub unsafe extern "C" fn rt_task_name(task: rt_task, out: *mut c_char, len: usiz
 pub unsafe extern "C" fn rt_yield(cx: *mut rt_cx) -> i64 {
     guarded(|| {
         // SAFETY: the caller says so.
-        unsafe { context(cx) }?.waker().wake_by_ref();
+        unsafe { context(cx) }?.wake_again();
         Ok(RT_PENDING)
     })
 }

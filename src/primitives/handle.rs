@@ -52,6 +52,7 @@ pub(crate) struct Handle {
 impl Handle {
     /// `None` where the bits name another kind, or none. No entry's first life is 0, so a handle with that generation is
     /// forged; it must not meet an entry that never lived, or that marks its end by a 0.
+    #[inline]
     pub(crate) fn parse(raw: u64, kind: Kind) -> Option<Self> {
         (KIND.get(raw) == kind as u64 && GENERATION.get(raw) != 0)
             .then(|| Self { generation: GENERATION.get(raw) as u32, index: INDEX.get(raw) as u32 })

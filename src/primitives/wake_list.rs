@@ -65,6 +65,9 @@ impl WakeList {
 
 impl Drop for WakeList {
     fn drop(&mut self) {
+        if self.start == self.end {
+            return;
+        }
         // A second panic while the first unwinds would end the process.
         let _ = catch_unwind(AssertUnwindSafe(|| self.wake_all()));
     }

@@ -144,7 +144,21 @@ impl Interest {
     }
 
     /// The readiness that satisfies it. Errors and hang-ups concern every direction that they end.
+    #[inline]
     pub const fn ready(self) -> Ready {
+        const ANSWERS: [Ready; 16] = {
+            let mut answers = [Ready::ERROR; 16];
+            let mut bits = 0;
+            while bits < 16 {
+                answers[bits] = Interest(bits as u8).satisfied_by();
+                bits += 1;
+            }
+            answers
+        };
+        ANSWERS[(self.0 & 0xf) as usize]
+    }
+
+    const fn satisfied_by(self) -> Ready {
         let mut bits = Ready::ERROR.0;
         if self.contains(Self::READABLE) {
             bits |= Ready::READABLE.0 | Ready::READ_CLOSED.0;

@@ -333,6 +333,7 @@ impl ScheduledIo {
     }
 }
 
+#[inline]
 fn answer(word: u64, generation: u32, interest: Interest) -> Polled {
     if GENERATION.get(word) != generation.into() {
         return Polled::Stale;

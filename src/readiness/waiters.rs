@@ -63,6 +63,12 @@ impl Waiters {
         dead: fn(&Waker) -> bool,
         gone: &mut Vec<Waker>,
     ) -> bool {
+        if self.more.is_none()
+            && let Some(slot @ None) = self.slot(interest)
+        {
+            *slot = Some(Keyed { key, waker });
+            return false;
+        }
         // Taken out wherever it is, for its place may change: the slot may have become free.
         let old = self.take(key, interest);
         let again = old.is_some();

@@ -200,30 +200,36 @@ impl IoName {
         }
     }
 
+    /// What is ready of an interest, where nothing more need be known to say so.
+    #[inline(always)]
+    pub(crate) fn take_ready(self, cx: &PollContext, interest: Interest) -> Option<ReadyEvent> {
+        match self.io.look(self.generation, interest) {
+            Polled::Ready(event) if !event.ready.is_closed() && cx.has_budget() && self.allows(interest) => {
+                cx.spend();
+                Some(event)
+            }
+            _ => None,
+        }
+    }
+
     /// What is ready of an interest, or a wake later.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll_ready(self, cx: &PollContext, interest: Interest) -> IoPoll<ReadyEvent> {
-        self.poll_ready_after(cx, interest, None)
+        match self.take_ready(cx, interest) {
+            Some(event) => Poll::Ready(Ok(event)),
+            None => self.wait_ready(cx, interest, None),
+        }
     }
 
     /// The same, for a caller that tried something in vain.
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll_ready_after(
         self,
         cx: &PollContext,
         interest: Interest,
         in_vain: Option<ReadyEvent>,
     ) -> IoPoll<ReadyEvent> {
-        if !cx.can_spend() {
-            return Poll::Pending;
-        }
-        match self.io.look(self.generation, interest) {
-            Polled::Ready(event) if in_vain.is_none() && !event.ready.is_closed() && self.allows(interest) => {
-                cx.spend();
-                Poll::Ready(Ok(event))
-            }
-            _ => self.wait_ready(cx, interest, in_vain),
-        }
+        if in_vain.is_some() { self.wait_ready(cx, interest, in_vain) } else { self.poll_ready(cx, interest) }
     }
 
     /// What is ready, whatever was registered: for operations.
@@ -234,7 +240,12 @@ impl IoName {
         }
     }
 
+    /// What `take_ready` does not say.
+    #[inline(never)]
     fn wait_ready(self, cx: &PollContext, interest: Interest, in_vain: Option<ReadyEvent>) -> IoPoll<ReadyEvent> {
+        if !cx.can_spend() {
+            return Poll::Pending;
+        }
         if let Err(errno) = if cx.is_operation() { self.watch_now() } else { self.watch(interest) } {
             return Poll::Ready(Err(errno));
         }
@@ -255,6 +266,7 @@ impl IoName {
     }
 
     /// True if the interest was registered. Errors are reported to everybody who registered for anything.
+    #[inline]
     fn allows(self, interest: Interest) -> bool {
         let known = self.io.traits.load(Acquire);
         let wanted = u16::from(interest.bits() & !Interest::ERROR.bits());

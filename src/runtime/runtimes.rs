@@ -18,6 +18,8 @@ use crate::primitives::sync::{
 use crate::task::{self, Notified, Schedule, TaskName, live_tasks};
 use std::fmt;
 use std::future::Future;
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
 
 process_static! {
     static RUNTIMES: Slab<Slot> = Slab::new();
@@ -67,10 +69,13 @@ unsafe impl Entry for Slot {
 // SAFETY: a worker is used by one thread at a time; the mutex hands it over.
 unsafe impl Send for Parts {}
 
-/// A runtime that cannot be freed while this exists.
+/// A runtime that cannot be freed while this exists. It stays on its thread.
 pub(crate) struct RuntimeRef {
     slot: &'static Slot,
     index: u32,
+    shared: NonNull<Shared>,
+    /// It is a use of the slot. Without one, a worker of the runtime is further up this thread's stack.
+    entered: bool,
 }
 
 impl RuntimeRef {
@@ -78,7 +83,13 @@ impl RuntimeRef {
     pub(crate) fn enter(raw: u64) -> Result<Self, Errno> {
         let handle = Handle::parse(raw, Kind::Runtime).ok_or(libc::EBADF)?;
         let slot = RUNTIMES.get(handle.index).ok_or(libc::EBADF)?;
-        if slot.guard.enter(handle.generation) { Ok(Self { slot, index: handle.index }) } else { Err(libc::EBADF) }
+        let here = Current::shared().filter(|shared| shared.handle == raw && slot.guard.is_open(handle.generation));
+        if here.is_none() && !slot.guard.enter(handle.generation) {
+            return Err(libc::EBADF);
+        }
+        let shared = here.map_or_else(|| slot.shared.load(Acquire), |here| ptr::from_ref(here).cast_mut());
+        let shared = NonNull::new(shared).expect("stored before the guard was opened");
+        Ok(Self { slot, index: handle.index, shared, entered: here.is_none() })
     }
 
     /// The runtime of a task.
@@ -97,15 +108,14 @@ impl RuntimeRef {
     }
 
     pub(crate) fn shared(&self) -> &Shared {
-        // SAFETY: the pointer is the slot's count on the shared part, given up after the last user left.
-        unsafe { &*self.slot.shared.load(Acquire) }
+        // SAFETY: the slot's count on it is given up after its last user left, the worker's after its scope; this is one's, or
+        // in the other.
+        unsafe { self.shared.as_ref() }
     }
 
     pub(super) fn shared_arc(&self) -> Arc<Shared> {
-        let shared = std::mem::ManuallyDrop::new({
-            // SAFETY: the slot's count stays where it is; the clone is ours.
-            unsafe { Arc::from_raw(self.slot.shared.load(Acquire).cast_const()) }
-        });
+        // SAFETY: as above; that count stays where it is, and the clone is ours.
+        let shared = ManuallyDrop::new(unsafe { Arc::from_raw(self.shared.as_ptr().cast_const()) });
         Arc::clone(&shared)
     }
 
@@ -145,7 +155,7 @@ impl RuntimeRef {
             Flavour::CurrentThread => Some(0),
             Flavour::MultiThread => home,
         };
-        match task::spawn(future, &self.shared_arc(), home, joinable) {
+        match task::spawn(future, self.shared_arc(), home, joinable) {
             Err(future) => {
                 shared.task_ends();
                 Err((SpawnError::NoMemory, future))
@@ -167,6 +177,9 @@ impl RuntimeRef {
 
 impl Drop for RuntimeRef {
     fn drop(&mut self) {
+        if !self.entered {
+            return;
+        }
         match self.slot.guard.leave() {
             Left::InUse => {}
             Left::WakeCloser => {
@@ -450,8 +463,9 @@ pub(crate) fn free(raw: u64) -> Result<(), Errno> {
     if !runtime.slot.guard.close(handle.generation) {
         return Err(libc::EBADF);
     }
+    // The use that closing made.
+    let closer = RuntimeRef { slot: runtime.slot, index: runtime.index, shared: runtime.shared, entered: true };
     drop(runtime);
-    let closer = RuntimeRef { slot: RUNTIMES.get(handle.index).ok_or(libc::EBADF)?, index: handle.index };
     let mut leaving = LEAVING.lock();
     while !closer.slot.guard.await_others() {
         LEFT.wait(&mut leaving);

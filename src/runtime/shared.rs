@@ -82,8 +82,8 @@ pub(super) struct Remote {
     pub(super) counters: Counters,
     /// How often the worker's eventfd was written. Written by anybody.
     pub(super) unparks: AtomicU64,
-    /// The name of the task that runs, or 0. Written by the worker alone.
-    pub(super) polling: AtomicU64,
+    /// The task that runs, or null. Written by the worker alone.
+    pub(super) polling: AtomicPtr<Header>,
     /// The worker's thread has done its last work, or was never made.
     pub(super) retired: AtomicBool,
 }
@@ -100,7 +100,7 @@ impl Remote {
             driver,
             counters: Counters::default(),
             unparks: AtomicU64::new(0),
-            polling: AtomicU64::new(0),
+            polling: AtomicPtr::new(ptr::null_mut()),
             retired: AtomicBool::new(false),
         }
     }
@@ -111,7 +111,8 @@ impl Remote {
 
     /// True while the worker runs a task that was given up.
     pub(super) fn is_stuck(&self) -> bool {
-        TaskName::parse(self.polling.load(Relaxed)).is_some_and(TaskName::is_abandoned)
+        // SAFETY: cells are never unmapped, and one whose task was given up never lives again.
+        unsafe { self.polling.load(Relaxed).as_ref() }.is_some_and(|cell| TaskName::of(cell).is_abandoned())
     }
 
     /// Takes the task out of the LIFO slot. Any thread.
@@ -349,8 +350,8 @@ impl Schedule for Shared {
         }
     }
 
-    fn is_local(&self) -> bool {
-        Current::worker_of(self).is_some()
+    fn here() -> *const Self {
+        Current::shared().map_or(ptr::null(), ptr::from_ref)
     }
 
     fn ended(&self, _task: &Header) {

@@ -12,7 +12,7 @@ use crate::driver::Driver;
 use crate::primitives::sync::{Arc, Ordering::*, nature};
 use crate::task::{Notified, Ran, TaskName, live_tasks};
 use std::cell::{Cell, RefCell};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 /// How long a worker whose driver fails waits before it looks again.
@@ -232,14 +232,15 @@ impl Worker {
         if self.stopping.get() {
             task.cancel();
         }
-        self.context.refill(self.shared.config.poll_budget);
-        let name = TaskName::of(task.header());
-        self.remote().polling.store(name.raw(), Relaxed);
+        let header = task.header();
+        self.context.begin(header, self.shared.config.poll_budget);
+        self.remote().polling.store(ptr::from_ref(header).cast_mut(), Relaxed);
         self.running.set(true);
         let ran = timed(task);
         self.running.set(false);
-        self.remote().polling.store(0, Relaxed);
-        if self.shared.phase() != Phase::Running && name.is_abandoned() {
+        self.remote().polling.store(ptr::null_mut(), Relaxed);
+        // A cell whose task was given up never lives again.
+        if self.shared.phase() != Phase::Running && TaskName::of(header).is_abandoned() {
             self.outcast.set(true);
         }
         if let Ran::Again(task) = ran {
@@ -259,15 +260,21 @@ impl Worker {
 
     /// Everything that may have come from elsewhere, without sleeping.
     pub(super) fn look(&self) -> bool {
+        // What was told before the driver is looked at comes before what the driver tells: a cancel finds its operation.
+        let here = self.look_here();
+        let events = self.turn(Some(Duration::ZERO));
+        let progress = self.progress();
+        here || events || progress
+    }
+
+    /// The same, but for the driver.
+    pub(super) fn look_here(&self) -> bool {
         self.unlooked.set(0);
         let inbox = self.take_inbox();
         self.shared.retry_starved();
-        // What was told before the driver is looked at comes before what the driver tells: a cancel finds its operation.
         let told = self.progress();
-        let events = self.turn(Some(Duration::ZERO));
-        let progress = told | self.progress();
         let injected = self.pull_injected();
-        inbox || events || progress || injected
+        inbox || told || injected
     }
 
     /// The driver's wait failed: the set's descriptor was closed behind us, or the system refuses the call. Neither an abort

@@ -13,6 +13,7 @@ use std::future::Future;
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::ptr;
 use std::task::{Context, Poll};
 
 process_static! {
@@ -56,7 +57,7 @@ pub(crate) struct Extra {
 pub(crate) struct Header {
     pub(super) state: State,
     link: AtomicPtr<Header>,
-    vtable: UnsafeCell<Option<&'static Vtable>>,
+    vtable: AtomicPtr<Vtable>,
     scheduler: AtomicPtr<()>,
     /// What most tasks do without; null then. Made before the task can run, or by its runner, and freed with its life.
     extra: AtomicPtr<Extra>,
@@ -65,6 +66,8 @@ pub(crate) struct Header {
     /// The cell's own index, once it was handed out.
     index: AtomicU32,
     next_free: AtomicU32,
+    /// The task asked for another poll. The runner's.
+    again: AtomicBool,
     pub(super) joiners: Mutex<Joiners>,
     stage: UnsafeCell<Stage>,
 }
@@ -75,7 +78,7 @@ unsafe impl Sync for Header {}
 // SAFETY: as above.
 unsafe impl Send for Header {}
 
-// SAFETY: all zeros are a free state word, null pointers, no vtable, an unlocked mutex without joiners, and no stage.
+// SAFETY: all zeros are a free state word, null pointers, an unlocked mutex without joiners, and no stage.
 unsafe impl Entry for Header {
     fn next_free(&self) -> &AtomicU32 {
         &self.next_free
@@ -90,9 +93,16 @@ unsafe impl Node for Header {
 }
 
 impl Header {
+    /// The table of this life, or of another if the caller holds no reference.
     pub(super) fn vtable(&self) -> &'static Vtable {
-        // SAFETY: written before the first reference was given away, and constant while there is one; the caller has one.
-        self.vtable.with(|vtable| unsafe { *vtable }).expect("a live cell has a table")
+        let table = self.vtable.load(Relaxed);
+        // SAFETY: tables are static, and a cell that was seen alive once always has one.
+        unsafe { table.as_ref() }.expect("a cell that lived has a table")
+    }
+
+    /// True on a thread that runs tasks of this one's scheduler, which cannot go away during the call.
+    pub(super) fn is_local(&self) -> bool {
+        (self.vtable().here)() == self.scheduler()
     }
 
     /// What identifies the scheduler that the task belongs to.
@@ -113,6 +123,20 @@ impl Header {
     /// True once somebody asked the task to end: for one that is shielded, and ends itself.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.state.is_cancelled()
+    }
+
+    /// Has the task polled once more when others had their turn. Called in its poll: it is the cheapest of all wakes.
+    pub(crate) fn run_again(&self) {
+        self.again.store(true, Relaxed);
+    }
+
+    /// True if the poll that has just returned asked for another.
+    pub(super) fn takes_again(&self) -> bool {
+        let again = self.again.load(Relaxed);
+        if again {
+            self.again.store(false, Relaxed);
+        }
+        again
     }
 
     /// True if the task has operations, be they over. Asked where it runs.
@@ -217,7 +241,7 @@ pub(super) type Output<T> = Result<T, JoinError>;
 
 /// Makes a task and its first notification, which the caller must hand to a queue. `None` when memory is out; the future
 /// is then given back.
-pub(crate) fn spawn<F, S>(future: F, scheduler: &Arc<S>, home: Option<u32>, joinable: bool) -> Result<Notified, F>
+pub(crate) fn spawn<F, S>(future: F, scheduler: Arc<S>, home: Option<u32>, joinable: bool) -> Result<Notified, F>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -227,11 +251,9 @@ where
         return Err(future);
     };
     let generation = cell.state.generation() + 1;
-    cell.vtable.with_mut(|vtable| {
-        // SAFETY: a cell that was just allocated is the caller's alone until `open`.
-        unsafe { *vtable = Some(Vtable::of::<F, S>()) }
-    });
-    cell.scheduler.store(Arc::into_raw(scheduler.clone()).cast_mut().cast(), Relaxed);
+    // A cell that was just allocated is the caller's alone until `open`.
+    cell.vtable.store(ptr::from_ref(Vtable::of::<F, S>()).cast_mut(), Relaxed);
+    cell.scheduler.store(Arc::into_raw(scheduler).cast_mut().cast(), Relaxed);
     cell.home.store(home.unwrap_or(0), Relaxed);
     cell.index.store(index, Relaxed);
     // SAFETY: as above, and the stage of a free cell is empty.
@@ -244,8 +266,9 @@ where
 /// Ends a cell's life. The caller dropped the last reference.
 pub(super) fn dealloc(cell: &'static Header) {
     let index = cell.index.load(Relaxed);
-    let extra = cell.extra.swap(std::ptr::null_mut(), AcqRel);
+    let extra = cell.extra.load(Relaxed);
     if !extra.is_null() {
+        cell.extra.store(ptr::null_mut(), Relaxed);
         // SAFETY: the cell made it for this life, and the last reference is gone.
         drop(unsafe { Box::from_raw(extra) });
     }
@@ -314,7 +337,7 @@ unsafe fn conclude<F: Future>(cell: &Header, output: Output<F::Output>) -> Polle
 /// # Safety
 /// As for `poll`, and `conclude` put the output aside.
 pub(super) unsafe fn end_drained<F: Future>(cell: &Header) -> Polled {
-    let aside = cell.extra_or_new().aside.swap(std::ptr::null_mut(), Relaxed);
+    let aside = cell.extra_or_new().aside.swap(ptr::null_mut(), Relaxed);
     // SAFETY: `conclude` made the box, with this type; the swap takes it once.
     unsafe { end::<F>(cell, *Box::from_raw(aside.cast::<Output<F::Output>>())) }
 }

@@ -114,7 +114,8 @@ fn wake(woken: &mut WakeList) {
 
 /// Looks whether the task ended, else leaves the waker with it. On `Taken` the output is in the stage and the caller's.
 ///
-/// The caller holds a reference.
+/// The caller needs no reference: a task whose join is open has one of its own, which keeps what is behind the lock the
+/// task's as long as `set_join_waker` says so.
 pub(super) fn poll_join(cell: &Header, generation: u32, key: usize, waker: &Waker) -> Join {
     loop {
         let seen = cell.state.take_join(generation);
@@ -125,9 +126,7 @@ pub(super) fn poll_join(cell: &Header, generation: u32, key: usize, waker: &Wake
 }
 
 /// Leaves the waker with the task until the join is decided: the task ended, or was given up, or the join was. Gives the
-/// waker back if that is so already.
-///
-/// The caller holds a reference.
+/// waker back if that is so already. As `poll_join`.
 pub(super) fn await_join(cell: &Header, generation: u32, key: usize, waker: Waker) -> Result<(), Waker> {
     let mut joiners = cell.joiners.lock();
     if !cell.state.set_join_waker(generation) {

@@ -13,6 +13,7 @@ use super::waker::waker_ref;
 use super::{Header, Notified, Ran, Schedule, TaskName, spawn};
 use crate::primitives::sync::{Arc, AtomicPtr, Ordering::*, UnsafeCell};
 use loom::thread::{self, JoinHandle, Thread};
+use std::cell::Cell;
 use std::future::Future;
 use std::ptr::{self, NonNull};
 use std::sync::Arc as Shared;
@@ -21,23 +22,23 @@ use std::task::Waker;
 /// A queue for one task, that any thread may run. It refuses a task while it holds one, and orders no more than a queue must.
 pub(crate) struct Pool {
     slot: AtomicPtr<Header>,
-    /// The thread that made the pool.
-    maker: Thread,
-    /// Whether that thread counts as the scheduler's own.
-    local: bool,
+}
+
+loom::thread_local! {
+    /// The pool whose thread this is.
+    static HERE: Cell<*const Pool> = Cell::new(ptr::null());
 }
 
 impl Pool {
     pub(crate) fn new() -> Arc<Self> {
-        Self::with(false)
+        Arc::new(Self { slot: AtomicPtr::new(ptr::null_mut()) })
     }
 
+    /// A pool whose own thread is this one.
     fn local() -> Arc<Self> {
-        Self::with(true)
-    }
-
-    fn with(local: bool) -> Arc<Self> {
-        Arc::new(Self { slot: AtomicPtr::new(ptr::null_mut()), maker: thread::current(), local })
+        let pool = Self::new();
+        HERE.with(|here| here.set(Arc::as_ptr(&pool)));
+        pool
     }
 
     fn pop(&self) -> Option<Notified> {
@@ -59,8 +60,8 @@ impl Schedule for Pool {
         assert!(self.slot.swap(task.into_raw().as_ptr(), Release).is_null(), "queued twice");
     }
 
-    fn is_local(&self) -> bool {
-        self.local && self.maker.id() == thread::current().id()
+    fn here() -> *const Self {
+        HERE.with(|here| here.get())
     }
 
     fn ended(&self, _task: &Header) {}
@@ -71,7 +72,7 @@ pub(crate) fn launch<F>(pool: &Arc<Pool>, future: F, joinable: bool) -> TaskName
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    let task = spawn(future, pool, None, joinable).ok().expect("memory");
+    let task = spawn(future, pool.clone(), None, joinable).ok().expect("memory");
     let name = TaskName::of(task.header());
     pool.schedule(task);
     name

@@ -5,7 +5,7 @@
 //! read-modify-write. Who may touch what:
 //! - the stage (the future, later its output): whoever set RUNNING; after COMPLETE whoever cleared JOIN_INTEREST, or the
 //!   runner if it was clear already;
-//! - the link: the queue that holds the task, as long as NOTIFIED is set and RUNNING is not;
+//! - the link: the queue that holds the task;
 //! - the joiners, and the calls (`calls.rs`): under their locks;
 //! - everything else is written before the task's first reference is given away, and is constant until the last is gone.
 //!

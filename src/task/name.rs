@@ -56,22 +56,25 @@ impl TaskName {
 
     /// Wakes the task. Any thread.
     pub(crate) fn wake(self) -> Result<(), Stale> {
-        self.act(self.cell.state.wake_named(self.generation))
+        self.act(self.cell.state.wake_named(self.generation, || self.cell.is_local()))
     }
 
     /// Asks the task to end. Any thread.
     pub(crate) fn abort(self) -> Result<(), Stale> {
-        self.act(self.cell.state.abort_named(self.generation))
+        self.act(self.cell.state.abort_named(self.generation, || self.cell.is_local()))
     }
 
     fn act(self, edge: Named) -> Result<(), Stale> {
         match edge {
             Named::Stale => Err(Stale),
             Named::Nothing => Ok(()),
-            Named::Submit => {
-                // SAFETY: the edge made a reference for the queue, and a second one that keeps the scheduler until here.
+            Named::Submit { kept } => {
+                // SAFETY: the edge made a reference for the queue; the scheduler is this thread's, or kept until here by a
+                // second one.
                 unsafe { submit(self.cell) };
-                release(self.cell);
+                if kept {
+                    release(self.cell);
+                }
                 Ok(())
             }
         }
@@ -128,22 +131,22 @@ impl TaskName {
 
     /// `None`: the name is stale, the join was given up, or the task's output is no `T`. The waiter is told apart by `key`.
     pub(crate) fn poll_join<T: 'static>(self, key: usize, waker: &Waker) -> Option<Poll<Result<T, JoinError>>> {
-        let joined = self.with(|cell| {
-            if (cell.vtable().output)() != TypeId::of::<T>() || !self.may_join() {
-                return None;
+        // No reference is held: what is looked at here is this life's, or the edges below find the name stale.
+        let cell = self.cell;
+        if !cell.state.is_joinable(self.generation) || (cell.vtable().output)() != TypeId::of::<T>() || !self.may_join()
+        {
+            return None;
+        }
+        match join::poll_join(cell, self.generation, key, waker) {
+            Join::Stale => None,
+            Join::Running => Some(Poll::Pending),
+            // SAFETY: the join is ours now, and the type was compared.
+            Join::Taken => Some(Poll::Ready(unsafe { claim(cell) })),
+            Join::Abandoned => {
+                release(cell);
+                Some(Poll::Ready(Err(JoinError::Cancelled)))
             }
-            match join::poll_join(cell, self.generation, key, waker) {
-                Join::Stale => None,
-                Join::Running => Some(Poll::Pending),
-                // SAFETY: the join is ours now, and the type was compared.
-                Join::Taken => Some(Poll::Ready(unsafe { claim(cell) })),
-                Join::Abandoned => {
-                    release(cell);
-                    Some(Poll::Ready(Err(JoinError::Cancelled)))
-                }
-            }
-        });
-        joined.ok().flatten()
+        }
     }
 
     /// Calls the waker when the task can be joined, or not any more: now, if that is so. Stale also if the join was given

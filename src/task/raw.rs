@@ -16,8 +16,8 @@ pub(crate) trait Schedule: Send + Sync + Sized + 'static {
     /// Puts a woken task into a queue. Any thread.
     fn schedule(&self, task: Notified);
 
-    /// True on a thread that runs this scheduler's tasks, where the scheduler cannot go away during the call.
-    fn is_local(&self) -> bool;
+    /// The scheduler whose tasks run on this thread, which cannot go away during the call. Null if there is none.
+    fn here() -> *const Self;
 
     /// A task ended; its state was dropped, its joiners are not woken yet.
     fn ended(&self, task: &Header);
@@ -37,7 +37,7 @@ pub(super) struct Vtable {
     /// The type of the output, for names that do not know it.
     pub(super) output: fn() -> TypeId,
     pub(super) schedule: unsafe fn(*const (), Notified),
-    pub(super) is_local: unsafe fn(*const ()) -> bool,
+    pub(super) here: fn() -> *const (),
     pub(super) ended: unsafe fn(*const (), &Header),
     pub(super) drain: unsafe fn(*const (), &'static Header),
     pub(super) release: unsafe fn(*const ()),
@@ -54,10 +54,9 @@ impl Vtable {
                 take_output: cell::take_output::<F>,
                 drop_output: cell::drop_output::<F>,
                 output: TypeId::of::<F::Output>,
-                // SAFETY: in these five, the pointer is the `Arc<S>` whose count the cell holds while it is alive.
+                here: || S::here().cast(),
+                // SAFETY: in these four, the pointer is the `Arc<S>` whose count the cell holds while it is alive.
                 schedule: |scheduler, task| unsafe { (*scheduler.cast::<S>()).schedule(task) },
-                // SAFETY: as above.
-                is_local: |scheduler| unsafe { (*scheduler.cast::<S>()).is_local() },
                 // SAFETY: as above.
                 ended: |scheduler, task| unsafe { (*scheduler.cast::<S>()).ended(task) },
                 // SAFETY: as above.
@@ -134,11 +133,12 @@ impl Notified {
                 unsafe { (vtable.poll)(cell, &mut Context::from_waker(&waker)) }
             }
         };
+        let again = cell.takes_again();
         let polled = match polled {
             Polled::Pending => {
                 // As long as the task is the runner's.
                 cell.end_calls(calls);
-                match cell.state.park(cell.has_ops()) {
+                match cell.state.park(cell.has_ops(), again) {
                     Park::Parked => return Ran::Done,
                     Park::Abandoned => Polled::Abandoned,
                     // SAFETY: the runner's reference became the queue's.

@@ -6,11 +6,16 @@
 //!
 //! ```text
 //! spawned: NOTIFIED --start--> RUNNING --park--> (parked) --wake--> NOTIFIED ..
+//!                               ^ |--again--' (queued, but for others still running)
 //!                                 |--end--> DRAINING --finish--> COMPLETE
 //!                                 '--drain--> DRAINING (parked) --drained--> NOTIFIED --start--> end ..
 //! ```
 //!
 //! The lower way is that of a task which ended while operations of its own were still going on.
+//!
+//! A task may also be queued while it is RUNNING: one that asked to be polled again, which goes back without a change, and
+//! one that was woken on a thread of its scheduler. Then the next `start` need write nothing: whoever meets the task
+//! meanwhile leaves a note, and its runner looks before the poll.
 //!
 //! References: one for the life (until COMPLETE), one for the queue or the runner (while NOTIFIED or RUNNING), one for the
 //! right to join (while JOIN_INTEREST), one for every waker. A count that reaches its maximum stays there and the cell is
@@ -25,9 +30,9 @@ const FLAGS: Field = Field::low(12);
 const REFS: Field = FLAGS.above(20);
 const GENERATION: Field = REFS.above(32);
 
-/// A worker polls it, or ends it. Never set together with a queue's reference.
+/// A worker polls it, or ends it, or has it in a queue: then the runner's reference is the queue's.
 const RUNNING: u64 = 1;
-/// It is in a queue, or will be put there when the poll returns.
+/// It is in a queue, or will be put there after its next return from a poll.
 const NOTIFIED: u64 = 1 << 1;
 /// It ended: the state was dropped, the stage holds the output. Final.
 const COMPLETE: u64 = 1 << 2;
@@ -114,8 +119,10 @@ pub(super) enum Wake {
 pub(super) enum Named {
     Stale,
     Nothing,
-    /// Two references were made: one for the queue, and one that keeps the scheduler alive while the caller submits.
-    Submit,
+    /// A reference was made for the queue. `kept`: and one that keeps the scheduler alive while the caller submits.
+    Submit {
+        kept: bool,
+    },
 }
 
 /// The outcome of an edge that a joiner takes.
@@ -181,24 +188,27 @@ impl State {
     /// Taken by whoever got the task out of a queue.
     pub(super) fn start(&self) -> Start {
         self.edge(|word| {
-            debug_assert!(word & NOTIFIED != 0 && word & (RUNNING | COMPLETE) == 0, "{word:#x}");
+            debug_assert!(word & (NOTIFIED | RUNNING) != 0 && word & COMPLETE == 0, "{word:#x}");
             let running = (word | RUNNING) & !NOTIFIED;
+            let changed = (word != running).then_some(running);
             match word {
-                _ if word & ABANDONED != 0 => (None, Start::Abandoned),
-                _ if word & DRAINING != 0 => (Some(running), Start::End),
-                _ if is_cut(word) => (Some(running), Start::Cancel),
-                _ => (Some(running), Start::Poll),
+                _ if word & ABANDONED != 0 => ((word & RUNNING != 0).then_some(word & !RUNNING), Start::Abandoned),
+                _ if word & DRAINING != 0 => (changed, Start::End),
+                _ if is_cut(word) => (changed, Start::Cancel),
+                _ => (changed, Start::Poll),
             }
         })
     }
 
-    /// Taken by the runner when the poll returned pending. `held`: the task has operations.
-    pub(super) fn park(&self, held: bool) -> Park {
+    /// Taken by the runner when the poll returned pending. `held`: the task has operations. `again`: it asked for another
+    /// poll; unless somebody waits for it to return for good, that costs no write.
+    pub(super) fn park(&self, held: bool, again: bool) -> Park {
         let hold = |word: u64| if held { word | HELD } else { word & !HELD };
         self.edge(|word| match word {
             _ if word & ABANDONED != 0 => (None, Park::Abandoned),
             _ if is_cut(word) => (None, Park::Cancel),
-            _ if word & NOTIFIED != 0 => (Some(hold(word) & !RUNNING), Park::Requeue),
+            _ if again && hold(word) == word && word & EXCLUSIVE == 0 => (None, Park::Requeue),
+            _ if again || word & NOTIFIED != 0 => (Some((hold(word) | NOTIFIED) & !RUNNING), Park::Requeue),
             // Never the last reference: the life's stays.
             _ => (Some(drop_refs(hold(word) & !RUNNING, 1)), Park::Parked),
         })
@@ -266,22 +276,23 @@ impl State {
         self.edge(|word| match word {
             _ if word & (COMPLETE | DRAINING | ABANDONED) != 0 => (None, Wake::Nothing),
             _ if word & (NOTIFIED | RUNNING) != 0 => (Some(word | NOTIFIED), Wake::Nothing),
-            _ => (Some(word | NOTIFIED), Wake::Submit),
+            _ => (Some(word | queued_here(word)), Wake::Submit),
         })
     }
 
-    /// A wake through a name.
-    pub(super) fn wake_named(&self, generation: u32) -> Named {
-        self.named(generation, 0)
+    /// A wake through a name. `local` says whether the scheduler outlives the call anyway; it is asked while the name is
+    /// good.
+    pub(super) fn wake_named(&self, generation: u32, local: impl Fn() -> bool) -> Named {
+        self.named(generation, 0, local)
     }
 
     /// Asks the task to end. The runner sees it after the poll, or instead of the next one. A poll that returns a result
     /// at the same time wins.
-    pub(super) fn abort_named(&self, generation: u32) -> Named {
-        self.named(generation, CANCELLED)
+    pub(super) fn abort_named(&self, generation: u32, local: impl Fn() -> bool) -> Named {
+        self.named(generation, CANCELLED, local)
     }
 
-    fn named(&self, generation: u32, flag: u64) -> Named {
+    fn named(&self, generation: u32, flag: u64, local: impl Fn() -> bool) -> Named {
         self.edge(|word| match word {
             _ if !is_named(word, generation) => (None, Named::Stale),
             _ if word & (COMPLETE | DRAINING | ABANDONED) != 0 => (None, Named::Nothing),
@@ -289,7 +300,11 @@ impl State {
             // An abort need not notify a running task: `park` looks at CANCELLED first.
             _ if word & RUNNING != 0 && is_cut(word & SHIELDED | flag) => (Some(word | flag), Named::Nothing),
             _ if word & RUNNING != 0 => (Some(word | flag | NOTIFIED), Named::Nothing),
-            _ => (Some(add_refs(word | NOTIFIED | flag, 2)), Named::Submit),
+            _ => {
+                let kept = !local();
+                let queued = if kept { NOTIFIED } else { queued_here(word) };
+                (Some(add_refs(word | queued | flag, 1 + u64::from(kept))), Named::Submit { kept })
+            }
         })
     }
 
@@ -444,6 +459,12 @@ fn is_cut(word: u64) -> bool {
     word & (CANCELLED | SHIELDED) == CANCELLED
 }
 
+/// How a task is marked that a thread of its scheduler queues. Whoever waits for the return of a poll must see one that is
+/// in a queue.
+fn queued_here(word: u64) -> u64 {
+    if word & EXCLUSIVE == 0 { RUNNING } else { NOTIFIED }
+}
+
 fn add_refs(word: u64, n: u64) -> u64 {
     REFS.set(word, (REFS.get(word) + n).min(REFS.max()))
 }
@@ -474,11 +495,71 @@ mod tests {
         assert_eq!(state.start(), Start::Poll);
         assert_eq!(state.wake_by_ref(), Wake::Nothing);
         assert_eq!(state.wake_by_ref(), Wake::Nothing);
-        assert_eq!(state.park(false), Park::Requeue);
+        assert_eq!(state.park(false, false), Park::Requeue);
         assert_eq!(state.wake_by_ref(), Wake::Nothing, "queued at most once");
         assert_eq!(state.start(), Start::Poll);
-        assert_eq!(state.park(false), Park::Parked);
+        assert_eq!(state.park(false, false), Park::Parked);
         assert_eq!(state.refs(), 2);
+    }
+
+    #[test]
+    fn a_task_that_asks_to_go_round_does_so_once() {
+        let state = open();
+        assert_eq!(state.start(), Start::Poll);
+        let running = state.0.load(Relaxed);
+        assert_eq!(state.park(false, true), Park::Requeue);
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(false, true), Park::Requeue);
+        assert_eq!(state.0.load(Relaxed), running, "no write");
+        assert_eq!(state.wake_by_ref(), Wake::Nothing, "it is queued already");
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(false, false), Park::Parked, "the poll saw what the wake was for");
+    }
+
+    #[test]
+    fn a_wake_on_the_schedulers_thread_saves_the_start_its_write() {
+        let state = open();
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(false, false), Park::Parked);
+        assert_eq!(state.wake_named(1, || true), Named::Submit { kept: false });
+        let queued = state.0.load(Relaxed);
+        assert_eq!(state.wake_named(1, || true), Named::Nothing, "it is queued already");
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.0.load(Relaxed), queued, "the second wake came before the poll, which is for both");
+        assert_eq!(state.park(false, false), Park::Parked);
+        state.ref_inc();
+        assert_eq!(state.wake_by_val(), Wake::Submit);
+        let queued = state.0.load(Relaxed);
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.0.load(Relaxed), queued);
+        assert_eq!(state.refs(), 3);
+    }
+
+    #[test]
+    fn a_task_that_goes_round_ends_where_it_is_asked_to() {
+        let state = open();
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(false, true), Park::Requeue);
+        assert_eq!(state.abort_named(1, || false), Named::Nothing, "its runner will look");
+        assert_eq!(state.start(), Start::Cancel);
+        let state = open();
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(false, true), Park::Requeue);
+        assert!(state.abandon());
+        assert_eq!(state.start(), Start::Abandoned);
+        assert!(!state.is_running(1));
+    }
+
+    #[test]
+    fn whoever_waits_for_the_return_of_a_poll_is_not_misled() {
+        let state = open();
+        state.set_exclusive();
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(false, true), Park::Requeue);
+        assert!(!state.is_running(1));
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.park(true, true), Park::Requeue);
+        assert!(state.is_pinned(), "what it holds is noted");
     }
 
     #[test]
@@ -489,7 +570,7 @@ mod tests {
         assert_eq!(state.drain(), End::Drop);
         assert!(state.is_pinned(), "its operations are its worker's");
         assert_eq!(state.wake_by_ref(), Wake::Nothing);
-        assert_eq!(state.abort_named(1), Named::Nothing);
+        assert_eq!(state.abort_named(1, || false), Named::Nothing);
         assert_eq!(state.drained(), Wake::Submit);
         assert_eq!(state.drained(), Wake::Nothing, "queued once");
         assert_eq!(state.start(), Start::End);
@@ -502,11 +583,11 @@ mod tests {
     fn a_task_is_held_as_long_as_it_has_operations() {
         let state = open();
         assert_eq!(state.start(), Start::Poll);
-        assert_eq!(state.park(true), Park::Parked);
+        assert_eq!(state.park(true, false), Park::Parked);
         assert!(state.is_pinned());
         assert_eq!(state.wake_by_ref(), Wake::Submit);
         assert_eq!(state.start(), Start::Poll);
-        assert_eq!(state.park(false), Park::Parked);
+        assert_eq!(state.park(false, false), Park::Parked);
         assert!(!state.is_pinned());
     }
 
@@ -514,7 +595,7 @@ mod tests {
     fn a_return_beats_an_abort() {
         let state = open();
         assert_eq!(state.start(), Start::Poll);
-        assert_eq!(state.abort_named(1), Named::Nothing);
+        assert_eq!(state.abort_named(1, || false), Named::Nothing);
         assert_eq!(state.end(), End::Drop);
         assert_eq!(state.finish(), Finish::Quiet { last: false });
         assert_eq!(state.take_join(1), Join::Taken);
@@ -528,12 +609,12 @@ mod tests {
         state.set_shielded();
         assert_eq!(state.start(), Start::Poll);
         assert!(!state.is_cancelled());
-        assert_eq!(state.abort_named(1), Named::Nothing);
+        assert_eq!(state.abort_named(1, || false), Named::Nothing);
         assert!(state.is_cancelled());
-        assert_eq!(state.park(false), Park::Requeue, "the poll may have looked before");
+        assert_eq!(state.park(false, false), Park::Requeue, "the poll may have looked before");
         assert_eq!(state.start(), Start::Poll);
-        assert_eq!(state.park(false), Park::Parked, "once was enough");
-        assert_eq!(state.abort_named(1), Named::Submit);
+        assert_eq!(state.park(false, false), Park::Parked, "once was enough");
+        assert_eq!(state.abort_named(1, || false), Named::Submit { kept: true });
         assert!(!state.ref_dec(1));
         state.cancel();
         assert_eq!(state.start(), Start::Poll);
@@ -543,15 +624,15 @@ mod tests {
     #[test]
     fn a_name_is_good_until_ended_and_joined() {
         let state = open();
-        assert_eq!(state.wake_named(2), Named::Stale);
+        assert_eq!(state.wake_named(2, || false), Named::Stale);
         assert_eq!(state.detach(1), Detach::Detached { wake: false, drop_output: false });
         assert!(!state.ref_dec(1));
         assert_eq!(state.take_join(1), Join::Stale);
-        assert_eq!(state.wake_named(1), Named::Nothing, "a detached task that lives can be woken");
+        assert_eq!(state.wake_named(1, || false), Named::Nothing, "a detached task that lives can be woken");
         assert_eq!(state.start(), Start::Poll);
         assert_eq!(state.end(), End::Drop);
         assert_eq!(state.finish(), Finish::Loud { wake: false, drop_output: true });
-        assert_eq!(state.wake_named(1), Named::Stale);
+        assert_eq!(state.wake_named(1, || false), Named::Stale);
     }
 
     #[test]
@@ -561,7 +642,7 @@ mod tests {
         assert!(state.abandon());
         assert!(!state.abandon());
         assert_eq!(state.end(), End::Abandoned);
-        assert_eq!(state.park(false), Park::Abandoned);
+        assert_eq!(state.park(false, false), Park::Abandoned);
         assert_eq!(state.take_join(1), Join::Abandoned);
     }
 

@@ -6,11 +6,13 @@ mod life;
 
 use super::waker::waker_ref;
 use super::{Header, JoinError, Notified, Ran, Schedule, TaskName, spawn};
-use crate::primitives::sync::{Arc, AtomicBool, Mutex, Ordering::*};
+use crate::primitives::sync::{Arc, Mutex, Ordering::*};
 use crate::primitives::{Wake, waker};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::panic::resume_unwind;
+use std::ptr;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Waker};
 
@@ -19,7 +21,11 @@ use std::task::{Context, Poll, Waker};
 struct Queue {
     tasks: Mutex<VecDeque<Notified>>,
     ended: AtomicUsize,
-    local: AtomicBool,
+}
+
+thread_local! {
+    /// The queue whose thread this is.
+    static HERE: Cell<*const Queue> = const { Cell::new(ptr::null()) };
 }
 
 impl Queue {
@@ -48,7 +54,7 @@ impl Queue {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        let task = spawn(future, self, None, true).ok().expect("memory");
+        let task = spawn(future, self.clone(), None, true).ok().expect("memory");
         let name = TaskName::of(task.header());
         self.schedule(task);
         name
@@ -62,8 +68,8 @@ impl Schedule for Queue {
         tasks.push_back(task);
     }
 
-    fn is_local(&self) -> bool {
-        self.local.load(Relaxed)
+    fn here() -> *const Self {
+        HERE.get()
     }
 
     fn ended(&self, _task: &Header) {

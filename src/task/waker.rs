@@ -46,8 +46,7 @@ unsafe fn wake(data: *const ()) {
     // SAFETY: the waker is consumed; its reference is ours.
     let cell = unsafe { cell(data) };
     trace("wake", cell);
-    // SAFETY: our reference keeps the cell's count on its scheduler.
-    let local = unsafe { (cell.vtable().is_local)(cell.scheduler()) };
+    let local = cell.is_local();
     if local && cell.state.wake_by_val() == Wake::Submit {
         // SAFETY: our reference became the queue's, and on this thread the scheduler outlives the call.
         return unsafe { submit(cell) };

@@ -85,6 +85,95 @@ fn loom_one_thread_polls_at_a_time() {
     });
 }
 
+/// The scheduler's own thread wakes by name, which keeps no second reference, while another thread does so too.
+#[test]
+fn loom_a_local_wake_by_name() {
+    loom::model(|| {
+        let (pool, reader) = (Pool::local(), Reader::new());
+        let (words, done) = (reader.words.clone(), reader.done.clone());
+        let name = launch(&pool, reader, false);
+        let foreign = thread::spawn({
+            let (pool, words) = (pool.clone(), words.clone());
+            move || {
+                words[0].store(1, Relaxed);
+                let _ = name.wake();
+                pool.run();
+            }
+        });
+        pool.run();
+        words[1].store(1, Relaxed);
+        let _ = name.wake();
+        pool.run();
+        all([foreign]);
+        assert!(done.load(Relaxed), "a wake was lost");
+        assert_freed_once(&[]);
+    });
+}
+
+/// Asks for another poll by itself, as long as nobody wrote, for so many times.
+struct Rounds {
+    reader: Reader,
+    left: u32,
+}
+
+impl Future for Rounds {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let (Some(task), Some(left)) = (super::super::header_of(context.waker()), self.left.checked_sub(1)) {
+            self.left = left;
+            task.run_again();
+        }
+        Pin::new(&mut self.reader).poll(context)
+    }
+}
+
+/// A task that goes back to the queue by itself is there for wakes that come meanwhile, and for one runner at a time.
+#[test]
+fn loom_a_task_that_goes_round_misses_no_wake() {
+    loom::model(|| {
+        let (pool, reader) = (Pool::new(), Reader::new());
+        let (words, done) = (reader.words.clone(), reader.done.clone());
+        words[1].store(1, Relaxed);
+        let name = launch(&pool, Rounds { reader, left: 2 }, false);
+        let other = thread::spawn({
+            let pool = pool.clone();
+            move || {
+                words[0].store(1, Relaxed);
+                let _ = name.wake();
+                pool.run();
+            }
+        });
+        pool.run();
+        all([other]);
+        pool.run();
+        assert!(done.load(Relaxed), "a wake was lost");
+        assert_freed_once(&[]);
+    });
+}
+
+/// The same for an abort.
+#[test]
+fn loom_a_task_that_goes_round_is_ended_by_an_abort() {
+    loom::model(|| {
+        let (pool, reader) = (Pool::new(), Reader::new());
+        let done = reader.done.clone();
+        let name = launch(&pool, Rounds { reader, left: 2 }, false);
+        let other = thread::spawn({
+            let pool = pool.clone();
+            move || {
+                let _ = name.abort();
+                pool.run();
+            }
+        });
+        pool.run();
+        all([other]);
+        pool.run();
+        assert!(done.load(Relaxed), "an abort was lost");
+        assert_freed_once(&[]);
+    });
+}
+
 /// The scheduler's own thread gives its waker's reference to the queue, while another thread gives its own up.
 #[test]
 fn loom_a_local_wake_hands_its_reference_on() {
@@ -145,8 +234,8 @@ impl Schedule for Fleeting {
         self.inside.store(0, Relaxed);
     }
 
-    fn is_local(&self) -> bool {
-        false
+    fn here() -> *const Self {
+        ptr::null()
     }
 
     fn ended(&self, _task: &Header) {}
@@ -164,7 +253,7 @@ fn a_wake_keeps_its_scheduler(wake: fn(TaskName, Waker)) {
         let (pool, reader) = (Fleeting::new(), Reader::new());
         let (words, done) = (reader.words.clone(), reader.done.clone());
         words[1].store(1, Relaxed);
-        let task = spawn(reader, &pool, None, false).ok().expect("memory");
+        let task = spawn(reader, pool.clone(), None, false).ok().expect("memory");
         let name = TaskName::of(task.header());
         let waker = waker_ref(task.header()).clone();
         let foreign = thread::spawn(move || {
@@ -254,8 +343,8 @@ impl Schedule for Home {
         }
     }
 
-    fn is_local(&self) -> bool {
-        false
+    fn here() -> *const Self {
+        ptr::null()
     }
 
     fn ended(&self, _task: &Header) {}
@@ -267,7 +356,7 @@ fn loom_a_pinned_task_hears_foreign_wakes() {
     loom::model(|| {
         let (home, reader) = (Home::new(), Reader::new());
         let (words, done) = (reader.words.clone(), reader.done.clone());
-        let task = spawn(reader, &home, Some(Home::INDEX), false).ok().expect("memory");
+        let task = spawn(reader, home.clone(), Some(Home::INDEX), false).ok().expect("memory");
         let wakers = [0, 1].map(|which| {
             let (waker, words) = (waker_ref(task.header()).clone(), words.clone());
             thread::spawn(move || {

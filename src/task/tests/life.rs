@@ -175,7 +175,7 @@ fn wakers_of_a_task_are_alike_and_hold_it() {
 fn a_wake_gives_its_reference_up() {
     for local in [false, true] {
         let queue = Arc::<Queue>::default();
-        queue.local.store(local, Relaxed);
+        HERE.set(if local { Arc::as_ptr(&queue) } else { ptr::null() });
         let name = queue.spawn(pending::<()>());
         let (parked, queued) = (waker_of(name), waker_of(name));
         queue.run();
@@ -244,7 +244,8 @@ fn a_scan_finds_the_tasks_of_one_scheduler() {
 #[test]
 fn a_pinned_task_knows_its_home() {
     let queue = Arc::<Queue>::default();
-    let (pinned, free) = (spawn(ready(()), &queue, Some(5), false), spawn(ready(()), &queue, None, false));
+    let (pinned, free) =
+        (spawn(ready(()), queue.clone(), Some(5), false), spawn(ready(()), queue.clone(), None, false));
     let [pinned, free] = [pinned, free].map(|task| task.unwrap_or_else(|_future| panic!("memory")));
     assert!(pinned.header().is_pinned() && pinned.header().home() == 5);
     assert!(!free.header().is_pinned() && ptr::eq(free.header().scheduler(), Arc::as_ptr(&queue).cast()));
