@@ -36,7 +36,6 @@
 
 enum {
     BUFFER = 16 * 1024,
-    BUFFERS = 256, /* of the library's, a worker: those that are full at the same time */
     /* Of a connection, in bytes: with more unsent it waits until no more than the lesser is. */
     MUCH_UNSENT = 32 * 1024,
     LITTLE_UNSENT = 16 * 1024,
@@ -408,8 +407,6 @@ static bool parse(struct options *o, int argc, char **argv) {
 int main(int argc, char **argv) {
     struct options o = {.style = &styles[0]};
     rt_config_init(&o.config, sizeof o.config);
-    o.config.buffer_size = BUFFER;
-    o.config.buffer_count = BUFFERS;
     if (!parse(&o, argc, argv)) {
         fprintf(stderr, "usage: %s [--port P] " OPTIONS_USAGE
                         " [--style await|readiness|completion] [--spin US]\n", argv[0]);

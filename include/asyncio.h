@@ -352,11 +352,11 @@ typedef struct rt_config {
      */
     uint32_t ring_entries;
     /**
-     * Bytes of a receive buffer. 0: 4096.
+     * Bytes of a receive buffer. 0: 16384.
      */
     uint32_t buffer_size;
     /**
-     * Receive buffers of a worker, at most 32768. Memory is taken as they are used. 0: 1024.
+     * Receive buffers of a worker, at most 32768. Memory is taken as they are used. 0: 512.
      */
     uint32_t buffer_count;
     /**

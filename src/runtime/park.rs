@@ -10,11 +10,14 @@ use std::time::Duration;
 ///
 /// A sleep costs two scheduler passes here and an interrupt at whoever wakes us, some 20 to 50 microseconds of latency in
 /// all; a spin costs the CPU that it takes. It pays if work comes within the limit. Each spin that finds nothing halves the
-/// limit; each that finds something, or a sleep so short that a spin would have caught it, doubles it again.
+/// limit; each that finds something doubles it; and a sleep after which a spin of the longest kind would have caught the
+/// work makes it long enough for twice that.
 pub(super) struct Spin {
     /// 0: never.
     longest: u64,
     limit: Cell<u64>,
+    /// How long the last spin took, if it was in vain.
+    wasted: Cell<u64>,
     /// The driver had something the last time that it was asked without a wait, or with next to none.
     busy: Cell<bool>,
 }
@@ -26,7 +29,7 @@ impl Spin {
     pub(super) fn new(config: &Config, workers: usize) -> Self {
         // With fewer CPUs than workers, a spinner takes the CPU from the one it waits for.
         let longest = if allowed_cpus() < workers { 0 } else { config.spin.as_nanos().min(1_000_000_000) as u64 };
-        Self { longest, limit: Cell::new(longest), busy: Cell::new(true) }
+        Self { longest, limit: Cell::new(longest), wasted: Cell::new(0), busy: Cell::new(true) }
     }
 
     /// True if the driver is worth a look before a sleep, which is a look as well: a busy worker finds its next events by the
@@ -44,15 +47,17 @@ impl Spin {
         self.limit.set((self.limit.get() * 2).clamp(SHORTEST.min(self.longest), self.longest));
     }
 
-    pub(super) fn wasted(&self) {
+    pub(super) fn wasted(&self, nanoseconds: u64) {
         self.limit.set(self.limit.get() / 2);
+        self.wasted.set(nanoseconds);
     }
 
     /// After a sleep of this many nanoseconds.
     pub(super) fn slept(&self, nanoseconds: u64) {
         self.busy.set(nanoseconds < SHORTEST);
-        if nanoseconds < self.longest {
-            self.paid();
+        let waited = nanoseconds.saturating_add(self.wasted.take());
+        if waited < self.longest {
+            self.limit.set(self.limit.get().max(2 * waited).clamp(SHORTEST.min(self.longest), self.longest));
         }
     }
 }
@@ -109,7 +114,7 @@ impl Worker {
             }
             let time = now();
             if time >= deadline || time - begun >= budget {
-                self.spin.wasted();
+                self.spin.wasted(time - begun);
                 return false;
             }
         }
