@@ -42,7 +42,7 @@ pub(crate) struct PollContext {
     budget: AtomicU32,
     thread: AtomicU64,
     runtime: AtomicU64,
-    /// The task that the worker runs, or ran last.
+    /// The task that the worker runs, or null.
     running: AtomicPtr<Header>,
 }
 
@@ -220,6 +220,11 @@ impl PollContext {
     pub(super) fn begin(&self, task: &'static Header, budget: u32) {
         self.running.store(ptr::from_ref(task).cast_mut(), Relaxed);
         self.refill(budget);
+    }
+
+    /// The worker has run it.
+    pub(super) fn end(&self) {
+        self.running.store(ptr::null_mut(), Relaxed);
     }
 }
 

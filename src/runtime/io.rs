@@ -53,6 +53,9 @@ pub(super) mod traits {
     pub(in super::super) const EXCLUSIVE: u16 = 1 << 13;
     /// Whoever moves bytes leaves a note of that.
     pub(in super::super) const NOTED: u16 = 1 << 14;
+    /// A TCP stream of which an event told that there was something to read, and a read took all of it: an event will tell of
+    /// more. (A listener, an end that cannot be read, or what is watched for writing alone is none.)
+    pub(in super::super) const TOLD: u16 = 1 << 15;
 }
 
 process_static! {

@@ -84,7 +84,7 @@ impl Worker {
 
     /// Searches, and spins as long as that pays. True if there is something to do.
     fn look_before_sleep(&self, deadline: u64) -> bool {
-        let found = match self.spin.is_look_worthwhile() {
+        let found = match self.is_look_due() || self.spin.is_look_worthwhile() {
             true => self.look(),
             false => self.look_here(),
         };

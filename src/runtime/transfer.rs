@@ -96,9 +96,9 @@ impl IoName {
         mut call: impl FnMut(RawFd) -> Attempted,
     ) -> IoPoll<usize> {
         let mut in_vain = None;
-        // An operation is tried before anybody asks whether it is ready, as long as no event told: what is wrong with it is
-        // said at once, and a descriptor need not enter the driver's set before it must be waited for.
-        let mut untried = cx.is_operation() && self.io.tick() == 0;
+        // An operation is tried before anybody asks whether it is ready: what is wrong with it is said at once, and a
+        // descriptor need not enter the driver's set before it must be waited for. Unless an event is known to tell.
+        let mut untried = cx.is_operation() && !(interest == Interest::READABLE && self.has(traits::TOLD));
         loop {
             let seen = if std::mem::take(&mut untried) {
                 self.try_ready_for_op(interest)
@@ -124,6 +124,9 @@ impl IoName {
                 Ok(moved) if moved > 0 && moved < whole && self.has(traits::TCP) => {
                     if let Some(seen) = seen.filter(|_| !self.has_urgent()) {
                         self.io.clear(self.generation, seen);
+                        if seen.ready.intersects(Ready::READABLE) && !self.has(traits::TOLD) {
+                            self.add_trait(traits::TOLD);
+                        }
                     }
                     return Poll::Ready(Ok(moved));
                 }
@@ -336,11 +339,12 @@ impl IoName {
     /// # Safety
     /// `buffer` has `len` writable bytes.
     pub(super) unsafe fn poll_recv(self, cx: &PollContext, buffer: *mut u8, len: usize, flags: i32) -> IoPoll<usize> {
+        let len = short(len);
         let (interest, whole) = match flags {
             0 => (Interest::READABLE, len),
             flags => (interest_of(flags), 0),
         };
-        let (flags, len) = (flags | libc::MSG_DONTWAIT, short(len));
+        let flags = flags | libc::MSG_DONTWAIT;
         // SAFETY: the caller says so; the descriptor is kept open by our use.
         self.transfer(cx, interest, whole, |fd| attempted(unsafe { libc::recv(fd, buffer.cast(), len, flags) }))
     }

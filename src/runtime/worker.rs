@@ -29,8 +29,8 @@ pub(crate) struct Worker {
     ops: Ops,
     desk: Desk,
     pub(super) spin: Spin,
-    /// Polls since the driver and the inject queue were looked at.
-    unlooked: Cell<u32>,
+    /// Polls since the driver was looked at.
+    pub(super) unlooked: Cell<u32>,
     /// Whose turn it is when the LIFO slot has had its share: the pinned tasks', or the stealable ones'.
     pinned_turn: Cell<bool>,
     /// Polls in a row that came from the LIFO slot.
@@ -205,7 +205,7 @@ impl Worker {
     }
 
     /// True when so many tasks were polled that the driver must be looked at, whatever else there is to do.
-    fn is_look_due(&self) -> bool {
+    pub(super) fn is_look_due(&self) -> bool {
         self.unlooked.get() >= self.shared.config.event_interval
     }
 
@@ -238,6 +238,7 @@ impl Worker {
         self.running.set(true);
         let ran = timed(task);
         self.running.set(false);
+        self.context.end();
         self.remote().polling.store(ptr::null_mut(), Relaxed);
         // A cell whose task was given up never lives again.
         if self.shared.phase() != Phase::Running && TaskName::of(header).is_abandoned() {
@@ -267,9 +268,9 @@ impl Worker {
         here || events || progress
     }
 
-    /// The same, but for the driver.
+    /// The same, but for the driver. It counts as a poll, so that a worker which never comes to sleep hears of its driver.
     pub(super) fn look_here(&self) -> bool {
-        self.unlooked.set(0);
+        self.unlooked.set(self.unlooked.get() + 1);
         let inbox = self.take_inbox();
         self.shared.retry_starved();
         let told = self.progress();

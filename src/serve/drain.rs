@@ -54,7 +54,12 @@ impl Server {
                     cx.spend();
                     return Poll::Ready(answer);
                 }
-                (Err(waiters), _) if waiters.has(cx.key(), &cx.waker()) => return Poll::Pending,
+                // Also if the waker's own clone asked meanwhile.
+                (Err(waiters), waker) if waiters.has(cx.key(), &cx.waker()) => {
+                    drop(state);
+                    drop(waker);
+                    return Poll::Pending;
+                }
                 (Err(waiters), Some(waker)) => break waiters.put(cx.key(), waker),
                 // Cloned without the lock, then asked again.
                 (Err(_), None) => waker = Some(Waker::clone(&cx.waker())),

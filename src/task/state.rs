@@ -244,10 +244,12 @@ impl State {
         })
     }
 
-    /// Taken by the runner when the state was dropped and the output is in the stage.
+    /// Taken by the runner when the state was dropped and the output is in the stage. A task that was given up meanwhile
+    /// keeps a reference for ever, as all that were given up: whoever holds its name or its cell may go by that.
     pub(super) fn finish(&self) -> Finish {
         self.edge(|word| {
             let complete = (word | COMPLETE) & !(RUNNING | DRAINING | NOTIFIED);
+            let complete = if word & ABANDONED == 0 { complete } else { add_refs(complete, 1) };
             if word & JOIN_WAKER == 0 && word & JOIN_INTEREST != 0 {
                 let left = drop_refs(complete, 2);
                 (Some(left), Finish::Quiet { last: REFS.get(left) == 0 })
@@ -548,6 +550,18 @@ mod tests {
         assert!(state.abandon());
         assert_eq!(state.start(), Start::Abandoned);
         assert!(!state.is_running(1));
+    }
+
+    #[test]
+    fn a_task_that_is_given_up_as_it_is_dropped_keeps_its_cell() {
+        let state = open();
+        assert_eq!(state.start(), Start::Poll);
+        assert_eq!(state.end(), End::Drop);
+        assert!(state.abandon());
+        assert_eq!(state.finish(), Finish::Quiet { last: false });
+        assert_eq!(state.take_join(1), Join::Taken);
+        assert!(!state.ref_dec(1), "its worker is told from others by what the cell says");
+        assert!(state.is_abandoned(1) && !state.is_running(1));
     }
 
     #[test]

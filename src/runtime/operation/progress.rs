@@ -81,6 +81,7 @@ impl Body {
 impl Worker {
     /// Waits in the driver, and takes in what it completed. True if there was anything.
     pub(in super::super) fn turn(&self, timeout: Option<std::time::Duration>) -> bool {
+        self.unlooked.set(0);
         let mut completions = self.ops().completions.take();
         let turned = self.driver.borrow_mut().turn(timeout, &mut completions);
         let events = match turned {
