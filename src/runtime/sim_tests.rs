@@ -67,23 +67,28 @@ fn config(random: &mut Random) -> Config {
     }
 }
 
-/// A runtime on simulated drivers. True: it is to be driven from a loop of the program's own.
-fn runtime(random: &mut Random) -> (Runtime, bool) {
+/// A runtime on simulated drivers. If it is to be driven from a loop of the program's own, what else goes on while that sleeps.
+fn runtime(random: &mut Random) -> (Runtime, Option<Vec<engine::Signals>>) {
     let config = config(random);
     let workers = match config.flavour {
         Flavour::CurrentThread => 1,
         Flavour::MultiThread => [1, 2, 3, 3][random.below(4) as usize],
     };
     let ring = random.chance(400);
-    let embedded = config.flavour == Flavour::CurrentThread && !ring && random.chance(400);
-    let drivers = (0..workers).map(|_| engine::driver(random, config.max_events, ring, embedded)).collect();
+    let embedded = config.flavour == Flavour::CurrentThread && random.chance(400);
+    let (mut drivers, mut signals) = (Vec::new(), Vec::new());
+    for _ in 0..workers {
+        let (driver, its) = engine::driver(random, config.max_events, ring, embedded);
+        drivers.push(driver);
+        signals.extend(its);
+    }
     plant_cookie().expect("a page");
     let runtime = establish(config, drivers, &Choice { ring, why: "simulated".into() }).expect("a runtime");
-    (Runtime(runtime), embedded)
+    (Runtime(runtime), embedded.then_some(signals))
 }
 
 /// Runs a future to its end, as a loop of the program's own does that has other things to wait for.
-fn embed(runtime: &Runtime, future: impl Future<Output = ()> + Send + 'static) {
+fn embed(runtime: &Runtime, signals: Vec<engine::Signals>, future: impl Future<Output = ()> + Send + 'static) {
     let over = Arc::new(AtomicBool::new(false));
     let tell = over.clone();
     let task = runtime.spawn(async move {
@@ -95,7 +100,12 @@ fn embed(runtime: &Runtime, future: impl Future<Output = ()> + Send + 'static) {
     while !over.load(Relaxed) {
         inner.turn(0).expect("not inside");
         if !over.load(Relaxed) {
-            block(0, inner.next_deadline(), Some(Arc::new(move || engine::is_ready(fd, libc::POLLIN) != 0)));
+            let signals = signals.clone();
+            let probe = move || {
+                signals.iter().for_each(engine::Signals::go_on);
+                engine::is_ready(fd, libc::POLLIN) != 0
+            };
+            block(0, inner.next_deadline(), Some(Arc::new(probe)));
         }
     }
     drop(task);
@@ -130,6 +140,7 @@ fn play(seed: u64, parts: &[(&'static str, Part)], trouble: [u64; 4]) {
     }
     let cut = random.chance(300);
     if cut {
+        drop(embedded);
         let while_it_runs = [0, 1_000, 100_000, 10_000_000][random.below(4) as usize];
         match runtime.enter().expect("alive").shared().is_current_thread() {
             true => drop(runtime.enter().expect("alive").turn(while_it_runs)),
@@ -143,8 +154,8 @@ fn play(seed: u64, parts: &[(&'static str, Part)], trouble: [u64; 4]) {
             }
         };
         match embedded {
-            true => embed(&runtime, all),
-            false => runtime.block_on(all).expect("not inside").expect("no panic"),
+            Some(signals) => embed(&runtime, signals, all),
+            None => runtime.block_on(all).expect("not inside").expect("no panic"),
         }
         outsiders.drain(..).for_each(|outsider| outsider.join().expect("no panic"));
         ledger.ending.store(true, Relaxed);
