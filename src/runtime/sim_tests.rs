@@ -19,8 +19,10 @@ use super::runtimes::{Choice, establish};
 use crate::driver::fake::Random;
 use crate::sim::nature::TROUBLE;
 use crate::sim::{block, run, stand_by, thread};
-use ledger::{Act, Ledger};
+use ledger::{Act, Ledger, insist};
+use parking_lot::Mutex;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -90,11 +92,15 @@ fn runtime(random: &mut Random) -> (Runtime, Option<Vec<engine::Signals>>) {
 /// Runs a future to its end, as a loop of the program's own does that has other things to wait for.
 fn embed(runtime: &Runtime, signals: Vec<engine::Signals>, future: impl Future<Output = ()> + Send + 'static) {
     let over = Arc::new(AtomicBool::new(false));
-    let tell = over.clone();
-    let task = runtime.spawn(async move {
-        future.await;
-        tell.store(true, Relaxed);
-    });
+    let (tell, future) = (over.clone(), again(future));
+    let ends = || {
+        let (tell, future) = (tell.clone(), future());
+        async move {
+            future.await;
+            tell.store(true, Relaxed);
+        }
+    };
+    let task = insist(|| runtime.spawn(ends()).map_err(|error| error.errno())).expect("it is alive");
     let inner = runtime.enter().expect("alive");
     let fd = inner.event_fd().expect("it has no threads");
     while !over.load(Relaxed) {
@@ -109,6 +115,18 @@ fn embed(runtime: &Runtime, signals: Vec<engine::Signals>, future: impl Future<O
         }
     }
     drop(task);
+}
+
+/// Makes futures of one that is dropped with none of them: the first that is polled runs it.
+fn again<F: Future + Send + 'static>(future: F) -> impl Fn() -> Pin<Box<dyn Future<Output = F::Output> + Send>> {
+    let kept = Arc::new(Mutex::new(Some(future)));
+    move || {
+        let kept = kept.clone();
+        Box::pin(async move {
+            let future = kept.lock().take().expect("it runs once");
+            future.await
+        })
+    }
 }
 
 /// What is open.
@@ -155,7 +173,11 @@ fn play(seed: u64, parts: &[(&'static str, Part)], trouble: [u64; 4]) {
         };
         match embedded {
             Some(signals) => embed(&runtime, signals, all),
-            None => runtime.block_on(all).expect("not inside").expect("no panic"),
+            None => {
+                let all = again(all);
+                let ended = insist(|| runtime.block_on(all()).map_err(|error| error.errno()));
+                ended.expect("not inside").expect("no panic");
+            }
         }
         outsiders.drain(..).for_each(|outsider| outsider.join().expect("no panic"));
         ledger.ending.store(true, Relaxed);

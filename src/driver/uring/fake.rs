@@ -248,8 +248,8 @@ impl FakeRing {
         self.kernel.0.0.lock().seed
     }
 
-    /// True if the last enter was refused some entries.
-    pub(crate) fn was_refused(&self) -> bool {
+    /// True if there are entries that the kernel has not got: after an enter, because it refused them.
+    pub(crate) fn has_staged(&self) -> bool {
         !self.staged.is_empty()
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::driver::fake::Random;
 use crate::runtime::owned::Io;
+use crate::runtime::runtimes::SpawnError;
 use crate::runtime::{RuntimeRef, is_inside_any};
-use crate::sim::{fail, point, trace};
+use crate::sim::{fail, point, thread, trace};
 use crate::task::JoinHandle;
 use parking_lot::Mutex;
 use std::future::Future;
@@ -88,12 +89,25 @@ impl Ledger {
         F::Output: Send + 'static,
     {
         let runtime = RuntimeRef::enter(self.runtime.load(Relaxed)).ok()?;
-        let held = Held { life: self.begin(part), polled: AtomicBool::new(false), future };
-        let home = pinned.then(|| runtime.pick_home());
-        let mut handle = None;
-        let made = runtime.spawn(held, home, true, |name| handle = Some(JoinHandle::new(name)));
-        assert!(made.is_ok() || self.is_ending(), "a task was refused");
-        handle.filter(|_| made.is_ok())
+        let mut held = Held { life: self.begin(part), polled: AtomicBool::new(false), future };
+        let (number, home) = (held.life.number, pinned.then(|| runtime.pick_home()));
+        loop {
+            let mut handle = None;
+            let made = runtime.spawn(held, home, true, |name| handle = Some(JoinHandle::new(name)));
+            held = match made {
+                Ok(()) => return handle,
+                Err((SpawnError::NoMemory, held)) => held,
+                Err((SpawnError::Stopped, _)) => {
+                    assert!(self.is_ending(), "a task was refused");
+                    return None;
+                }
+            };
+            assert!(
+                handle.is_none() && self.lives.lock()[number] == (part, 0, 0),
+                "a task that was refused had a life"
+            );
+            thread::yield_now();
+        }
     }
 
     pub(super) fn register(&self, fd: OwnedFd) -> Option<Io> {
@@ -101,7 +115,7 @@ impl Ledger {
         let runtime = RuntimeRef::enter(self.runtime.load(Relaxed)).ok()?;
         let interest = crate::readiness::Interest::READABLE | crate::readiness::Interest::WRITABLE;
         let flags = crate::runtime::IoFlags { interest: Some(interest), set_nonblock: true, borrowed: false };
-        match runtime.shared().register(fd.as_raw_fd(), flags) {
+        match insist(|| runtime.shared().register(fd.as_raw_fd(), flags)) {
             Ok(name) => {
                 let _ = fd.into_raw_fd();
                 Some(Io::new(name))
@@ -184,6 +198,16 @@ impl<F> Drop for Held<F> {
             fail("a task is dropped during its poll");
         }
         point();
+    }
+}
+
+/// Asks again as long as memory is out.
+pub(super) fn insist<T>(mut ask: impl FnMut() -> Result<T, i32>) -> Result<T, i32> {
+    loop {
+        match ask() {
+            Err(libc::ENOMEM) => thread::yield_now(),
+            answer => return answer,
+        }
     }
 }
 

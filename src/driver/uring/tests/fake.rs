@@ -73,7 +73,7 @@ fn run(seed: u64) -> Seen {
         let wait = random.chance(500) && started == 400;
         let entered = ring.enter(wait, None, &mut seen.completions);
         seen.refused += u32::from(entered.is_err());
-        seen.taken_in_part += u32::from(entered.is_ok() && ring.was_refused());
+        seen.taken_in_part += u32::from(entered.is_ok() && ring.has_staged());
         seen.left_behind += u32::from(seen.completions.len() - before == Chaos::WILD.most && ring.needs_enter());
         seen.bursts += u32::from(seen.completions.len() - before > 12);
         for at in before..seen.completions.len() {
