@@ -2,6 +2,7 @@
 //! may be lost, nothing may come twice, everybody who waits is woken, and at the end nothing is left.
 
 mod bytes;
+mod c_tasks;
 mod calls;
 mod engine;
 mod ledger;
@@ -50,6 +51,8 @@ const PARTS: &[(&str, Part)] = &[
     ("set", sets::set),
     ("server", servers::server),
     ("blocking", calls::blocking),
+    ("c tasks", c_tasks::c_tasks),
+    ("c tasks", c_tasks::c_tasks),
 ];
 
 fn config(random: &mut Random) -> Config {

@@ -65,7 +65,10 @@ pub(super) fn accepts(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandl
             return;
         }
         streams.into_iter().for_each(|stream| await_end(stream, &ledger));
-        assert!(taken.load(Relaxed) + lost.load(Relaxed) >= connections || ledger.is_ending(), "a connection was lost");
+        // One that is told to be lost was closed before.
+        while taken.load(Relaxed) + lost.load(Relaxed) < connections && !ledger.is_ending() {
+            stand_by(100_000);
+        }
         listener.close();
     }));
     waits
