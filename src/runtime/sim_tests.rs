@@ -6,6 +6,7 @@ mod c_tasks;
 mod calls;
 mod engine;
 mod ledger;
+mod lines;
 mod servers;
 mod sets;
 mod sharing;
@@ -51,6 +52,7 @@ const PARTS: &[(&str, Part)] = &[
     ("set", sets::set),
     ("server", servers::server),
     ("blocking", calls::blocking),
+    ("lines", lines::lines),
     ("c tasks", c_tasks::c_tasks),
     ("c tasks", c_tasks::c_tasks),
 ];
