@@ -263,9 +263,9 @@ unsafe extern "C" fn drop_inline(state: *mut c_void) {
 }
 
 /// Spawns a task, in one of the ways there are. False: the runtime takes no more.
-fn spawn(state: Box<State>, random: &mut Random) -> bool {
+fn spawn(state: State, random: &mut Random) -> bool {
     let (board, seat) = (state.board.clone(), state.seat);
-    let (out, mut state) = (board.seats[seat].task.as_ptr(), Box::into_raw(state).cast::<c_void>());
+    let (out, mut state) = (board.seats[seat].task.as_ptr(), Box::into_raw(Box::new(state)).cast::<c_void>());
     // SAFETY: all zeros are valid options; the functions and the state belong together.
     let mut options: rt_spawn_opts = unsafe { std::mem::zeroed() };
     // SAFETY: the options are writable.
@@ -307,7 +307,7 @@ fn spawn(state: Box<State>, random: &mut Random) -> bool {
 }
 
 /// Spawns all, and detaches those whom nobody joins.
-fn populate(states: Vec<Box<State>>, board: &Board, random: &mut Random) {
+fn populate(states: Vec<State>, board: &Board, random: &mut Random) {
     let all = states.into_iter().all(|state| spawn(state, random));
     for seat in board.inherits(Heir::Nobody) {
         assert!(rt_detach(board.task(seat)) == 0 || !all);
@@ -347,7 +347,7 @@ pub(super) fn c_tasks(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandl
     let rings = errands.pop().expect("the thread's");
     let state = |(seat, errands)| {
         let (life, random) = (act.ledger.begin(act.part), Random::new(act.random.next()));
-        Box::new(State { life, board: board.clone(), seat, random, errands, joins: None, late: 0 })
+        State { life, board: board.clone(), seat, random, errands, joins: None, late: 0 }
     };
     let states: Vec<_> = errands.into_iter().enumerate().map(state).collect();
     let mut waits = Vec::new();

@@ -115,12 +115,15 @@ async fn take(act: &mut Act, stream: &mut Stream, expected: &[u8]) -> Result<usi
         0 => {
             let line = stream.read_until(b'\n').await?;
             let end = expected.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-            assert_eq!(line, &expected[..end], "a line");
-            return Ok(end);
+            // Whoever writes may be aborted within one.
+            let cut = act.ledger.is_ending() && expected[..end].starts_with(line);
+            assert!(cut || line == &expected[..end], "another line");
+            return Ok(line.len());
         }
         1 => {
             let there = stream.fill(len).await?;
-            assert!(there.len() >= len.min(expected.len()), "less than was asked for");
+            let enough = there.len() >= len.min(expected.len());
+            assert!(enough || act.ledger.is_ending(), "{} of {len}, before {} more", there.len(), expected.len());
             let n = there.len().min(len);
             assert_eq!(there[..n], expected[..n]);
             stream.consume(n)?;
