@@ -52,6 +52,12 @@ mod signal;
 
 mod process;
 
+/// For the simulator, whose programs call these as C does.
+#[cfg(all(sim, test))]
+pub(crate) mod exports {
+    pub(crate) use super::{context::*, result::RT_PENDING, task::*, waker::*};
+}
+
 use crate::primitives::shelf::Shelf;
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;

@@ -7,7 +7,8 @@
 use super::handle::{INDEX_BITS, MAX_INDEX};
 use super::pack::Field;
 use super::sync::{
-    AtomicPtr, AtomicU32, AtomicU64, FIRST_PAGE_BITS, Mutex, Ordering::*, alloc_entries, const_outside_loom, nulls,
+    AtomicPtr, AtomicU32, AtomicU64, FIRST_PAGE_BITS, Mutex, Ordering::*, alloc_entries, const_outside_loom,
+    nature::fault, nulls,
 };
 
 /// Each page is twice as large as the one before.
@@ -63,6 +64,9 @@ impl<T: Entry> Slab<T> {
 
     /// A free entry, now owned by the caller. `None` when memory or indices are out.
     pub(crate) fn alloc(&self) -> Option<(u32, &'static T)> {
+        if fault(&[libc::ENOMEM]).is_some() {
+            return None;
+        }
         let mut head = self.free.load(Acquire);
         while let Some(index) = (HEAD.get(head) as u32).checked_sub(1) {
             let entry = self.get(index).expect("an entry of the free list was handed out before");

@@ -2,9 +2,11 @@
 //! may be lost, nothing may come twice, everybody who waits is woken, and at the end nothing is left.
 
 mod bytes;
+mod c_tasks;
 mod calls;
 mod engine;
 mod ledger;
+mod lines;
 mod servers;
 mod sets;
 mod sharing;
@@ -19,8 +21,10 @@ use super::runtimes::{Choice, establish};
 use crate::driver::fake::Random;
 use crate::sim::nature::TROUBLE;
 use crate::sim::{block, run, stand_by, thread};
-use ledger::{Act, Ledger};
+use ledger::{Act, Ledger, insist};
+use parking_lot::Mutex;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -48,6 +52,9 @@ const PARTS: &[(&str, Part)] = &[
     ("set", sets::set),
     ("server", servers::server),
     ("blocking", calls::blocking),
+    ("lines", lines::lines),
+    ("c tasks", c_tasks::c_tasks),
+    ("c tasks", c_tasks::c_tasks),
 ];
 
 fn config(random: &mut Random) -> Config {
@@ -67,38 +74,64 @@ fn config(random: &mut Random) -> Config {
     }
 }
 
-/// A runtime on simulated drivers. True: it is to be driven from a loop of the program's own.
-fn runtime(random: &mut Random) -> (Runtime, bool) {
+/// A runtime on simulated drivers. If it is to be driven from a loop of the program's own, what else goes on while that sleeps.
+fn runtime(random: &mut Random) -> (Runtime, Option<Vec<engine::Signals>>) {
     let config = config(random);
     let workers = match config.flavour {
         Flavour::CurrentThread => 1,
         Flavour::MultiThread => [1, 2, 3, 3][random.below(4) as usize],
     };
     let ring = random.chance(400);
-    let embedded = config.flavour == Flavour::CurrentThread && !ring && random.chance(400);
-    let drivers = (0..workers).map(|_| engine::driver(random, config.max_events, ring, embedded)).collect();
+    let embedded = config.flavour == Flavour::CurrentThread && random.chance(400);
+    let (mut drivers, mut signals) = (Vec::new(), Vec::new());
+    for _ in 0..workers {
+        let (driver, its) = engine::driver(random, config.max_events, ring, embedded);
+        drivers.push(driver);
+        signals.extend(its);
+    }
     plant_cookie().expect("a page");
     let runtime = establish(config, drivers, &Choice { ring, why: "simulated".into() }).expect("a runtime");
-    (Runtime(runtime), embedded)
+    (Runtime(runtime), embedded.then_some(signals))
 }
 
 /// Runs a future to its end, as a loop of the program's own does that has other things to wait for.
-fn embed(runtime: &Runtime, future: impl Future<Output = ()> + Send + 'static) {
+fn embed(runtime: &Runtime, signals: Vec<engine::Signals>, future: impl Future<Output = ()> + Send + 'static) {
     let over = Arc::new(AtomicBool::new(false));
-    let tell = over.clone();
-    let task = runtime.spawn(async move {
-        future.await;
-        tell.store(true, Relaxed);
-    });
+    let (tell, future) = (over.clone(), again(future));
+    let ends = || {
+        let (tell, future) = (tell.clone(), future());
+        async move {
+            future.await;
+            tell.store(true, Relaxed);
+        }
+    };
+    let task = insist(|| runtime.spawn(ends()).map_err(|error| error.errno())).expect("it is alive");
     let inner = runtime.enter().expect("alive");
     let fd = inner.event_fd().expect("it has no threads");
     while !over.load(Relaxed) {
         inner.turn(0).expect("not inside");
         if !over.load(Relaxed) {
-            block(0, inner.next_deadline(), Some(Arc::new(move || engine::is_ready(fd, libc::POLLIN) != 0)));
+            let signals = signals.clone();
+            let probe = move || {
+                signals.iter().for_each(engine::Signals::go_on);
+                engine::is_ready(fd, libc::POLLIN) != 0
+            };
+            block(0, inner.next_deadline(), Some(Arc::new(probe)));
         }
     }
     drop(task);
+}
+
+/// Makes futures of one that is dropped with none of them: the first that is polled runs it.
+fn again<F: Future + Send + 'static>(future: F) -> impl Fn() -> Pin<Box<dyn Future<Output = F::Output> + Send>> {
+    let kept = Arc::new(Mutex::new(Some(future)));
+    move || {
+        let kept = kept.clone();
+        Box::pin(async move {
+            let future = kept.lock().take().expect("it runs once");
+            future.await
+        })
+    }
 }
 
 /// What is open.
@@ -130,6 +163,7 @@ fn play(seed: u64, parts: &[(&'static str, Part)], trouble: [u64; 4]) {
     }
     let cut = random.chance(300);
     if cut {
+        drop(embedded);
         let while_it_runs = [0, 1_000, 100_000, 10_000_000][random.below(4) as usize];
         match runtime.enter().expect("alive").shared().is_current_thread() {
             true => drop(runtime.enter().expect("alive").turn(while_it_runs)),
@@ -143,8 +177,12 @@ fn play(seed: u64, parts: &[(&'static str, Part)], trouble: [u64; 4]) {
             }
         };
         match embedded {
-            true => embed(&runtime, all),
-            false => runtime.block_on(all).expect("not inside").expect("no panic"),
+            Some(signals) => embed(&runtime, signals, all),
+            None => {
+                let all = again(all);
+                let ended = insist(|| runtime.block_on(all()).map_err(|error| error.errno()));
+                ended.expect("not inside").expect("no panic");
+            }
         }
         outsiders.drain(..).for_each(|outsider| outsider.join().expect("no panic"));
         ledger.ending.store(true, Relaxed);

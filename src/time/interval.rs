@@ -20,16 +20,22 @@ impl Interval {
 
     /// Waits for the next tick. Returns how many were taken.
     ///
+    /// Without memory for a timer it asks for that at every poll, and is polled again at once.
+    ///
     /// # Panics
-    /// Where no runtime's worker runs, or memory is out.
+    /// Where no runtime's worker runs.
     pub async fn tick(&mut self) -> u64 {
-        let start = self.start;
-        let timer = *self.timer.get_or_insert_with(|| {
-            start_timer_here(start).expect("polled by a task of a runtime, with memory for a timer")
-        });
-        poll_fn(|context| match timer.poll_with(context.waker().data().addr(), context.waker()) {
-            Poll::Ready(ticks) => Poll::Ready(ticks.unwrap_or(1)),
-            Poll::Pending => Poll::Pending,
+        poll_fn(|context| {
+            let timer = match self.timer.map_or_else(|| start_timer_here(self.start), Ok) {
+                Err(libc::ENOMEM) => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                timer => timer.expect("polled by a task of a runtime"),
+            };
+            self.timer = Some(timer);
+            let polled = timer.poll_with(context.waker().data().addr(), context.waker());
+            polled.map(|ticks| ticks.unwrap_or(1))
         })
         .await
     }

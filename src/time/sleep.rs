@@ -33,16 +33,23 @@ impl Sleep {
 impl Future for Sleep {
     type Output = ();
 
+    /// Without memory for a timer it looks at the clock at every poll, and is polled again at once.
+    ///
     /// # Panics
-    /// Where no runtime's worker runs, or memory is out.
+    /// Where no runtime's worker runs.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let at = self.at;
         if self.timer.is_none() && at <= now() {
             return Poll::Ready(());
         }
-        let timer = *self.timer.get_or_insert_with(|| {
-            start_timer_here(Start::at(at)).expect("polled by a task of a runtime, with memory for a timer")
-        });
+        let timer = match self.timer.map_or_else(|| start_timer_here(Start::at(at)), Ok) {
+            Err(libc::ENOMEM) => {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            timer => timer.expect("polled by a task of a runtime"),
+        };
+        self.timer = Some(timer);
         // A timer that ended with its runtime is never waited for.
         timer.poll_with(context.waker().data().addr(), context.waker()).map(|_| ())
     }

@@ -80,10 +80,13 @@ pub(crate) struct Chaos {
     pub(crate) no_buffers: u16,
     /// An error that takes a buffer with it.
     pub(crate) lost_buffer: u16,
-    /// An enter that fails with EAGAIN, everything still queued.
+    /// An enter that takes a few entries or none, and is an error if nothing moved. Ten times as likely while completions are
+    /// left behind.
     pub(crate) refuse: u16,
     /// A cancel that finds nothing, because what it looks for is between two places.
     pub(crate) missed: u16,
+    /// The most completions that an enter shows; 0: all. The others stay behind until the next.
+    pub(crate) most: usize,
 }
 
 impl Chaos {
@@ -98,6 +101,7 @@ impl Chaos {
         lost_buffer: 0,
         refuse: 0,
         missed: 0,
+        most: 0,
     };
     /// Nothing completes by itself.
     pub(crate) const SCRIPT: Self = Self::NONE;
@@ -114,6 +118,7 @@ impl Chaos {
         lost_buffer: 300,
         refuse: 60,
         missed: 100,
+        most: 20,
     };
 }
 
@@ -191,19 +196,23 @@ impl Kernel {
         }
     }
 
-    /// Time goes on until a completion shows, but not further than every entry needs to be tried once. True if one shows.
+    /// Time goes on until there is one more completion to show, but not further than every entry needs to be tried once. True
+    /// if there is one more.
     #[cfg(sim)]
     pub(crate) fn progress(&self) -> bool {
         let mut state = self.0.0.lock();
-        let mut shown = Vec::new();
-        let end = state.now + state.chaos.delay + 1;
-        while shown.is_empty() && state.now < end {
+        let (before, end) = (state.ready(), state.now + state.chaos.delay + 1);
+        while state.ready() == before && state.now < end {
             state.now += 1;
-            state.step(&mut shown);
+            state.advance();
         }
-        let any = !shown.is_empty();
-        state.put_back(shown);
-        any
+        state.ready() > before
+    }
+
+    /// True if completions are there to be shown.
+    #[cfg(sim)]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.0.lock().ready() > 0
     }
 
     /// Who decides results.
@@ -238,6 +247,11 @@ impl FakeRing {
     pub(crate) fn seed(&self) -> u64 {
         self.kernel.0.0.lock().seed
     }
+
+    /// True if there are entries that the kernel has not got: after an enter, because it refused them.
+    pub(crate) fn has_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
 }
 
 impl Ring for FakeRing {
@@ -268,17 +282,20 @@ impl Ring for FakeRing {
     fn enter(&mut self, wait: bool, timeout: Option<Duration>, out: &mut Vec<Completion>) -> io::Result<()> {
         let (state, changed) = &*self.kernel.0;
         let mut state = state.lock();
-        let refuse = state.chaos.refuse;
-        if state.random.chance(refuse) {
-            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        let (before, behind) = (out.len(), state.ready() > 0);
+        let refuse = if behind { 10 * state.chaos.refuse } else { state.chaos.refuse };
+        let room = if state.random.chance(refuse) { state.random.below(3) } else { u64::MAX };
+        if room == 0 && !behind {
+            let errno = [libc::EAGAIN, libc::ENOMEM, libc::EBUSY][state.random.below(3) as usize];
+            return Err(io::Error::from_raw_os_error(errno));
         }
-        while let Some(entry) = self.staged.pop() {
+        for _ in 0..room {
+            let Some(entry) = self.staged.pop() else { break };
             state.submit(Sqe::of(&entry));
         }
         state.now += 1;
-        let before = out.len();
         state.step(out);
-        if !wait || out.len() > before || timeout == Some(Duration::ZERO) {
+        if !wait || out.len() > before || timeout == Some(Duration::ZERO) || !self.staged.is_empty() {
             return Ok(());
         }
         if state.chaos.delay > 0 {

@@ -84,8 +84,9 @@ pub(crate) trait Ring: Send {
     fn in_kernel(&self) -> usize;
 
     /// Hands over all that is queued, sleeps if `wait` says so until a completion or the timeout (`None`: without end),
-    /// and appends all completions to `out`. It does not sleep when completions are there already, and may return early
-    /// with none, as after a signal.
+    /// and appends completions to `out`. It does not sleep when completions are there already, and may return early
+    /// with none, as after a signal. It may leave some of both behind, be it entries for want of room or completions that
+    /// were too many: as long as it does, `needs_enter` says so.
     ///
     /// After an error whatever was not handed over is still queued, and completions that could be had are in `out`.
     /// EAGAIN, ENOMEM and EBUSY say that nothing moved at all, and that it may be tried again.

@@ -52,6 +52,7 @@ fn chaos(random: &mut Random) -> Chaos {
         lost_buffer: some(500),
         refuse: some(10),
         missed: some(300),
+        most: some(6).into(),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Bytes through sockets: all of them, in their order, whichever way they go.
 
 use super::Outsiders;
-use super::ledger::Act;
+use super::ledger::{Act, insist};
 use crate::runtime::NEVER;
 use crate::runtime::operation::{CURRENT, Delivered, Goods, OpName, Request, submit};
 use crate::runtime::owned::{Io, in_task};
+use crate::sim::nature::TROUBLE;
 use crate::sim::{stand_by, thread};
 use crate::task::JoinHandle;
 use std::future::Future;
@@ -12,6 +13,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A pair of sockets with little room.
 pub(super) fn pair() -> [OwnedFd; 2] {
@@ -50,12 +52,14 @@ pub(super) fn stream(act: &mut Act, _outsiders: &mut Outsiders) -> Vec<JoinHandl
 fn flow(act: &mut Act, from: &Arc<Io>, to: &Arc<Io>) -> Vec<JoinHandle<()>> {
     let (from, to) = (from.clone(), to.clone());
     let total = 1 + act.random.below(12_000);
+    let cut = Arc::new(AtomicBool::new(false));
+    let told = cut.clone();
     let (mut writer, mut reader) = (act.branch(), act.branch());
     let write = act.spawn(async move {
         match writer.random.below(3) {
             0 => write_direct(&mut writer, &from, total).await,
-            1 => write_by_operations(&mut writer, &from, total).await,
-            _ => write_queued(&mut writer, &from, total).await,
+            1 => write_by_operations(&mut writer, &from, total, &told).await,
+            _ => write_queued(&mut writer, &from, total, &told).await,
         }
         // SAFETY: takes no pointers.
         let _ = from.with_fd(|fd| unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) });
@@ -66,7 +70,7 @@ fn flow(act: &mut Act, from: &Arc<Io>, to: &Arc<Io>) -> Vec<JoinHandle<()>> {
             1 => read_by_operations(&mut reader, &to).await,
             _ => receive_many(&mut reader, &to).await,
         };
-        assert!(got == total || reader.ledger.is_ending(), "{got} bytes of {total}");
+        assert!(got == total || cut.load(Relaxed) || reader.ledger.is_ending(), "{got} bytes of {total}");
     });
     write.into_iter().chain(read).collect()
 }
@@ -116,26 +120,34 @@ fn check(at: u64, got: &[u8]) -> u64 {
 }
 
 /// A request on its way into its task.
-struct Sent(Option<Request>);
+struct Sent(Request);
 
 // SAFETY: the memory that it names is its task's.
 unsafe impl Send for Sent {}
 
 impl Sent {
-    fn take(&mut self) -> Request {
-        self.0.take().expect("it is begun once")
+    /// It is given away whether it is taken or refused.
+    fn again(&self) -> Request {
+        match self.0 {
+            Request::Accept => Request::Accept,
+            Request::Send { buffer, len, flags } => Request::Send { buffer, len, flags },
+            Request::Recv { buffer, len, flags } => Request::Recv { buffer, len, flags },
+            Request::Read { buffer, len, offset } => Request::Read { buffer, len, offset },
+            Request::RecvMany => Request::RecvMany,
+            _ => unreachable!("no part begins it"),
+        }
     }
 }
 
 /// Begins an operation, with a deadline.
 pub(super) fn begin(io: &Io, request: Request, at: u64) -> impl Future<Output = std::io::Result<u64>> + Send {
-    let (name, mut request) = (io.name().expect("a handle"), Sent(Some(request)));
+    let (name, request) = (io.name().expect("a handle"), Sent(request));
     in_task(move |cx| {
-        let op = submit(cx, request.take(), [Some(name), None]);
+        let op = insist(|| submit(cx, request.again(), [Some(name), None]));
         if let Ok(op) = op
             && at != NEVER
         {
-            OpName::parse(op).expect("a handle").set_deadline(at).expect("it is alive");
+            insist(|| OpName::parse(op).expect("a handle").set_deadline(at)).expect("it is alive");
         }
         std::task::Poll::Ready(op)
     })
@@ -157,14 +169,21 @@ pub(super) async fn outcome(op: u64) -> i64 {
     in_task(|cx| op.poll(cx)).await.expect("it is this task's")
 }
 
-async fn write_by_operations(act: &mut Act, io: &Io, total: u64) {
+/// A full stream that finds no memory for what goes on with it fails, for good. `cut` is told.
+fn is_cut(errno: i32, cut: &AtomicBool) -> bool {
+    let is_cut = TROUBLE.load(Relaxed) > 0 && [libc::ENOMEM, libc::EPIPE].contains(&errno);
+    cut.fetch_or(is_cut, Relaxed);
+    is_cut
+}
+
+async fn write_by_operations(act: &mut Act, io: &Io, total: u64, cut: &AtomicBool) {
     let mut at = 0;
     while at < total {
         // The task's frame is dropped after its operations ended, so the memory is there for them.
         let data = bytes(at, piece(act, total - at));
         let n = operate(io, Request::Send { buffer: data.as_ptr(), len: data.len(), flags: 0 }).await;
         if n < 0 {
-            return assert!(act.ledger.is_ending(), "a send failed: {n}");
+            return assert!(is_cut(-n as i32, cut) || act.ledger.is_ending(), "a send failed: {n}");
         }
         at += n as u64;
     }
@@ -191,7 +210,7 @@ async fn read_by_operations(act: &mut Act, io: &Io) -> u64 {
 }
 
 /// Sends that the library queues, up to its limit.
-async fn write_queued(act: &mut Act, io: &Io, total: u64) {
+async fn write_queued(act: &mut Act, io: &Io, total: u64, cut: &AtomicBool) {
     let (mut at, name) = (0, io.name().expect("a handle"));
     while at < total {
         let data = bytes(at, piece(act, (total - at).min(4000)));
@@ -199,18 +218,24 @@ async fn write_queued(act: &mut Act, io: &Io, total: u64) {
             Ok(n) => at += n as u64,
             Err((libc::EAGAIN, _)) => {
                 if let Err(error) = in_task(|cx| name.poll_flush(cx, 0)).await {
-                    return assert!(act.ledger.is_ending(), "{error}");
+                    return assert!(is_cut(errno_of(&error), cut) || act.ledger.is_ending(), "{error}");
                 }
             }
-            Err((errno, _)) => return assert!(act.ledger.is_ending(), "a send was refused: {errno}"),
+            Err((errno, _)) => {
+                return assert!(is_cut(errno, cut) || act.ledger.is_ending(), "a send was refused: {errno}");
+            }
         }
         if act.random.chance(200) {
             act.pause().await;
         }
     }
     if let Err(error) = in_task(|cx| name.poll_flush(cx, 0)).await {
-        assert!(act.ledger.is_ending(), "{error}");
+        assert!(is_cut(errno_of(&error), cut) || act.ledger.is_ending(), "{error}");
     }
+}
+
+fn errno_of(error: &std::io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
 }
 
 /// A receiver with buffers of the library's, some of which are kept for a while.
@@ -220,7 +245,7 @@ async fn receive_many(act: &mut Act, io: &Io) -> u64 {
         assert!(act.ledger.is_ending());
         return 0;
     };
-    let op = OpName::parse(op).expect("a handle");
+    let mut op = OpName::parse(op).expect("a handle");
     loop {
         match in_task(|cx| op.poll_received(cx)).await.expect("it is this task's") {
             Delivered::Data(lease) => {
@@ -230,6 +255,15 @@ async fn receive_many(act: &mut Act, io: &Io) -> u64 {
                 kept.push(Leased(buffer.lease));
             }
             Delivered::Last(0) => return at,
+            Delivered::Last(errno) if errno == -i64::from(libc::ENOMEM) => {
+                match begin(io, Request::RecvMany, NEVER).await {
+                    Ok(again) => op = OpName::parse(again).expect("a handle"),
+                    Err(error) => {
+                        assert!(act.ledger.is_ending(), "{error}");
+                        return at;
+                    }
+                }
+            }
             Delivered::Last(errno) => {
                 assert!(act.ledger.is_ending(), "a receiver failed: {errno}");
                 return at;

@@ -52,8 +52,9 @@ pub(super) fn blocking(act: &mut Act, _outsiders: &mut Outsiders) -> Vec<JoinHan
                 Ok(Ok(times)) => assert_eq!((times, ran.load(Relaxed)), (1, 1), "a function runs once"),
                 Ok(Err(error)) => {
                     assert_eq!(ran.load(Relaxed), 0, "{error}, though it ran");
-                    // No thread could be had, or somebody asked.
-                    assert!(aborts || error.errno() == libc::EAGAIN || branch.ledger.is_ending(), "{error}");
+                    // No thread or no memory could be had, or somebody asked.
+                    let refused = [libc::EAGAIN, libc::ENOMEM].contains(&error.errno());
+                    assert!(aborts || refused || branch.ledger.is_ending(), "{error}");
                 }
                 Err(JoinError::Cancelled) => assert!(branch.ledger.is_ending()),
                 Err(error) => panic!("{error}"),

@@ -1,7 +1,7 @@
 //! The drivers of the simulated world. Descriptors and epoll sets are the kernel's, so that edges are what they are; but
 //! nobody sleeps in the kernel, and when who hears of what is left to the seed.
 
-use crate::driver::fake::{Chaos, FakeRing, Random, Sqe};
+use crate::driver::fake::{Chaos, FakeRing, Kernel, Random, Sqe};
 use crate::driver::{Completion, Driver, Entry, Event, Handle, Poller, Ring, Ticket, UNPARK};
 use crate::primitives::sync::nature::now;
 use crate::runtime::{NEVER, OpName};
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 use std::time::Duration;
 
 fn deadline(timeout: Option<Duration>) -> u64 {
@@ -26,9 +26,16 @@ pub(super) fn is_ready(fd: RawFd, events: i16) -> i16 {
 }
 
 /// A driver, and its shared half. `embedded`: somebody else's loop waits on the set, and so must find there what is not told.
-pub(super) fn driver(random: &mut Random, max_events: usize, ring: bool, embedded: bool) -> (Driver, Handle) {
-    let ring = ring.then(|| Box::new(SlowRing::new(random)) as Box<dyn Ring>);
-    let has_ring = ring.is_some();
+/// The ring's kernel goes on while that loop sleeps, if it asks for that.
+pub(super) fn driver(
+    random: &mut Random,
+    max_events: usize,
+    ring: bool,
+    embedded: bool,
+) -> ((Driver, Handle), Option<Signals>) {
+    let ring = ring.then(|| SlowRing::new(random));
+    let (has_ring, signals) = (ring.is_some(), ring.as_ref().map(|ring| ring.signals.clone()));
+    let ring = ring.map(|ring| Box::new(ring) as Box<dyn Ring>);
     let (driver, handle) = Driver::new(max_events, ring).expect("descriptors");
     let mut some = |most: u64| if random.chance(300) { 0 } else { random.below(most) as u16 };
     let driver = driver.veiled(|inner, epfd| {
@@ -48,7 +55,7 @@ pub(super) fn driver(random: &mut Random, max_events: usize, ring: bool, embedde
         };
         Box::new(fickle)
     });
-    (driver, handle)
+    ((driver, handle), signals)
 }
 
 /// A poller that tells late, twice, in another order, or of what was, and returns for nothing.
@@ -118,11 +125,31 @@ impl Poller for Fickle {
     }
 }
 
+/// The kernel of a ring whose owner may sleep in somebody else's loop.
+#[derive(Clone)]
+pub(super) struct Signals {
+    kernel: Kernel,
+    /// What to ring, or -1.
+    eventfd: Arc<AtomicI32>,
+}
+
+impl Signals {
+    /// The kernel goes on, and rings for what is new, but not again for what was left behind.
+    pub(super) fn go_on(&self) {
+        let eventfd = self.eventfd.load(Relaxed);
+        if eventfd >= 0 && self.kernel.progress() {
+            // SAFETY: eight readable bytes; the runtime is alive, and so is its descriptor.
+            unsafe { libc::write(eventfd, (&raw const ONE).cast(), 8) };
+        }
+    }
+}
+
+static ONE: u64 = 1;
+
 /// A fake ring that does what it is asked for, and sleeps in the world.
 struct SlowRing {
     inner: FakeRing,
-    kernel: crate::driver::fake::Kernel,
-    refuse: u16,
+    signals: Signals,
     /// What has ended, for completions that come once more.
     old: Vec<u64>,
     repeat: u16,
@@ -158,15 +185,17 @@ impl SlowRing {
             burst: some(150),
             no_buffers: some(100),
             lost_buffer: 0,
-            refuse: some(10),
+            refuse: [0, 10, 150][usize::from(some(2))],
             missed: some(300),
+            most: some(4).into(),
         };
         let (inner, kernel) = FakeRing::new(random.next(), chaos);
         let mut work = Work::default();
         kernel.set_work(move |sqe| work.attempt(sqe));
         let repeat = if random.chance(500) { 0 } else { 100 };
         let random = Random::new(random.next());
-        Self { inner, kernel, refuse: chaos.refuse, old: Vec::new(), repeat, random }
+        let signals = Signals { kernel, eventfd: Arc::new(AtomicI32::new(-1)) };
+        Self { inner, signals, old: Vec::new(), repeat, random }
     }
 }
 
@@ -185,7 +214,11 @@ impl Ring for SlowRing {
     }
 
     fn needs_enter(&self) -> bool {
-        self.inner.needs_enter()
+        match self.signals.eventfd.load(Relaxed) {
+            // What is tried at each enter would be news for ever.
+            0.. => self.inner.has_staged() || self.signals.kernel.is_ready(),
+            _ => self.inner.needs_enter(),
+        }
     }
 
     fn in_kernel(&self) -> usize {
@@ -196,17 +229,13 @@ impl Ring for SlowRing {
         let (until, before) = (deadline(timeout), out.len());
         loop {
             point();
-            if self.random.chance(self.refuse) {
-                let errno = [libc::ENOMEM, libc::EBUSY][self.random.below(2) as usize];
-                return Err(io::Error::from_raw_os_error(errno));
-            }
             self.inner.enter(false, None, out)?;
             self.repeat(before, out);
-            if !wait || out.len() > before || timeout == Some(Duration::ZERO) {
+            if !wait || out.len() > before || timeout == Some(Duration::ZERO) || self.inner.has_staged() {
                 return Ok(());
             }
-            let kernel = self.kernel.clone();
-            if block(0, until, Some(Arc::new(move || kernel.progress()))) == Woken::Late {
+            let kernel = self.signals.kernel.clone();
+            if block(0, until, Some(Arc::new(move || kernel.is_ready() || kernel.progress()))) == Woken::Late {
                 return Ok(());
             }
         }
@@ -222,7 +251,8 @@ impl Ring for SlowRing {
     }
 
     fn signal_through(&mut self, eventfd: RawFd) -> io::Result<()> {
-        self.inner.signal_through(eventfd)
+        self.signals.eventfd.store(eventfd, Relaxed);
+        Ok(())
     }
 
     fn drain(&mut self, limit: Option<Duration>, out: &mut Vec<Completion>) -> bool {

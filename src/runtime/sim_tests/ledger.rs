@@ -2,8 +2,9 @@
 
 use crate::driver::fake::Random;
 use crate::runtime::owned::Io;
+use crate::runtime::runtimes::SpawnError;
 use crate::runtime::{RuntimeRef, is_inside_any};
-use crate::sim::{fail, point, trace};
+use crate::sim::{fail, point, thread, trace};
 use crate::task::JoinHandle;
 use parking_lot::Mutex;
 use std::future::Future;
@@ -71,10 +72,10 @@ impl Ledger {
         RuntimeRef::enter(self.runtime.load(Relaxed)).map_or(0, |runtime| runtime.shared().remotes.len())
     }
 
-    fn begin(self: &Arc<Self>, part: &'static str) -> Life {
+    pub(super) fn begin(self: &Arc<Self>, part: &'static str) -> Life {
         let mut lives = self.lives.lock();
         lives.push((part, 0, 0));
-        Life { ledger: self.clone(), number: lives.len() - 1 }
+        Life { ledger: self.clone(), number: lives.len() - 1, polled: AtomicBool::new(false) }
     }
 
     pub(super) fn spawn<F>(
@@ -88,12 +89,25 @@ impl Ledger {
         F::Output: Send + 'static,
     {
         let runtime = RuntimeRef::enter(self.runtime.load(Relaxed)).ok()?;
-        let held = Held { life: self.begin(part), polled: AtomicBool::new(false), future };
-        let home = pinned.then(|| runtime.pick_home());
-        let mut handle = None;
-        let made = runtime.spawn(held, home, true, |name| handle = Some(JoinHandle::new(name)));
-        assert!(made.is_ok() || self.is_ending(), "a task was refused");
-        handle.filter(|_| made.is_ok())
+        let mut held = Held { life: self.begin(part), future };
+        let (number, home) = (held.life.number, pinned.then(|| runtime.pick_home()));
+        loop {
+            let mut handle = None;
+            let made = runtime.spawn(held, home, true, |name| handle = Some(JoinHandle::new(name)));
+            held = match made {
+                Ok(()) => return handle,
+                Err((SpawnError::NoMemory, held)) => held,
+                Err((SpawnError::Stopped, _)) => {
+                    assert!(self.is_ending(), "a task was refused");
+                    return None;
+                }
+            };
+            assert!(
+                handle.is_none() && self.lives.lock()[number] == (part, 0, 0),
+                "a task that was refused had a life"
+            );
+            thread::yield_now();
+        }
     }
 
     pub(super) fn register(&self, fd: OwnedFd) -> Option<Io> {
@@ -101,7 +115,7 @@ impl Ledger {
         let runtime = RuntimeRef::enter(self.runtime.load(Relaxed)).ok()?;
         let interest = crate::readiness::Interest::READABLE | crate::readiness::Interest::WRITABLE;
         let flags = crate::runtime::IoFlags { interest: Some(interest), set_nonblock: true, borrowed: false };
-        match runtime.shared().register(fd.as_raw_fd(), flags) {
+        match insist(|| runtime.shared().register(fd.as_raw_fd(), flags)) {
             Ok(name) => {
                 let _ = fd.into_raw_fd();
                 Some(Io::new(name))
@@ -128,10 +142,42 @@ impl Ledger {
     }
 }
 
-/// Counts its drop.
-struct Life {
+/// A task's life: counts its polls and its drop, and sees that one thread polls it, or drops it, at a time.
+pub(super) struct Life {
     ledger: Arc<Ledger>,
     number: usize,
+    polled: AtomicBool,
+}
+
+impl Life {
+    pub(super) fn poll_begins(&self) {
+        if self.polled.swap(true, Relaxed) {
+            fail("a task is polled by two threads");
+        }
+        {
+            let life = &mut self.ledger.lives.lock()[self.number];
+            life.1 += 1;
+            if life.2 != 0 {
+                fail("a task is polled after its drop");
+            }
+        }
+        assert!(is_inside_any(), "a task is polled outside of a runtime");
+        trace(self.number as u64);
+        point();
+    }
+
+    pub(super) fn poll_ends(&self) {
+        point();
+        self.polled.store(false, Relaxed);
+    }
+
+    /// The task is about to be dropped.
+    pub(super) fn check_idle(&self) {
+        if self.polled.swap(true, Relaxed) {
+            fail("a task is dropped during its poll");
+        }
+        point();
+    }
 }
 
 impl Drop for Life {
@@ -144,10 +190,9 @@ impl Drop for Life {
     }
 }
 
-/// Sees that one thread polls it, or drops it, at a time.
+/// A future and its life.
 struct Held<F> {
     life: Life,
-    polled: AtomicBool,
     future: F,
 }
 
@@ -155,35 +200,29 @@ impl<F: Future> Future for Held<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        if self.polled.swap(true, Relaxed) {
-            fail("a task is polled by two threads");
-        }
-        {
-            let life = &mut self.life.ledger.lives.lock()[self.life.number];
-            life.1 += 1;
-            if life.2 != 0 {
-                fail("a task is polled after its drop");
-            }
-        }
-        assert!(is_inside_any(), "a task is polled outside of a runtime");
-        trace(self.life.number as u64);
-        point();
+        self.life.poll_begins();
         // SAFETY: the future is not moved.
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: as above.
         let polled = unsafe { Pin::new_unchecked(&mut this.future) }.poll(context);
-        point();
-        this.polled.store(false, Relaxed);
+        this.life.poll_ends();
         polled
     }
 }
 
 impl<F> Drop for Held<F> {
     fn drop(&mut self) {
-        if self.polled.swap(true, Relaxed) {
-            fail("a task is dropped during its poll");
+        self.life.check_idle();
+    }
+}
+
+/// Asks again as long as memory is out.
+pub(super) fn insist<T>(mut ask: impl FnMut() -> Result<T, i32>) -> Result<T, i32> {
+    loop {
+        match ask() {
+            Err(libc::ENOMEM) => thread::yield_now(),
+            answer => return answer,
         }
-        point();
     }
 }
 

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 pub(super) fn server(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
-    let Some((listener, address)) = listener(act) else { return Vec::new() };
     let options = Options {
         mode: [Mode::Shared, Mode::Exclusive][act.random.below(2) as usize],
         max_connections: act.random.below(3),
@@ -28,7 +27,14 @@ pub(super) fn server(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle
     let runtime = ManuallyDrop::new(Runtime(act.ledger.runtime.load(Relaxed)));
     let served = Arc::new(AtomicU64::new(0));
     let answers = served.clone();
-    let server = serve(&runtime, listener, &options, move |io| answer(io, answers.clone())).expect("descriptors");
+    let (server, address) = loop {
+        let Some((listener, address)) = listener(act) else { return Vec::new() };
+        let answers = answers.clone();
+        match serve(&runtime, listener, &options, move |io| answer(io, answers.clone())) {
+            Ok(server) => break (server, address),
+            Err(error) => assert_eq!(error.errno(), libc::ENOMEM, "a server was refused"),
+        }
+    };
     // Clients may be left without an answer by a server that is drained too early, or has no descriptors.
     let early = act.random.chance(300);
     let lax = early || TROUBLE.load(Relaxed) > 0;

@@ -1,7 +1,7 @@
 //! Sets: each member is told once, to one of those who wait.
 
 use super::Outsiders;
-use super::ledger::Act;
+use super::ledger::{Act, insist};
 use crate::runtime::operation::{SetUse, free_set, new_set};
 use crate::runtime::owned::in_task;
 use crate::runtime::timer::{Start, TimerName, start};
@@ -31,7 +31,7 @@ impl Drop for Members {
 /// Timers in a set, some of which a thread ends or puts off.
 pub(super) fn set(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()>> {
     let runtime = act.ledger.runtime.load(Relaxed);
-    let Some(set) = RuntimeRef::enter(runtime).ok().and_then(|runtime| new_set(&runtime).ok()) else {
+    let Some(set) = RuntimeRef::enter(runtime).ok().and_then(|runtime| insist(|| new_set(&runtime)).ok()) else {
         return Vec::new();
     };
     let members = Arc::new(Members { set, timers: Mutex::default() });
@@ -52,7 +52,8 @@ pub(super) fn set(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle<()
     let task = act.spawn(async move {
         let mut expected = Vec::new();
         for key in 0..1 + branch.random.below(5) {
-            let Ok(timer) = start(runtime, Start::at(now() + branch.random.below(1_000_000))) else { return };
+            let at = Start::at(now() + branch.random.below(1_000_000));
+            let Ok(timer) = insist(|| start(runtime, at)) else { return };
             members.timers.lock().push(timer);
             branch.pause().await;
             // One that was ended before cannot be added.

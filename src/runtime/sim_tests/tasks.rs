@@ -53,18 +53,18 @@ fn grow(act: &mut Act, depth: u64) -> Pin<Box<dyn Future<Output = u64> + Send + 
 
 /// What wakers promise: a poll follows each wake, and sees what was done before it.
 #[derive(Default)]
-struct Doorbell {
+pub(super) struct Doorbell {
     rings: AtomicU64,
     waker: AtomicWaker,
 }
 
 impl Doorbell {
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         self.rings.fetch_add(1, Relaxed);
         self.waker.wake();
     }
 
-    async fn hear(&self, rings: u64) {
+    pub(super) async fn hear(&self, rings: u64) {
         poll_fn(|context| {
             self.waker.register_by_ref(context.waker());
             if self.rings.load(Relaxed) >= rings { Poll::Ready(()) } else { Poll::Pending }

@@ -1,7 +1,7 @@
 //! Timers: never early, fired or cancelled and never both, and whoever waits is woken.
 
 use super::Outsiders;
-use super::ledger::Act;
+use super::ledger::{Act, insist};
 use crate::runtime::Missed;
 use crate::runtime::now;
 use crate::runtime::timer::{Start, TimerName, start};
@@ -77,7 +77,7 @@ pub(super) fn timers(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandle
     let mut waits = Vec::new();
     for _ in 0..1 + act.random.below(2) {
         let at = soon(act);
-        let Ok(raw) = start(act.ledger.runtime.load(Relaxed), Start::at(at)) else { continue };
+        let Ok(raw) = insist(|| start(act.ledger.runtime.load(Relaxed), Start::at(at))) else { continue };
         let timer = TimerName::parse(raw).expect("it was just started");
         // Not before that, once a reset said that it had not fired.
         let floor = Arc::new(AtomicU64::new(at));

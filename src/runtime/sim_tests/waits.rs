@@ -7,9 +7,10 @@ use crate::readiness::Interest;
 use crate::runtime::operation::{OpName, Request};
 use crate::runtime::owned::Io;
 use crate::runtime::{NEVER, now};
+use crate::sim::nature::TROUBLE;
 use crate::sim::{stand_by, thread};
 use crate::task::JoinHandle;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
@@ -31,10 +32,12 @@ pub(super) fn accepts(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandl
     let listener = Arc::new(listener);
     let (connections, ledger) = (1 + act.random.below(6), act.ledger.clone());
     let (mut waits, taken) = (Vec::new(), Arc::new(AtomicU64::new(0)));
+    // Accepting without memory for a handle costs the connection.
+    let lost = Arc::new(AtomicU64::new(0));
     for _ in 0..1 + act.random.below(2) {
-        let (listener, taken, mut branch) = (listener.clone(), taken.clone(), act.branch());
+        let (listener, taken, lost, mut branch) = (listener.clone(), taken.clone(), lost.clone(), act.branch());
         waits.extend(act.spawn(async move {
-            while let Some(io) = accept(&mut branch, &listener).await {
+            while let Some(io) = accept(&mut branch, &listener, &lost).await {
                 let mut one = [0];
                 match io.read(&mut one).await {
                     Ok(n) => assert_eq!((n, one), (1, [42])),
@@ -47,24 +50,48 @@ pub(super) fn accepts(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandl
         }));
     }
     outsiders.push(thread::spawn("connects", move || {
+        let mut streams = Vec::new();
         for _ in 0..connections {
             thread::yield_now();
             match UnixStream::connect_addr(&address) {
-                Ok(mut stream) => drop(stream.write_all(&[42])),
+                Ok(mut stream) => {
+                    let _ = stream.write_all(&[42]);
+                    streams.push(stream);
+                }
                 Err(error) => assert!(ledger.is_ending(), "{error}"),
             }
         }
+        if TROUBLE.load(Relaxed) == 0 {
+            return;
+        }
+        streams.into_iter().for_each(|stream| await_end(stream, &ledger));
+        // One that is told to be lost was closed before.
+        while taken.load(Relaxed) + lost.load(Relaxed) < connections && !ledger.is_ending() {
+            stand_by(100_000);
+        }
+        listener.close();
     }));
     waits
 }
 
-async fn accept(act: &mut Act, listener: &Io) -> Option<Io> {
+/// Waits until the other end is closed.
+fn await_end(mut stream: UnixStream, ledger: &Ledger) {
+    let mut patience = 10_000;
+    stream.set_nonblocking(true).expect("a socket");
+    while stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) && !ledger.is_ending() {
+        stand_by(patience);
+        patience = (2 * patience).min(50_000_000);
+    }
+}
+
+async fn accept(act: &mut Act, listener: &Io, lost: &AtomicU64) -> Option<Io> {
+    let no_memory = |errno| lost.fetch_add(u64::from(errno == libc::ENOMEM), Relaxed);
     loop {
         match act.random.below(2) {
             0 => match listener.accept().await {
                 Ok(io) => return Some(io),
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {}
+                    Some(errno @ (libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) => _ = no_memory(errno),
                     // Closed by whoever took the last one.
                     _ => return None,
                 },
@@ -72,7 +99,7 @@ async fn accept(act: &mut Act, listener: &Io) -> Option<Io> {
             _ => match operate(listener, Request::Accept).await {
                 io @ 0.. => return Some(Io::new(crate::runtime::IoName::parse(io as u64).expect("a descriptor"))),
                 errno => match -errno as i32 {
-                    libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {}
+                    errno @ (libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => _ = no_memory(errno),
                     _ => return None,
                 },
             },

@@ -203,11 +203,11 @@ pub(crate) fn start(runtime: u64, start: Start) -> Result<u64, Errno> {
     })
 }
 
-/// Starts a timer of the runtime whose worker runs on this thread. `None`: there is none, or it has ended, or no memory.
-pub(crate) fn start_here(start: Start) -> Option<TimerName> {
+/// Starts a timer of the runtime whose worker runs on this thread. `EPERM`: there is none, or it has ended.
+pub(crate) fn start_here(start: Start) -> Result<TimerName, Errno> {
     Current::with_worker(|worker| {
-        let desk = worker.map(Worker::desk).filter(|desk| desk.is_open())?;
-        desk.start(start).and_then(TimerName::parse)
+        let desk = worker.map(Worker::desk).filter(|desk| desk.is_open()).ok_or(libc::EPERM)?;
+        desk.start(start).and_then(TimerName::parse).ok_or(libc::ENOMEM)
     })
 }
 

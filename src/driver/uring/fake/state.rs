@@ -103,14 +103,6 @@ impl State {
         self.posted.push((due, completion));
     }
 
-    /// Completions that showed, and were not taken.
-    #[cfg(sim)]
-    pub(super) fn put_back(&mut self, shown: Vec<Completion>) {
-        self.in_kernel += shown.iter().filter(|completion| !completion.has_more()).count();
-        let now = self.now;
-        self.posted.splice(0..0, shown.into_iter().map(|completion| (now, completion)));
-    }
-
     pub(super) fn submit(&mut self, sqe: Sqe) {
         self.in_kernel += 1;
         if sqe.opcode == AsyncCancel::CODE {
@@ -162,6 +154,22 @@ impl State {
 
     /// Runs what is due, and moves what shows into `out`.
     pub(super) fn step(&mut self, out: &mut Vec<Completion>) {
+        self.advance();
+        let (now, most) = (self.now, if self.chaos.most == 0 { usize::MAX } else { self.chaos.most });
+        let shown: Vec<_> = self.posted.extract_if(.., |(due, _)| *due <= now).take(most).collect();
+        let ended = shown.iter().filter(|(_, completion)| !completion.has_more()).count();
+        // As with the real ring: a completion too many is not an entry too many.
+        self.in_kernel = self.in_kernel.saturating_sub(ended);
+        out.extend(shown.into_iter().map(|(_, completion)| completion));
+    }
+
+    /// How many completions are there to be shown.
+    pub(super) fn ready(&self) -> usize {
+        self.posted.iter().filter(|(due, _)| *due <= self.now).count()
+    }
+
+    /// Runs what is due.
+    pub(super) fn advance(&mut self) {
         let now = self.now;
         let mut at = 0;
         while at < self.live.len() {
@@ -172,11 +180,6 @@ impl State {
                 at += 1;
             }
         }
-        let shown: Vec<_> = self.posted.extract_if(.., |(due, _)| *due <= now).collect();
-        let ended = shown.iter().filter(|(_, completion)| !completion.has_more()).count();
-        // As with the real ring: a completion too many is not an entry too many.
-        self.in_kernel = self.in_kernel.saturating_sub(ended);
-        out.extend(shown.into_iter().map(|(_, completion)| completion));
     }
 
     /// One step of an entry. True if it ended.

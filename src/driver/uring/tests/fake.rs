@@ -41,6 +41,8 @@ struct Seen {
     late_cancels: u32,
     bursts: u32,
     notifications: u32,
+    left_behind: u32,
+    taken_in_part: u32,
 }
 
 /// Pushes entries and cancels at random, and checks that each entry ends.
@@ -69,7 +71,10 @@ fn run(seed: u64) -> Seen {
         }
         let before = seen.completions.len();
         let wait = random.chance(500) && started == 400;
-        seen.refused += u32::from(ring.enter(wait, None, &mut seen.completions).is_err());
+        let entered = ring.enter(wait, None, &mut seen.completions);
+        seen.refused += u32::from(entered.is_err());
+        seen.taken_in_part += u32::from(entered.is_ok() && ring.has_staged());
+        seen.left_behind += u32::from(seen.completions.len() - before == Chaos::WILD.most && ring.needs_enter());
         seen.bursts += u32::from(seen.completions.len() - before > 12);
         for at in before..seen.completions.len() {
             let completion = seen.completions[at];
@@ -111,11 +116,22 @@ fn every_mischief_comes_and_every_entry_ends() {
         total.late_cancels += seen.late_cancels;
         total.bursts += seen.bursts;
         total.notifications += seen.notifications;
+        total.left_behind += seen.left_behind;
+        total.taken_in_part += seen.taken_in_part;
     }
-    let Seen {
-        refused, twice, short, early_ends, no_buffers, lost_buffers, late_cancels, bursts, notifications, ..
-    } = total;
-    let counts = [refused, twice, short, early_ends, no_buffers, lost_buffers, late_cancels, bursts, notifications];
+    let counts = [
+        total.refused,
+        total.twice,
+        total.short,
+        total.early_ends,
+        total.no_buffers,
+        total.lost_buffers,
+        total.late_cancels,
+        total.bursts,
+        total.notifications,
+        total.left_behind,
+        total.taken_in_part,
+    ];
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
 }
 
