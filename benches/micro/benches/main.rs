@@ -16,6 +16,11 @@ use criterion::Criterion;
 use std::time::Duration;
 
 fn main() {
+    // Whatever goes wrong, on any thread, is the end.
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        std::process::exit(1);
+    }));
     println!("{}", Runtime::new(Flavour::OneWorker).describe());
     let mut criterion = Criterion::default()
         .sample_size(15)

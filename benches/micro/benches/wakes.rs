@@ -14,21 +14,15 @@ use std::time::{Duration, Instant};
 pub fn all(c: &mut Criterion) {
     Group::new(c, "wake of a parked worker").both(|group, flavour| {
         let (runtime, tokio) = (Runtime::spinning(flavour, RT_SPIN_OFF), Tokio::new(flavour));
-        group
-            .add("asyncio", flavour.name(), |rounds| {
-                let (took, unparks) = foreign_wakes(&runtime, rounds, ASLEEP_AFTER);
-                assert!(2 * unparks >= rounds, "the worker was not asleep: {unparks} of {rounds}");
-                took
-            })
-            .add("tokio", flavour.name(), |rounds| peers_foreign_wakes(&tokio, rounds, ASLEEP_AFTER))
+        group.add("asyncio", flavour.name(), |rounds| foreign_wake(&runtime, true).mul_f64(rounds as f64)).add(
+            "tokio",
+            flavour.name(),
+            |rounds| peers_foreign_wake(&tokio).mul_f64(rounds as f64),
+        )
     });
     Group::new(c, "wake of a spinning worker").both(|group, flavour| {
         let runtime = Runtime::spinning(flavour, 1_000_000_000);
-        group.add("asyncio", flavour.name(), |rounds| {
-            let (took, unparks) = foreign_wakes(&runtime, rounds, SPINS_AFTER);
-            assert!(2 * unparks <= rounds, "the worker slept: {unparks} of {rounds}");
-            took
-        })
+        group.add("asyncio", flavour.name(), |rounds| foreign_wake(&runtime, false).mul_f64(rounds as f64))
     });
 
     let (ours, theirs) = (AtomicWaker::new(), atomic_waker::AtomicWaker::new());
@@ -51,6 +45,10 @@ pub fn all(c: &mut Criterion) {
 const ASLEEP_AFTER: Duration = Duration::from_micros(50);
 const SPINS_AFTER: Duration = Duration::from_micros(2);
 
+/// How many wakes are measured, if there is time for so many.
+const WAKES: usize = 1_000;
+const LONGEST: Duration = Duration::from_millis(50);
+
 /// A task that another thread wakes.
 #[derive(Default)]
 struct Sleeper {
@@ -64,48 +62,70 @@ impl Sleeper {
         if self.ends.load(Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// The time from a wake to the poll that it causes, a clock's reading included.
-    fn measure(&self, rounds: u64, pause: Duration, wake: impl Fn()) -> Duration {
-        let wait = |before| {
-            while self.polls.load(Acquire) == before {
-                spin_loop();
-            }
-        };
-        wait(0);
-        let mut took = Duration::ZERO;
-        for _ in 0..rounds {
+    fn wait_for_poll(&self, before: u64) {
+        while self.polls.load(Acquire) == before {
+            spin_loop();
+        }
+    }
+
+    /// The times from a wake to the poll that it causes, a clock's reading included.
+    fn measure(&self, pause: Duration, wake: impl Fn()) -> Vec<Duration> {
+        let (begun, mut times) = (Instant::now(), Vec::with_capacity(WAKES));
+        while times.len() < WAKES && begun.elapsed() < LONGEST {
             let rest = Instant::now();
             while rest.elapsed() < pause {
                 spin_loop();
             }
             let before = self.polls.load(Acquire);
-            let began = Instant::now();
+            let woken = Instant::now();
             wake();
-            wait(before);
-            took += began.elapsed();
+            self.wait_for_poll(before);
+            times.push(woken.elapsed());
         }
+        times
+    }
+
+    fn end(&self, wake: impl Fn()) {
         self.ends.store(true, Release);
         wake();
-        took
     }
 }
 
-/// The time, and how often a worker had to be woken from its sleep.
-fn foreign_wakes(runtime: &Runtime, rounds: u64, pause: Duration) -> (Duration, u64) {
-    let sleeper = Arc::new(Sleeper::default());
-    let unparks = runtime.unparks();
-    let polled = sleeper.clone();
-    let task = runtime.spawn(move |_| polled.poll());
-    let waker = thread::spawn(move || sleeper.measure(rounds, pause, || Cx::wake(task)));
-    runtime.wait(task);
-    (waker.join().expect("no panic"), runtime.unparks() - unparks)
+/// The mean would say how busy the machine is, and how long threads wait for a CPU.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
 }
 
-fn peers_foreign_wakes(tokio: &Tokio, rounds: u64, pause: Duration) -> Duration {
+fn foreign_wake(runtime: &Runtime, asleep: bool) -> Duration {
+    let sleeper = Arc::new(Sleeper::default());
+    let polled = sleeper.clone();
+    let task = runtime.spawn(move |_| polled.poll());
+    let measure = || {
+        sleeper.wait_for_poll(0);
+        let unparks = runtime.unparks();
+        let times = sleeper.measure(if asleep { ASLEEP_AFTER } else { SPINS_AFTER }, || Cx::wake(task));
+        let slept = runtime.unparks() - unparks;
+        assert_eq!(2 * slept >= times.len() as u64, asleep, "woken from sleep {slept} of {} times", times.len());
+        sleeper.end(|| Cx::wake(task));
+        median(times)
+    };
+    thread::scope(|scope| {
+        let waker = scope.spawn(measure);
+        runtime.wait(task);
+        waker.join().expect("no panic")
+    })
+}
+
+fn peers_foreign_wake(tokio: &Tokio) -> Duration {
     let sleeper = Arc::new((Sleeper::default(), OnceLock::<Waker>::new()));
     let polled = sleeper.clone();
     let waker = thread::spawn(move || {
-        sleeper.0.measure(rounds, pause, || sleeper.1.get().expect("it was polled").wake_by_ref())
+        let wake = || sleeper.1.get().expect("it was polled").wake_by_ref();
+        sleeper.0.wait_for_poll(0);
+        let times = sleeper.0.measure(ASLEEP_AFTER, wake);
+        sleeper.0.end(wake);
+        median(times)
     });
     tokio.run(poll_fn(move |cx| {
         polled.1.get_or_init(|| cx.waker().clone());

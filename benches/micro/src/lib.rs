@@ -1,7 +1,7 @@
 //! The C ABI as a C program sees it, for benchmarks: the header's functions by their exported names, and around them what
 //! makes a Rust closure a task. A call that fails ends the benchmark.
 
-#![allow(non_camel_case_types, missing_docs)]
+#![allow(non_camel_case_types, missing_docs, clippy::missing_safety_doc)]
 
 mod clock;
 mod runtime;
@@ -65,37 +65,57 @@ pub struct rt_ready {
     pub tick: u32,
 }
 
-unsafe extern "C" {
-    pub fn rt_strerror(result: i64) -> *const c_char;
-    pub fn rt_config_init(config: *mut rt_config, size: usize) -> i64;
-    pub fn rt_new(config: *const rt_config, out: *mut u64, why: *mut c_char, len: usize) -> i64;
-    pub fn rt_free(rt: u64) -> i64;
-    pub fn rt_describe(rt: u64, out: *mut c_char, len: usize) -> i64;
-    pub fn rt_metrics(rt: u64, out: *mut rt_metrics_data) -> i64;
-    pub fn rt_block_on(rt: u64, poll: rt_poll_fn, state: *mut c_void) -> i64;
-    pub fn rt_spawn(rt: u64, poll: rt_poll_fn, state: *mut c_void, drop: Option<rt_drop_fn>, out: *mut u64) -> i64;
-    pub fn rt_spawn_with(rt: u64, opts: *const rt_spawn_opts, out: *mut u64) -> i64;
-    pub fn rt_poll_join(cx: *mut rt_cx, task: u64, result: *mut i64) -> i64;
-    pub fn rt_join(task: u64, timeout: u64, result: *mut i64) -> i64;
-    pub fn rt_abort(task: u64) -> i64;
-    pub fn rt_task_wake(task: u64) -> i64;
-    pub fn rt_task_self(cx: *mut rt_cx) -> u64;
-    pub fn rt_yield(cx: *mut rt_cx) -> i64;
-    pub fn rt_cx_current() -> *mut rt_cx;
-    pub fn rt_cx_runtime(cx: *mut rt_cx) -> u64;
-    pub fn rt_register_fd(rt: u64, fd: c_int, flags: u32, out: *mut u64) -> i64;
-    pub fn rt_poll_ready(cx: *mut rt_cx, io: u64, interest: u32, out: *mut rt_ready) -> i64;
-    pub fn rt_try_ready(io: u64, interest: u32, out: *mut rt_ready) -> i64;
-    pub fn rt_clear_ready(io: u64, seen: rt_ready) -> i64;
-    pub fn rt_close(io: u64) -> i64;
-    pub fn rt_now() -> u64;
-    pub fn rt_timer_start(rt: u64, at: u64, out: *mut u64) -> i64;
-    pub fn rt_timer_cancel(timer: u64) -> i64;
-    pub fn rt_poll_sleep(cx: *mut rt_cx, slot: *mut u64, at: u64) -> i64;
-    pub fn rt_chan_new(capacity: usize, drop: Option<rt_drop_fn>, out: *mut u64) -> i64;
-    pub fn rt_poll_chan_send(cx: *mut rt_cx, chan: u64, item: *mut c_void) -> i64;
-    pub fn rt_poll_chan_recv(cx: *mut rt_cx, chan: u64, item: *mut *mut c_void) -> i64;
-    pub fn rt_chan_free(chan: u64) -> i64;
+/// The library's exports, called as from another library: through a pointer that must be loaded. Here, where all is linked
+/// into one program, the compiler would make them parts of their callers.
+macro_rules! exports {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
+        mod library {
+            use super::*;
+            unsafe extern "C" {
+                $(pub fn $name($($arg: $type),*) -> $result;)*
+            }
+        }
+        $(
+            #[inline(always)]
+            pub unsafe fn $name($($arg: $type),*) -> $result {
+                static ENTRY: unsafe extern "C" fn($($type),*) -> $result = library::$name;
+                unsafe { (&raw const ENTRY).read_volatile()($($arg),*) }
+            }
+        )*
+    };
+}
+
+exports! {
+    fn rt_strerror(result: i64) -> *const c_char;
+    fn rt_config_init(config: *mut rt_config, size: usize) -> i64;
+    fn rt_new(config: *const rt_config, out: *mut u64, why: *mut c_char, len: usize) -> i64;
+    fn rt_free(rt: u64) -> i64;
+    fn rt_describe(rt: u64, out: *mut c_char, len: usize) -> i64;
+    fn rt_metrics(rt: u64, out: *mut rt_metrics_data) -> i64;
+    fn rt_block_on(rt: u64, poll: rt_poll_fn, state: *mut c_void) -> i64;
+    fn rt_spawn(rt: u64, poll: rt_poll_fn, state: *mut c_void, drop: Option<rt_drop_fn>, out: *mut u64) -> i64;
+    fn rt_spawn_with(rt: u64, opts: *const rt_spawn_opts, out: *mut u64) -> i64;
+    fn rt_poll_join(cx: *mut rt_cx, task: u64, result: *mut i64) -> i64;
+    fn rt_join(task: u64, timeout: u64, result: *mut i64) -> i64;
+    fn rt_abort(task: u64) -> i64;
+    fn rt_task_wake(task: u64) -> i64;
+    fn rt_task_self(cx: *mut rt_cx) -> u64;
+    fn rt_yield(cx: *mut rt_cx) -> i64;
+    fn rt_cx_current() -> *mut rt_cx;
+    fn rt_cx_runtime(cx: *mut rt_cx) -> u64;
+    fn rt_register_fd(rt: u64, fd: c_int, flags: u32, out: *mut u64) -> i64;
+    fn rt_poll_ready(cx: *mut rt_cx, io: u64, interest: u32, out: *mut rt_ready) -> i64;
+    fn rt_try_ready(io: u64, interest: u32, out: *mut rt_ready) -> i64;
+    fn rt_clear_ready(io: u64, seen: rt_ready) -> i64;
+    fn rt_close(io: u64) -> i64;
+    fn rt_now() -> u64;
+    fn rt_timer_start(rt: u64, at: u64, out: *mut u64) -> i64;
+    fn rt_timer_cancel(timer: u64) -> i64;
+    fn rt_poll_sleep(cx: *mut rt_cx, slot: *mut u64, at: u64) -> i64;
+    fn rt_chan_new(capacity: usize, drop: Option<rt_drop_fn>, out: *mut u64) -> i64;
+    fn rt_poll_chan_send(cx: *mut rt_cx, chan: u64, item: *mut c_void) -> i64;
+    fn rt_poll_chan_recv(cx: *mut rt_cx, chan: u64, item: *mut *mut c_void) -> i64;
+    fn rt_chan_free(chan: u64) -> i64;
 }
 
 /// The result of a call, which must not be an error.
