@@ -25,6 +25,7 @@ pub const RT_SPAWN_PINNED: u32 = 1;
 pub const RT_READABLE: u32 = 1;
 pub const RT_WRITABLE: u32 = 2;
 
+/// Structs are as in a program that was compiled with an older header: they have no more than is used.
 #[repr(C)]
 pub struct rt_config {
     pub size: u32,
@@ -32,7 +33,6 @@ pub struct rt_config {
     pub engine: u32,
     pub workers: u32,
     pub spin_ns: u64,
-    pub others: [u64; 16],
 }
 
 #[repr(C)]

@@ -37,7 +37,7 @@ impl Runtime {
 
     /// With `spin_ns` as the configuration has it.
     pub fn spinning(flavour: Flavour, spin_ns: u64) -> Self {
-        let mut config = rt_config { size: 0, flavour: 0, engine: 0, workers: 0, spin_ns: 0, others: [0; 16] };
+        let mut config = rt_config { size: 0, flavour: 0, engine: 0, workers: 0, spin_ns: 0 };
         done(unsafe { rt_config_init(&mut config, size_of::<rt_config>()) });
         config.flavour = u32::from(flavour == Flavour::CurrentThread);
         config.workers = 1 + u32::from(flavour == Flavour::TwoWorkers);
