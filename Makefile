@@ -19,7 +19,9 @@ SONAME := $(SO).0
 REAL := $(SO).$(VERSION)
 LIB := build/lib/$(REAL)
 
-EXAMPLES := $(patsubst %.c,build/%,$(wildcard c-examples/*.c))
+EXAMPLES := $(patsubst %.c,build/%,$(filter-out c-examples/tls_echo.c,$(wildcard c-examples/*.c)))
+# One that has several files.
+KV := build/c-examples/kv_server
 C_TESTS := $(patsubst %.c,build/%,$(wildcard tests/c/*.c))
 # What the scripts that drive the examples are helped by.
 TOOLS := $(patsubst %.c,build/%,$(wildcard tests/examples/*.c))
@@ -27,8 +29,6 @@ TOOLS := $(patsubst %.c,build/%,$(wildcard tests/examples/*.c))
 GUARD := build/tests/guard.so
 # What works while the system's calls are made to fail.
 FAULTS := build/tests/faults/work
-# The peers and the load generator know nothing of the library.
-BENCHES := $(patsubst benches/servers/%.c,build/bench/%,$(wildcard benches/servers/*.c))
 
 C_FLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iinclude -pthread
 # Programs find the library from where they lie in build/, wherever the tree is moved.
@@ -46,10 +46,10 @@ FUZZ_RUST := RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares"
 
-.PHONY: all lib examples c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers header install uninstall clean
+.PHONY: all lib examples neighbours c-tests run test simulate soak mutants lint bench bench-servers bench-files bench-timers bench-http bench-kv bench-counts bench-report header install uninstall clean
 all: lib examples
 lib: $(LIB)
-examples: $(EXAMPLES)
+examples: $(EXAMPLES) $(KV) neighbours
 c-tests: $(C_TESTS) $(TOOLS) $(FAULTS) $(GUARD)
 
 # Without cargo at hand (`sudo make install`) a library that was built before is good enough.
@@ -73,9 +73,50 @@ $(LIB): $(FORCE_CARGO)
 
 FORCE:
 
-$(EXAMPLES) $(C_TESTS) $(FAULTS): build/%: %.c $(LIB) Makefile
+$(filter-out build/c-examples/http_server,$(EXAMPLES)) $(C_TESTS) $(FAULTS): build/%: %.c $(LIB) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LINK)
+
+# What stands on somebody else's library is built where pkg-config knows that.
+NEIGHBOURS :=
+define neighbour # program, package, what it is made of beside its own source
+ifneq ($$(shell pkg-config --exists $(2) 2> /dev/null && echo yes),)
+NEIGHBOURS += build/$(1)
+build/$(1): C_FLAGS += $$(shell pkg-config --cflags $(2))
+build/$(1): PEER := $$(shell pkg-config --libs $(2))
+build/$(1): $(3)
+endif
+endef
+beside := c-examples/neighbours
+$(eval $(call neighbour,c-examples/tls_echo,openssl))
+$(eval $(call neighbour,$(beside)/curl_get,libcurl,$(beside)/curl.c $(beside)/watch.c))
+$(eval $(call neighbour,$(beside)/redis_ask,hiredis,$(beside)/redis.c $(beside)/watch.c))
+$(eval $(call neighbour,$(beside)/pg_ask,libpq,$(beside)/pg.c))
+$(eval $(call neighbour,$(beside)/dns_lookup,libcares,$(beside)/cares.c $(beside)/watch.c))
+
+$(NEIGHBOURS): build/%: %.c $(wildcard include/*.h c-examples/*.h $(beside)/*.h) $(LIB) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(PEER) $(LINK)
+
+# After the above, which adds to it.
+neighbours: $(NEIGHBOURS)
+
+# The parser of http_server is a crate. Each library has what it needs of Rust's, and shows none of it.
+HTTP := $(wildcard c-examples/http/*.c)
+HTTPARSE := target/c/release/libasyncio_httparse.a
+
+$(HTTPARSE): c-examples/httparse/src/lib.rs c-examples/httparse/Cargo.toml Cargo.lock
+	+$(CARGO) build --release -p asyncio-httparse --target-dir target/c
+	@touch $@
+
+build/c-examples/http_server: c-examples/http_server.c $(HTTP) $(wildcard c-examples/http/*.h) \
+		c-examples/options.h $(wildcard include/*.h) $(HTTPARSE) $(LIB) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(HTTPARSE) $(LINK)
+
+$(KV): $(wildcard c-examples/kv/*.[ch]) c-examples/options.h $(LIB) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(LINK) -lm
 
 build/tests/fuzz/replay: $(FUZZ) tests/fuzz/replay.c $(wildcard tests/fuzz/*.h) $(LIB) Makefile
 	@mkdir -p $(@D)
@@ -94,42 +135,63 @@ $(GUARD): tests/sanitize/guard.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -fno-builtin -shared -fPIC -o $@ $< $(LDFLAGS)
 
-$(BENCHES): build/bench/%: benches/servers/%.c Makefile
-	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
+# Whose libraries are here: that is what the others are built for. libev has no file for pkg-config everywhere.
+has_package = $(shell pkg-config --exists $(1) 2> /dev/null && echo yes)
+has_header = $(shell echo '\#include <$(1)>' | $(CC) -E -o /dev/null - 2> /dev/null && echo yes)
 
-# Readers of files. libuv's only where it is.
-FILE_BENCHES := build/bench/ring_read build/bench/rt_read
-ifneq ($(shell pkg-config --exists libuv && echo yes),)
-FILE_BENCHES += build/bench/uv_read
-build/bench/uv_read: C_FLAGS += $(shell pkg-config --cflags libuv)
-build/bench/uv_read: PEER := $(shell pkg-config --libs libuv)
-endif
-build/bench/rt_read: PEER = $(LINK)
-build/bench/rt_read: $(LIB)
-
-$(FILE_BENCHES): build/bench/%: benches/files/%.c Makefile
-	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
-
-# Timers. libuv's only where it is.
+SERVER_BENCHES := $(addprefix build/bench/,load epoll_echo uring_echo)
+FILE_BENCHES := $(addprefix build/bench/,ring_read rt_read)
 TIMER_BENCHES := build/bench/rt_timers
-ifneq ($(shell pkg-config --exists libuv && echo yes),)
+ifeq ($(call has_package,libuv),yes)
+UV_BENCHES := $(addprefix build/bench/,uv_streams_echo uv_poll_echo uv_read uv_timers)
+$(UV_BENCHES): PEER := $(shell pkg-config --cflags --libs libuv)
+SERVER_BENCHES += $(filter %_echo,$(UV_BENCHES))
+FILE_BENCHES += build/bench/uv_read
 TIMER_BENCHES += build/bench/uv_timers
-build/bench/uv_timers: C_FLAGS += $(shell pkg-config --cflags libuv)
-build/bench/uv_timers: PEER := $(shell pkg-config --libs libuv)
 endif
-build/bench/rt_timers: PEER = $(LINK)
-build/bench/rt_timers: $(LIB)
+ifeq ($(call has_package,libevent_core),yes)
+build/bench/event_echo build/bench/event_timers: PEER := $(shell pkg-config --cflags --libs libevent_core libevent_extra)
+SERVER_BENCHES += build/bench/event_echo
+TIMER_BENCHES += build/bench/event_timers
+endif
+ifeq ($(call has_header,ev.h),yes)
+build/bench/ev_echo build/bench/ev_timers: PEER := -lev
+SERVER_BENCHES += build/bench/ev_echo
+TIMER_BENCHES += build/bench/ev_timers
+endif
+RT_BENCHES := $(addprefix build/bench/,rt_read rt_timers objects)
+$(RT_BENCHES): PEER = $(LINK)
+$(RT_BENCHES): $(LIB)
+BENCHES := $(SERVER_BENCHES) $(FILE_BENCHES) $(TIMER_BENCHES) build/bench/objects
 
+# What counts has a malloc that counts, and a program that makes what is counted.
+COUNT_BENCHES := build/bench/heap.so build/bench/objects
+
+build_bench = @mkdir -p $(@D); $(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
+$(SERVER_BENCHES): build/bench/%: benches/servers/%.c Makefile
+	$(build_bench)
+$(FILE_BENCHES): build/bench/%: benches/files/%.c Makefile
+	$(build_bench)
 $(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
+	$(build_bench)
+
+build/bench/objects: benches/counts/objects.c Makefile
+	$(build_bench)
+build/bench/heap.so: benches/counts/heap.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
+	$(CC) $(C_FLAGS) -fno-builtin -shared -fPIC -o $@ $< $(LDFLAGS)
 
--include $(TIMER_BENCHES:=.d) $(FILE_BENCHES:=.d) $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(FAULTS:=.d) $(BENCHES:=.d)
+# tokio's. Cargo knows whether it is stale; where tokio cannot be had, it is left out.
+.PHONY: tokio-echo
+tokio-echo:
+	-$(CARGO) build --release -p tokio-echo
+	@mkdir -p build/bench
+	@! test -x target/release/tokio-echo || cp -u --remove-destination target/release/tokio-echo build/bench/tokio-echo
 
-run: build/c-examples/echo_server
-	@c-examples/demo.sh $<
+-include $(EXAMPLES:=.d) $(C_TESTS:=.d) $(TOOLS:=.d) $(FAULTS:=.d) $(BENCHES:=.d)
+
+run: build/c-examples/http_server
+	@$< --root . --demo
 
 test: all c-tests
 	@tests/run
@@ -155,14 +217,32 @@ bench:
 	$(CARGO) bench -p asyncio-bench -- $(ARGS)
 	@if command -v python3 > /dev/null; then benches/micro/table; else echo "no table: python3 is not installed"; fi
 
-bench-servers: examples $(BENCHES)
+# The scripts that measure, count and report. They find out for themselves what else is not here.
+.PHONY: python
+python:
+	@command -v python3 > /dev/null || { echo "python3 is not installed, and measuring takes it" >&2; exit 1; }
+
+bench-servers: python examples $(SERVER_BENCHES) tokio-echo
 	benches/servers/compare
 
-bench-files: $(FILE_BENCHES)
+bench-files: python $(FILE_BENCHES)
 	benches/files/compare
 
-bench-timers: $(TIMER_BENCHES)
+bench-timers: python $(TIMER_BENCHES)
 	benches/timers/compare
+
+bench-http: build/c-examples/http_server
+	benches/http/compare
+
+bench-kv: $(KV)
+	benches/kv/compare
+
+bench-counts: python examples $(SERVER_BENCHES) $(COUNT_BENCHES) tokio-echo
+	benches/counts/run
+
+# From whatever was measured so far.
+bench-report: python
+	benches/report
 
 header:
 	ASYNCIO_BLESS=1 $(CARGO) test --test header

@@ -8,10 +8,11 @@
  *               comes in a buffer of the library's, which goes back to the peer without a copy.
  *
  * Usage: echo_server [--port P] [--engine auto|epoll|uring] [--workers N]
- *                    [--style await|readiness|completion]
+ *                    [--style await|readiness|completion] [--spin US]
  *
  *   --port     0, the default, lets the kernel pick one; the first line of output says which.
  *   --workers  threads; 0 runs everything on the main one. Default: as many as there are CPUs.
+ *   --spin     for how many microseconds to look for work before sleeping; 0: not at all.
  *
  * Try it:
  *   build/c-examples/echo_server --port 7000
@@ -25,7 +26,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -384,9 +384,17 @@ static bool parse_style(struct options *o, const char *value) {
     return false;
 }
 
+static bool parse_spin(struct options *o, const char *value) {
+    uint32_t us;
+    if (!parse_number(value, 0, 1000000, &us)) return false;
+    o->config.spin_ns = us == 0 ? RT_SPIN_OFF : (uint64_t)us * 1000;
+    return true;
+}
+
 static bool parse_option(struct options *o, const char *name, const char *value) {
     if (strcmp(name, "--port") == 0) return parse_number(value, 0, UINT16_MAX, &o->port);
     if (strcmp(name, "--style") == 0) return parse_style(o, value);
+    if (strcmp(name, "--spin") == 0) return parse_spin(o, value);
     return parse_common(&o->config, name, value);
 }
 
@@ -396,20 +404,12 @@ static bool parse(struct options *o, int argc, char **argv) {
     return true;
 }
 
-/* One descriptor a connection: the usual soft limit of 1024 is soon reached. */
-static void raise_descriptor_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 int main(int argc, char **argv) {
     struct options o = {.style = &styles[0]};
     rt_config_init(&o.config, sizeof o.config);
     if (!parse(&o, argc, argv)) {
         fprintf(stderr, "usage: %s [--port P] " OPTIONS_USAGE
-                        " [--style await|readiness|completion]\n", argv[0]);
+                        " [--style await|readiness|completion] [--spin US]\n", argv[0]);
         return 2;
     }
     raise_descriptor_limit();

@@ -1,4 +1,4 @@
-/* What the examples have in common: the options that choose a runtime, and numbers.
+/* What the examples have in common: the options that choose a runtime, numbers, and a limit.
  *
  *   --engine   auto, the default, epoll or uring.
  *   --workers  threads; 0 runs everything on the main one, which is the default of `options_init`.
@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <asyncio.h>
 
@@ -49,6 +50,14 @@ static inline bool parse_common(rt_config *config, const char *name, const char 
         return true;
     }
     return false;
+}
+
+/* One descriptor a connection, or two: the usual soft limit of 1024 is soon reached. */
+static inline void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 #endif

@@ -352,11 +352,11 @@ typedef struct rt_config {
      */
     uint32_t ring_entries;
     /**
-     * Bytes of a receive buffer. 0: 4096.
+     * Bytes of a receive buffer. 0: 16384.
      */
     uint32_t buffer_size;
     /**
-     * Receive buffers of a worker, at most 32768. Memory is taken as they are used. 0: 1024.
+     * Receive buffers of a worker, at most 32768. Memory is taken as they are used. 0: 512.
      */
     uint32_t buffer_count;
     /**
@@ -1685,7 +1685,7 @@ int64_t rt_waker_new(const rt_waker_vtable *vtable,
  *
  * Returns 0 and the handle in `*out`; the descriptor is then the library's, unless it is borrowed: closed by `rt_close` and
  * `rt_free`, and by nobody else. On failure it stays the caller's: `-EBADF` for a closed descriptor or a stale runtime;
- * `-EPERM` for a regular file or a directory, which have no readiness; `-EEXIST` if the runtime has this descriptor already
+ * `-EPERM` for an interest in a regular file or a directory, which have no readiness; `-EEXIST` if the runtime has this descriptor already
  * (not if that one was closed behind the library); `-EINVAL` for NULL or unknown bits; `-ENOMEM`; `-ENOSPC` over the system's
  * limit of watches.
  *
@@ -2515,7 +2515,7 @@ int64_t rt_poll_timer(rt_cx *cx,
                       rt_timer timer);
 
 /**
- * Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with a later
+ * Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with another
  * time than before moves the timer, which is cheap: so an idle timeout is one call beside each read.
  *
  * Returns 0 at the time, at once if it is over; `RT_PENDING`; `-EINVAL` for NULL; `-EBADF` for a slot that holds no timer; `-ENOMEM`; `-EPERM` for the context.

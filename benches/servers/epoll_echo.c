@@ -5,7 +5,9 @@
  * short recv there is nothing left, so the one that would say EAGAIN is not made. One buffer serves
  * all; a connection has its own only while its peer does not take what was sent.
  *
- * Usage: epoll_echo [--port P]
+ * Usage: epoll_echo [--port P] [--spin US]
+ *
+ * With --spin it looks for events that long before it sleeps.
  *
  * It prints "listening on 127.0.0.1:PORT (..)", and on SIGTERM or SIGINT what it served.
  */
@@ -22,9 +24,10 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { BUFFER = 64 * 1024, EVENTS = 256, RETRY_MS = 100 };
+enum { BUFFER = 16 * 1024, EVENTS = 256, RETRY_MS = 100 };
 
 struct conn {
     int fd;
@@ -35,6 +38,7 @@ struct conn {
 
 struct server {
     int epoll, listener, signals;
+    uint64_t spin; /* nanoseconds */
     bool starved; /* the listener is out of the set until the shortage may be over */
     struct conn all;
     uint64_t connections, bytes;
@@ -191,11 +195,28 @@ static void open_signals(struct server *s) {
     if (s->signals < 0) die("signalfd");
 }
 
+static uint64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static int wait(struct server *s, struct epoll_event *events) {
+    if (s->spin > 0) {
+        const uint64_t end = now() + s->spin;
+        do {
+            int n = epoll_wait(s->epoll, events, EVENTS, 0);
+            if (n != 0) return n;
+        } while (now() < end);
+    }
+    return epoll_wait(s->epoll, events, EVENTS, s->starved ? RETRY_MS : -1);
+}
+
 /* Until a signal. A connection has one entry in a batch, so closing it leaves no other behind. */
 static void run(struct server *s) {
     struct epoll_event events[EVENTS];
     for (;;) {
-        int n = epoll_wait(s->epoll, events, EVENTS, s->starved ? RETRY_MS : -1);
+        int n = wait(s, events);
         if (n < 0 && errno != EINTR) die("epoll_wait");
         if (s->starved) set_starved(s, false);
         for (int i = 0; i < n; i++) {
@@ -214,10 +235,21 @@ static void raise_descriptor_limit(void) {
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static bool parse(struct server *s, uint16_t *port, int argc, char **argv) {
+    for (int i = 1; i < argc; i += 2) {
+        if (i + 1 == argc) return false;
+        if (strcmp(argv[i], "--port") == 0) *port = (uint16_t)atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--spin") == 0) s->spin = strtoull(argv[i + 1], NULL, 10) * 1000;
+        else return false;
+    }
+    return true;
+}
+
 int main(int argc, char **argv) {
     static struct server s;
-    if (argc != 1 && (argc != 3 || strcmp(argv[1], "--port") != 0)) {
-        fprintf(stderr, "usage: %s [--port P]\n", argv[0]);
+    uint16_t port = 0;
+    if (!parse(&s, &port, argc, argv)) {
+        fprintf(stderr, "usage: %s [--port P] [--spin US]\n", argv[0]);
         return 2;
     }
     raise_descriptor_limit();
@@ -225,7 +257,7 @@ int main(int argc, char **argv) {
     s.epoll = epoll_create1(EPOLL_CLOEXEC);
     if (s.epoll < 0) die("epoll_create1");
     open_signals(&s);
-    uint16_t port = listen_on(&s, argc == 3 ? (uint16_t)atoi(argv[2]) : 0);
+    port = listen_on(&s, port);
     watch(&s, s.signals, EPOLLIN, &s.signals);
     watch(&s, s.listener, EPOLLIN, &s.listener);
     printf("listening on 127.0.0.1:%" PRIu16 " (epoll by hand)\n", port);

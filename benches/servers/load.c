@@ -6,7 +6,11 @@
  * lost, doubled, or another's does not go unnoticed; nothing is copied for that.
  *
  * Usage: load --port P [--connections 64] [--size 64] [--depth 1] [--seconds 2 | --messages N]
- *             [--warmup 0.3] [--threads 1] [--pid SERVER]
+ *             [--warmup 0.3] [--threads 1] [--pid SERVER] [--pause US | --reconnect 1]
+ *
+ * With --pause it sleeps that long before each message, so that the server has gone idle, and does
+ * not sleep while it waits for the answer: what it measures is how the server wakes up. That takes
+ * one connection a thread. With --reconnect each message has a connection of its own.
  *
  * It prints one "name value" a line. With --pid also the CPU time that the server took, exactly
  * for the time of the measurement. Without --messages it warms up first and then measures so many
@@ -34,12 +38,14 @@ enum {
     PERIOD = 65521, /* prime: no message size repeats within it */
     EVENTS = 256,
     STALL_MS = 10000,
+    ADDRESSES = 200, /* 127.0.0.1 and those after it */
     OCTAVE = 64, /* histogram buckets to a doubling: within 1.6 % */
     BUCKETS = 59 * OCTAVE,
 };
 
 struct options {
-    double port, connections, size, depth, seconds, messages, warmup, threads, pid; /* as read */
+    double port, connections, size, depth, seconds, messages, warmup, threads, pid, pause,
+        reconnect; /* as read */
 };
 
 struct conn {
@@ -141,6 +147,21 @@ static uint64_t take(struct worker *w, struct conn *c, size_t n, uint64_t now) {
     return done;
 }
 
+static void open_conn(struct worker *w, struct conn *c);
+
+/* What follows on `done` messages that came back. */
+static void go_on(struct worker *w, struct conn *c, uint64_t done, uint64_t now) {
+    if (atomic_load_explicit(&phase, memory_order_relaxed) == STOP || done == 0) return;
+    if (w->options->pause > 0) return;
+    if (w->options->reconnect > 0) {
+        close(c->fd);
+        now = read_clock(CLOCK_MONOTONIC);
+        open_conn(w, c);
+    }
+    start_messages(w, c, done, now);
+    push(w, c);
+}
+
 /* Edge-triggered: reads until the socket has no more. */
 static void pull(struct worker *w, struct conn *c) {
     for (;;) {
@@ -152,37 +173,72 @@ static void pull(struct worker *w, struct conn *c) {
             die_errno("recv");
         }
         uint64_t now = read_clock(CLOCK_MONOTONIC);
-        uint64_t done = take(w, c, (size_t)n, now);
-        if (atomic_load_explicit(&phase, memory_order_relaxed) != STOP && done > 0) {
-            start_messages(w, c, done, now);
-            push(w, c);
-        }
+        go_on(w, c, take(w, c, (size_t)n, now), now);
         if ((size_t)n < sizeof w->buf) return;
     }
 }
 
-static void open_conn(struct worker *w, struct conn *c, uint64_t number) {
+/* From one address after the other: the ports of a single one do not last, as each is kept for a
+ * minute after its connection. */
+static void use_next_address(int fd) {
+    static atomic_uint last;
+    const int on = 1;
+    const unsigned next = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) % ADDRESSES;
+    const struct sockaddr_in name = {.sin_family = AF_INET,
+                                     .sin_addr.s_addr = htonl(INADDR_LOOPBACK + next)};
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    if (bind(fd, (const struct sockaddr *)&name, sizeof name) < 0) die_errno("bind");
+}
+
+/* Its stream begins anew. */
+static void open_conn(struct worker *w, struct conn *c) {
     const struct sockaddr_in name = {.sin_family = AF_INET,
                                      .sin_port = htons((uint16_t)w->options->port),
                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const int on = 1;
     struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
-    c->phase = number * 7919 % PERIOD;
-    c->sent_at = calloc(w->depth, sizeof *c->sent_at);
+    c->sent = c->received = c->started = c->echoed = 0;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (c->sent_at == NULL || c->fd < 0) die_errno("socket");
+    if (c->fd < 0) die_errno("socket");
+    use_next_address(c->fd);
     if (connect(c->fd, (const struct sockaddr *)&name, sizeof name) < 0) die_errno("connect");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (fcntl(c->fd, F_SETFL, O_NONBLOCK) < 0) die_errno("fcntl");
     if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, c->fd, &e) < 0) die_errno("epoll_ctl");
 }
 
+static void make_conn(struct worker *w, struct conn *c, uint64_t number) {
+    c->phase = number * 7919 % PERIOD;
+    c->sent_at = calloc(w->depth, sizeof *c->sent_at);
+    if (c->sent_at == NULL) die_errno("calloc");
+    open_conn(w, c);
+}
+
 /* ---- a thread ---- */
+
+/* One message after the other, each after a pause. */
+static void ping(struct worker *w, struct conn *c) {
+    while (w->quota > 0 && atomic_load_explicit(&phase, memory_order_relaxed) != STOP) {
+        sleep_for(w->options->pause / 1e6);
+        w->measuring = atomic_load_explicit(&phase, memory_order_relaxed) == MEASURE;
+        uint64_t now = read_clock(CLOCK_MONOTONIC), begun = now;
+        start_messages(w, c, 1, now);
+        push(w, c);
+        for (; w->outstanding > 0; now = read_clock(CLOCK_MONOTONIC)) {
+            pull(w, c);
+            if (now - begun > STALL_MS * UINT64_C(1000000)) die("recv", "no answer for too long");
+        }
+    }
+}
 
 static void *work(void *arg) {
     struct worker *w = arg;
     struct epoll_event events[EVENTS];
     pthread_barrier_wait(&connected);
+    if (w->options->pause > 0) {
+        ping(w, &w->conns[0]);
+        return NULL;
+    }
     for (size_t i = 0; i < w->count; i++) {
         start_messages(w, &w->conns[i], w->depth, read_clock(CLOCK_MONOTONIC));
         push(w, &w->conns[i]);
@@ -217,7 +273,7 @@ static void open_worker(struct worker *w, const struct options *o, size_t index)
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (w->conns == NULL || w->epoll < 0) die_errno("epoll_create1");
     for (size_t i = 0; i < w->count; i++)
-        open_conn(w, &w->conns[i], index + i * (size_t)o->threads);
+        make_conn(w, &w->conns[i], index + i * (size_t)o->threads);
     if (pthread_create(&w->thread, NULL, work, w) != 0) die("pthread_create", "no thread");
 }
 
@@ -267,7 +323,7 @@ static void print_latencies(struct worker *workers, size_t count) {
 /* Who had no time left. Where it was the load, the server could have done more than `rate` says,
  * and found fewer messages in each of its turns. */
 static const char *bottleneck(double load_busy, double server_busy) {
-    bool load = load_busy >= 0.95, server = server_busy >= 0.95;
+    bool load = load_busy >= 0.9, server = server_busy >= 0.9;
     return load && server ? "both" : load ? "load" : server ? "server" : "neither";
 }
 
@@ -320,7 +376,8 @@ static bool parse(struct options *o, int argc, char **argv) {
         {"--size", &o->size, 1, 1e9},         {"--depth", &o->depth, 1, 1e6},
         {"--seconds", &o->seconds, 0.01, 1e6}, {"--messages", &o->messages, 1, 1e15},
         {"--warmup", &o->warmup, 0, 1e6},     {"--threads", &o->threads, 1, 1024},
-        {"--pid", &o->pid, 1, 1e9},
+        {"--pid", &o->pid, 1, 1e9},            {"--pause", &o->pause, 1, 1e9},
+        {"--reconnect", &o->reconnect, 0, 1},
     };
     for (int i = 1; i < argc; i += 2) {
         size_t k = 0;
@@ -331,6 +388,8 @@ static bool parse(struct options *o, int argc, char **argv) {
         if (end == argv[i + 1] || *end != '\0') return false;
         if (!(*known[k].value >= known[k].min && *known[k].value <= known[k].max)) return false;
     }
+    if (o->pause > 0 && (o->connections != o->threads || o->depth > 1)) return false;
+    if (o->reconnect > 0 && (o->pause > 0 || o->depth > 1)) return false;
     return o->port > 0 && o->connections >= o->threads;
 }
 
@@ -359,7 +418,8 @@ int main(int argc, char **argv) {
     if (!parse(&o, argc, argv)) {
         fprintf(stderr,
                 "usage: %s --port P [--connections C] [--size BYTES] [--depth D]\n"
-                "       [--seconds S | --messages N] [--warmup S] [--threads T] [--pid SERVER]\n",
+                "       [--seconds S | --messages N] [--warmup S] [--threads T] [--pid SERVER]\n"
+                "       [--pause US | --reconnect 1]\n",
                 argv[0]);
         return 2;
     }

@@ -89,7 +89,7 @@ unsafe fn store(seen: IoPoll<ReadyEvent>, out: *mut rt_ready) -> IoPoll<i64> {
 ///
 /// Returns 0 and the handle in `*out`; the descriptor is then the library's, unless it is borrowed: closed by `rt_close` and
 /// `rt_free`, and by nobody else. On failure it stays the caller's: `-EBADF` for a closed descriptor or a stale runtime;
-/// `-EPERM` for a regular file or a directory, which have no readiness; `-EEXIST` if the runtime has this descriptor already
+/// `-EPERM` for an interest in a regular file or a directory, which have no readiness; `-EEXIST` if the runtime has this descriptor already
 /// (not if that one was closed behind the library); `-EINVAL` for NULL or unknown bits; `-ENOMEM`; `-ENOSPC` over the system's
 /// limit of watches.
 ///

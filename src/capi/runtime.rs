@@ -84,9 +84,9 @@ pub struct rt_config {
     pub hook_arg: *mut c_void,
     /// How many operations a worker's ring takes in one round. 0: 256.
     pub ring_entries: u32,
-    /// Bytes of a receive buffer. 0: 4096.
+    /// Bytes of a receive buffer. 0: 16384.
     pub buffer_size: u32,
-    /// Receive buffers of a worker, at most 32768. Memory is taken as they are used. 0: 1024.
+    /// Receive buffers of a worker, at most 32768. Memory is taken as they are used. 0: 512.
     pub buffer_count: u32,
     /// How many threads there may be for calls that block. They end when they are not used. 0: 64.
     pub blocking_threads: u32,

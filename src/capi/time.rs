@@ -184,7 +184,7 @@ unsafe fn release(slot: *mut rt_timer) {
     let _ = TimerName::parse(timer).map(TimerName::cancel);
 }
 
-/// Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with a later
+/// Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with another
 /// time than before moves the timer, which is cheap: so an idle timeout is one call beside each read.
 ///
 /// Returns 0 at the time, at once if it is over; `RT_PENDING`; `-EINVAL` for NULL; `-EBADF` for a slot that holds no timer; `-ENOMEM`; `-EPERM` for the context.

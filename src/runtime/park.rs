@@ -10,11 +10,16 @@ use std::time::Duration;
 ///
 /// A sleep costs two scheduler passes here and an interrupt at whoever wakes us, some 20 to 50 microseconds of latency in
 /// all; a spin costs the CPU that it takes. It pays if work comes within the limit. Each spin that finds nothing halves the
-/// limit; each that finds something, or a sleep so short that a spin would have caught it, doubles it again.
+/// limit; each that finds something doubles it; and a sleep after which a spin of the longest kind would have caught the
+/// work makes it long enough for twice that.
 pub(super) struct Spin {
     /// 0: never.
     longest: u64,
     limit: Cell<u64>,
+    /// How long the last spin took, if it was in vain.
+    wasted: Cell<u64>,
+    /// The driver had something the last time that it was asked without a wait, or with next to none.
+    busy: Cell<bool>,
 }
 
 /// Below this a spin is not worth its clock reads.
@@ -24,7 +29,13 @@ impl Spin {
     pub(super) fn new(config: &Config, workers: usize) -> Self {
         // With fewer CPUs than workers, a spinner takes the CPU from the one it waits for.
         let longest = if allowed_cpus() < workers { 0 } else { config.spin.as_nanos().min(1_000_000_000) as u64 };
-        Self { longest, limit: Cell::new(longest) }
+        Self { longest, limit: Cell::new(longest), wasted: Cell::new(0), busy: Cell::new(true) }
+    }
+
+    /// True if the driver is worth a look before a sleep, which is a look as well: a busy worker finds its next events by the
+    /// first and need tell nobody that it sleeps; an idle one is spared a system call.
+    fn is_look_worthwhile(&self) -> bool {
+        self.busy.get() || self.budget() > 0
     }
 
     /// How long the next spin may take; 0: sleep at once.
@@ -36,14 +47,17 @@ impl Spin {
         self.limit.set((self.limit.get() * 2).clamp(SHORTEST.min(self.longest), self.longest));
     }
 
-    pub(super) fn wasted(&self) {
+    pub(super) fn wasted(&self, nanoseconds: u64) {
         self.limit.set(self.limit.get() / 2);
+        self.wasted.set(nanoseconds);
     }
 
     /// After a sleep of this many nanoseconds.
     pub(super) fn slept(&self, nanoseconds: u64) {
-        if nanoseconds < self.longest {
-            self.paid();
+        self.busy.set(nanoseconds < SHORTEST);
+        let waited = nanoseconds.saturating_add(self.wasted.take());
+        if waited < self.longest {
+            self.limit.set(self.limit.get().max(2 * waited).clamp(SHORTEST.min(self.longest), self.longest));
         }
     }
 }
@@ -51,9 +65,13 @@ impl Spin {
 impl Worker {
     /// Waits for something to do, for at most `timeout`. It may return early, with or without work.
     pub(super) fn park(&self, timeout: Option<Duration>) {
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            self.look();
+            return;
+        }
         let deadline =
             timeout.map_or(NEVER, |timeout| now().saturating_add(timeout.as_nanos().min(u64::MAX.into()) as u64));
-        if self.look_before_sleep(deadline) || timeout.is_some_and(|timeout| timeout.is_zero()) {
+        if self.look_before_sleep(deadline) {
             return;
         }
         self.hooks().call(self.hooks().park);
@@ -66,10 +84,14 @@ impl Worker {
 
     /// Searches, and spins as long as that pays. True if there is something to do.
     fn look_before_sleep(&self, deadline: u64) -> bool {
-        // A busy worker finds its next events here, and need neither read the clock nor tell anybody.
-        if self.look() || self.has_work() {
+        let found = match self.spin.is_look_worthwhile() {
+            true => self.look(),
+            false => self.look_here(),
+        };
+        if found || self.has_work() {
             return true;
         }
+        self.spin.busy.set(false);
         let multi = !self.shared().is_current_thread();
         if multi && !self.searching.get() {
             self.searching.set(self.shared().idle.search());
@@ -92,7 +114,7 @@ impl Worker {
             }
             let time = now();
             if time >= deadline || time - begun >= budget {
-                self.spin.wasted();
+                self.spin.wasted(time - begun);
                 return false;
             }
         }

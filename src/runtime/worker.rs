@@ -260,15 +260,21 @@ impl Worker {
 
     /// Everything that may have come from elsewhere, without sleeping.
     pub(super) fn look(&self) -> bool {
+        // What was told before the driver is looked at comes before what the driver tells: a cancel finds its operation.
+        let here = self.look_here();
+        let events = self.turn(Some(Duration::ZERO));
+        let progress = self.progress();
+        here || events || progress
+    }
+
+    /// The same, but for the driver.
+    pub(super) fn look_here(&self) -> bool {
         self.unlooked.set(0);
         let inbox = self.take_inbox();
         self.shared.retry_starved();
-        // What was told before the driver is looked at comes before what the driver tells: a cancel finds its operation.
         let told = self.progress();
-        let events = self.turn(Some(Duration::ZERO));
-        let progress = told | self.progress();
         let injected = self.pull_injected();
-        inbox || events || progress || injected
+        inbox || told || injected
     }
 
     /// The driver's wait failed: the set's descriptor was closed behind us, or the system refuses the call. Neither an abort

@@ -34,26 +34,32 @@ impl Server {
         })
     }
 
-    /// What the state says, or a wake later.
+    /// What the state says, or a wake later. A connection may ask before each of its requests: who waits already costs no
+    /// waker.
     fn poll_state<R>(
         &self,
         cx: &PollContext,
-        ask: impl FnOnce(&mut super::state::State) -> Result<R, &mut Waiters>,
+        ask: impl Fn(&mut super::state::State) -> Result<R, &mut Waiters>,
     ) -> Poll<R> {
         if !cx.can_spend() {
             return Poll::Pending;
         }
-        let waker = Waker::clone(&cx.waker());
-        let mut state = self.state.lock();
-        let unneeded = match ask(&mut state) {
-            Ok(answer) => {
-                drop(state);
-                cx.spend();
-                return Poll::Ready(answer);
+        let mut waker = None;
+        let unneeded = loop {
+            let mut state = self.state.lock();
+            match (ask(&mut state), waker.take()) {
+                (Ok(answer), waker) => {
+                    drop(state);
+                    drop(waker);
+                    cx.spend();
+                    return Poll::Ready(answer);
+                }
+                (Err(waiters), _) if waiters.has(cx.key(), &cx.waker()) => return Poll::Pending,
+                (Err(waiters), Some(waker)) => break waiters.put(cx.key(), waker),
+                // Cloned without the lock, then asked again.
+                (Err(_), None) => waker = Some(Waker::clone(&cx.waker())),
             }
-            Err(waiters) => waiters.put(cx.key(), waker),
         };
-        drop(state);
         drop(unneeded);
         Poll::Pending
     }

@@ -45,6 +45,11 @@ pub struct Stats {
 pub(super) struct Waiters(HashMap<usize, Waker>);
 
 impl Waiters {
+    /// True for one that waits already, and need not be noted again.
+    pub(super) fn has(&self, key: usize, waker: &Waker) -> bool {
+        self.0.get(&key).is_some_and(|known| known.will_wake(waker))
+    }
+
     /// Notes who waits. Returns wakers that are not needed any more, to be dropped after the lock. Those of tasks that are over
     /// are looked for when the table would grow. If that does not make much room it grows, so that the next look is far.
     pub(super) fn put(&mut self, key: usize, waker: Waker) -> Vec<Waker> {

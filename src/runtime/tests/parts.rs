@@ -98,7 +98,7 @@ fn spins_that_find_nothing_become_shorter_until_there_are_none() {
     let spin = spin(micros(32), 1);
     assert_eq!(spin.budget(), 32_000);
     for expected in [16_000, 8_000, 4_000, 2_000, 0, 0, 0] {
-        spin.wasted();
+        spin.wasted(1);
         assert_eq!(spin.budget(), expected);
     }
 }
@@ -106,7 +106,7 @@ fn spins_that_find_nothing_become_shorter_until_there_are_none() {
 #[test]
 fn spins_that_pay_become_longer_up_to_the_limit() {
     let spin = spin(micros(32), 1);
-    (0..100).for_each(|_| spin.wasted());
+    (0..100).for_each(|_| spin.wasted(1));
     assert_eq!(spin.budget(), 0);
     for expected in [2_000, 4_000, 8_000, 16_000, 32_000, 32_000] {
         spin.paid();
@@ -117,12 +117,31 @@ fn spins_that_pay_become_longer_up_to_the_limit() {
 #[test]
 fn a_short_sleep_teaches_to_spin_again_and_a_long_one_does_not() {
     let spin = spin(micros(32), 1);
-    (0..10).for_each(|_| spin.wasted());
+    (0..10).for_each(|_| spin.wasted(0));
     spin.slept(32_000);
     spin.slept(u64::MAX);
     assert_eq!(spin.budget(), 0);
-    spin.slept(31_999);
+    spin.slept(100);
     assert_eq!(spin.budget(), 2_000);
+    spin.slept(7_000);
+    assert_eq!(spin.budget(), 14_000, "the next one like it is caught");
+    spin.slept(31_999);
+    assert_eq!(spin.budget(), 32_000);
+}
+
+/// Work that comes after less than the longest spin is waited for, whatever the spin was cut to before.
+#[test]
+fn a_spin_grows_to_what_is_missed() {
+    let spin = spin(micros(2_000), 1);
+    (0..20).for_each(|_| spin.wasted(0));
+    for _ in 0..3 {
+        let spun = spin.budget().min(500_000);
+        if spun < 500_000 {
+            spin.wasted(spun);
+            spin.slept(500_000 - spun);
+        }
+    }
+    assert!(spin.budget() >= 500_000);
 }
 
 #[test]
