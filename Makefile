@@ -212,8 +212,10 @@ mutants:
 lint:
 	@tests/run format clippy clippy_tracing
 
+# ARGS as criterion has them: a name, --quick, --test ..
 bench:
-	$(CARGO) bench -p asyncio-bench
+	$(CARGO) bench -p asyncio-bench -- $(ARGS)
+	@if command -v python3 > /dev/null; then benches/micro/table; else echo "no table: python3 is not installed"; fi
 
 # The scripts that measure, count and report. They find out for themselves what else is not here.
 .PHONY: python
