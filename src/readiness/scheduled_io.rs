@@ -127,9 +127,14 @@ impl ScheduledIo {
 
     /// What is ready of an interest; if nothing is, the waiter will be woken.
     pub(crate) fn poll(&self, generation: u32, interest: Interest, waiting: &Waiting<'_>) -> Polled {
-        let seen = waiting.judge(self.look(generation, interest));
+        let word = self.word.load(Acquire);
+        let seen = waiting.judge(answer(word, generation, interest));
         if seen != Polled::Pending {
             return seen;
+        }
+        if word & WAITERS != 0 && self.waits_already(interest, waiting) {
+            // The place stays, whatever the answer is: as below.
+            return waiting.judge(self.look(generation, interest));
         }
         let waker = waiting.waker.clone();
         let mut gone = Vec::new();
@@ -145,6 +150,12 @@ impl ScheduledIo {
         drop(waiters);
         drop(gone);
         answer
+    }
+
+    /// True for a waiter that asks once more, of a life in which nobody took its place out yet: it need leave no other waker.
+    fn waits_already(&self, interest: Interest, waiting: &Waiting<'_>) -> bool {
+        let waiters = self.waiters.lock();
+        waiters.has(waiting.key, interest, waiting.waker)
     }
 
     /// For the `Readiness` future: links its node, or says why it need not wait.

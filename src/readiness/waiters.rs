@@ -50,6 +50,18 @@ impl Waiters {
         }
     }
 
+    /// True for a keyed waiter whose place holds this very waker.
+    pub(super) fn has(&self, key: usize, interest: Interest, waker: &Waker) -> bool {
+        let slot = match interest {
+            Interest::READABLE => self.reader.as_ref(),
+            Interest::WRITABLE => self.writer.as_ref(),
+            _ => None,
+        };
+        let more = self.more.iter().flat_map(|more| more.iter());
+        let listed = more.filter(|(wants, _)| *wants == interest).map(|(_, waiter)| waiter);
+        slot.into_iter().chain(listed).any(|waiter| waiter.key == key && waiter.waker.will_wake(waker))
+    }
+
     /// Adds a keyed waiter, or replaces its waker: then it is true. Wakers that went are pushed to `gone`, to be dropped
     /// after the lock.
     ///

@@ -270,3 +270,28 @@ fn loom_a_second_question_of_a_task_does_not_cancel_its_first() {
         assert!(task.served(first), "the first part sleeps on what is ready");
     });
 }
+
+/// A waiter asks once more, and leaves no other waker, as events come and another task takes the first of them away.
+#[test]
+fn loom_who_asks_again_keeps_its_place() {
+    loom::model(|| {
+        let (_, io) = registered();
+        let waiter = Keyed::new(1);
+        assert_eq!(waiter.poll(io, FIRST, Interest::READABLE), Polled::Pending);
+        let driver = spawn(move || {
+            assert!(io.deliver(FIRST, Ready::READABLE));
+            assert!(io.deliver(FIRST, Ready::READABLE));
+        });
+        let other = spawn(move || {
+            if let Polled::Ready(seen) = io.look(FIRST, Interest::READABLE) {
+                assert!(io.clear(FIRST, seen));
+            }
+        });
+        let wakes = waiter.wakes();
+        let seen = waiter.poll(io, FIRST, Interest::READABLE);
+        driver.join().expect("no panic");
+        other.join().expect("no panic");
+        let ready = io.look(FIRST, Interest::READABLE) != Polled::Pending;
+        assert!(seen != Polled::Pending || !ready || waiter.wakes() > wakes, "it sleeps on what is ready");
+    });
+}
