@@ -249,7 +249,7 @@ impl IoName {
         if !cx.can_spend() {
             return Poll::Pending;
         }
-        if let Err(errno) = if cx.is_operation() { self.watch_now() } else { self.watch(interest) } {
+        if let Err(errno) = if cx.is_operation() { self.watch_for_op(interest) } else { self.watch(interest) } {
             return Poll::Ready(Err(errno));
         }
         let waker = cx.waker();
@@ -403,6 +403,28 @@ impl IoName {
         Ok(())
     }
 
+    /// Sees to it that the driver reports what an operation waits for, registered or not.
+    fn watch_for_op(self, interest: Interest) -> Result<(), Errno> {
+        self.watch_now()?;
+        if self.allows(interest) || !self.has(traits::INTEREST) || self.is_wide() {
+            return Ok(());
+        }
+        let Some(traffic) = self.traffic_if_any() else { return Ok(()) };
+        let _in_use = self.enter()?;
+        let runtime = RuntimeRef::enter(self.io.owner.load(Relaxed))?;
+        let shared = runtime.shared();
+        let _moving = shared.fds.moving(self.fd()).lock();
+        if !self.io.guard.is_open(self.generation) {
+            return Err(libc::EBADF);
+        }
+        traffic.wide.store(true, Relaxed);
+        shared.remote(self.home()).driver.rearm(self.fd(), self.raw, self.interest()).map_err(errno_of)
+    }
+
+    fn is_wide(self) -> bool {
+        self.traffic_if_any().is_some_and(|traffic| traffic.wide.load(Relaxed))
+    }
+
     pub(super) fn add_to_set(self, shared: &Shared, home: u32) -> Result<(), Errno> {
         let driver = &shared.remote(home).driver;
         let added = match self.has(traits::EXCLUSIVE) {
@@ -414,8 +436,12 @@ impl IoName {
 
     /// What the driver watches for. Without an interest of the program's, what operations may wait for.
     pub(super) fn interest(self) -> Interest {
-        let registered = Interest::from_bits((self.io.traits.load(Relaxed) & traits::INTEREST) as u8);
-        registered.unwrap_or(Interest::READABLE | Interest::WRITABLE)
+        let (registered, both) =
+            (self.io.traits.load(Relaxed) & traits::INTEREST, Interest::READABLE | Interest::WRITABLE);
+        match Interest::from_bits(registered as u8) {
+            Some(registered) if self.is_wide() => registered | both,
+            registered => registered.unwrap_or(both),
+        }
     }
 
     /// The runtime that it is registered with.

@@ -43,6 +43,36 @@ static int64_t what_is_registered_for_writing_is_read(rt_cx *cx, void *state) {
     RT_END(0);
 }
 
+/* Both ways are waited for, whatever was registered. */
+static int64_t what_is_registered_for_writing_is_waited_for(rt_cx *cx, void *state) {
+    struct steps *s = state;
+    int ends[2];
+    RT_BEGIN(&s->frame);
+    net_pair(ends);
+    s->near = ends[0], s->far = ends[1];
+    s->io = io_of(rt_cx_runtime(cx), s->near, RT_WRITABLE);
+    HAD_EVENTS(s);
+    steps_close(s);
+    RT_END(0);
+}
+
+static int64_t what_is_registered_for_reading_is_filled(rt_cx *cx, void *state) {
+    struct steps *s = state;
+    int ends[2];
+    RT_BEGIN(&s->frame);
+    net_unix_pair(ends);
+    s->near = ends[0], s->far = ends[1];
+    s->io = io_of(rt_cx_runtime(cx), s->near, RT_READABLE);
+    net_stuff(s->near);
+    CHECK_EQ(rt_submit_send(cx, s->io, "x", 1, 0, &s->op), 0);
+    OP_TURNS(s, 200);
+    CHECK_EQ(rt_poll_op(cx, s->op), RT_PENDING);
+    net_drain(s->far);
+    OP_TAKE_EQ(s, 1);
+    steps_close(s);
+    RT_END(0);
+}
+
 static int64_t the_reading_end_of_a_pipe_is_not_written(rt_cx *cx, void *state) {
     struct steps *s = state;
     RT_BEGIN(&s->frame);
@@ -94,6 +124,8 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     OP_CASE(what_is_registered_for_reading_is_written);
     OP_CASE(what_is_registered_for_writing_is_read);
+    OP_CASE(what_is_registered_for_writing_is_waited_for);
+    OP_CASE(what_is_registered_for_reading_is_filled);
     OP_CASE(the_reading_end_of_a_pipe_is_not_written);
     OP_CASE(a_listener_is_not_read);
     OP_CASE(a_socket_without_a_peer_is_not_read);

@@ -10,7 +10,7 @@ use super::{News, OPS, OpName, Operation, Told};
 use crate::primitives::inbox::Inbox;
 use crate::primitives::pack::Field;
 use crate::primitives::slab::{Entry, Slab};
-use crate::primitives::sync::{AtomicU32, AtomicU64, Mutex, Ordering::*, UnsafeCell, process_static};
+use crate::primitives::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering::*, UnsafeCell, process_static};
 use std::collections::VecDeque;
 use std::task::Waker;
 
@@ -51,6 +51,8 @@ pub(crate) struct Traffic {
     flushers: Mutex<Flushers>,
     /// `| moves 31 | received 1 |`: how often bytes were moved, and whether any were received. Counted on served connections.
     moved: AtomicU32,
+    /// Operations wait for more than the program registered for. Written under the lock of moves.
+    pub(in super::super) wide: AtomicBool,
     /// The operation of the library's that sends for the holder, or that waits to close the descriptor.
     pub(super) pump: AtomicU64,
     pub(super) closer: AtomicU64,
@@ -282,6 +284,7 @@ impl Traffic {
         self.queued.store(0, Relaxed);
         self.failed.store(0, Relaxed);
         self.moved.store(0, Relaxed);
+        self.wide.store(false, Relaxed);
         self.pump.store(0, Relaxed);
         self.closer.store(0, Relaxed);
     }
