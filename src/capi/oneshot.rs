@@ -80,7 +80,7 @@ pub extern "C" fn rt_oneshot_close(o: rt_oneshot) -> i64 {
 /// Waits for the item.
 ///
 /// Returns 0, and in `*item` the item, which is the caller's: the handle is spent. `RT_PENDING`: not yet. `-EPIPE`: the sender gave
-/// up, and the handle is spent. Several may wait; one gets the item, the others `-EBADF`.
+/// up, and the handle is spent. Several may wait; one gets the item, the others `-EBADF`; that the sender gave up is told to all.
 ///
 /// `-EBADF`, also for who waits when it is freed; `-EINVAL` for NULL; `-EINVAL`, `-EPERM` for the context. In a poll, or with a
 /// context of the program's own. Does not block.

@@ -8,6 +8,7 @@ use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::inbox::Node;
 use crate::primitives::slab::{Entry, Slab};
 use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU32, Mutex, Ordering::*, UnsafeCell, process_static};
+use std::any::TypeId;
 use std::ffi::CString;
 use std::future::Future;
 use std::mem::{MaybeUninit, align_of, size_of};
@@ -57,7 +58,8 @@ pub(crate) struct Extra {
 pub(crate) struct Header {
     pub(super) state: State,
     link: AtomicPtr<Header>,
-    vtable: AtomicPtr<Vtable>,
+    /// Written before the first reference is given away. No model need look at it: the word orders what it stands for.
+    vtable: std::sync::atomic::AtomicPtr<Vtable>,
     scheduler: AtomicPtr<()>,
     /// What most tasks do without; null then. Made before the task can run, or by its runner, and freed with its life.
     extra: AtomicPtr<Extra>,
@@ -98,6 +100,12 @@ impl Header {
         let table = self.vtable.load(Relaxed);
         // SAFETY: tables are static, and a cell that was seen alive once always has one.
         unsafe { table.as_ref() }.expect("a cell that lived has a table")
+    }
+
+    /// True if the output is of this type, in this life or, if the caller holds no reference, in another.
+    pub(super) fn yields(&self, output: TypeId) -> bool {
+        // SAFETY: tables are static. Null: the cell never lived.
+        unsafe { self.vtable.load(Relaxed).as_ref() }.is_some_and(|table| (table.output)() == output)
     }
 
     /// True on a thread that runs tasks of this one's scheduler, which cannot go away during the call.

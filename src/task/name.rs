@@ -133,8 +133,7 @@ impl TaskName {
     pub(crate) fn poll_join<T: 'static>(self, key: usize, waker: &Waker) -> Option<Poll<Result<T, JoinError>>> {
         // No reference is held: what is looked at here is this life's, or the edges below find the name stale.
         let cell = self.cell;
-        if !cell.state.is_joinable(self.generation) || (cell.vtable().output)() != TypeId::of::<T>() || !self.may_join()
-        {
+        if !cell.yields(TypeId::of::<T>()) || !self.may_join() {
             return None;
         }
         match join::poll_join(cell, self.generation, key, waker) {

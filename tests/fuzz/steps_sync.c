@@ -167,10 +167,13 @@ int64_t step_oneshot_send(struct actor *a, const uint8_t *b) {
     return r;
 }
 
-/* Received once, or given up once: then the handle is spent. */
+/* Received once, or given up, of which all hear who wait: then the handle is spent. */
 static int64_t oneshot_got(struct use *o, int64_t r, void *item) {
-    if (r == 0) parcel_taken(item);
-    if (r == 0 || r == -EPIPE) released(o);
+    if (r == 0) {
+        parcel_taken(item);
+        released(o);
+    }
+    if (r == -EPIPE && o->thing != NULL) atomic_store(&o->thing->freed, true);
     return r;
 }
 
