@@ -2159,8 +2159,8 @@ int64_t rt_op_forget(rt_op op,
                      void *arg);
 
 /**
- * Waits until none of the task's operations goes on any more, forgotten ones included: then the library holds none of the
- * task's memory. Outcomes that were not taken stay.
+ * Waits until none of the task's operations goes on any more, forgotten ones included, and their functions were called: then the
+ * library holds none of the task's memory. Outcomes that were not taken stay.
  *
  * Returns 0; `RT_PENDING`; `-EPERM` outside of tasks. In a poll. Does not block.
  *

@@ -44,7 +44,9 @@ pub(crate) struct Extra {
     pub(crate) first_op: AtomicU32,
     /// How many of them go on.
     pub(crate) live_ops: AtomicU32,
-    /// The task waits for all of them to end.
+    /// How many of them are over, and their outcomes yet to be told to functions of the program's.
+    pub(crate) reports: AtomicU32,
+    /// The task waits until there are neither.
     pub(crate) quiesces: AtomicBool,
     /// The output of a task that ended before its operations did. The runner's.
     aside: AtomicPtr<()>,
@@ -150,6 +152,11 @@ impl Header {
     /// True if the task has operations, be they over. Asked where it runs.
     pub(crate) fn has_ops(&self) -> bool {
         self.extra().is_some_and(|extra| extra.first_op.load(Relaxed) != 0)
+    }
+
+    /// True if none of its operations goes on, and no outcome is yet to be told. Asked where it runs.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.extra().is_none_or(|extra| extra.live_ops.load(Relaxed) == 0 && extra.reports.load(Relaxed) == 0)
     }
 
     /// The extra part of a task to which the caller holds a reference.

@@ -72,7 +72,9 @@ static int64_t forget_and_go_on(rt_cx *cx, void *state) {
     RT_AWAIT(s->got, rt_poll_quiesce(cx));
     CHECK_EQ(rt_op_forget(s->op, write_down, &f->notes[1]), 0);
     CHECK_EQ(rt_poll_op(cx, s->op), -EBADF);
-    while (noted(f, 1) == 0) RT_YIELD(cx);
+    CHECK_EQ(noted(f, 1), 0); /* not inside of a poll */
+    RT_AWAIT(s->got, rt_poll_quiesce(cx));
+    CHECK_EQ(noted(f, 1), 1);
     CHECK_EQ(f->notes[1].outcome, 5);
     OP_TURNS(s, 100);
     RT_END(0);

@@ -274,6 +274,12 @@ impl Operation {
         Handle { generation: self.word.generation(), index: self.index.load(Relaxed) }.pack(Kind::Op)
     }
 
+    /// The task whose operation it is, for the owner. A stream's has none.
+    fn task_here(&self) -> Option<&'static Header> {
+        // SAFETY: a task with operations is alive, and this one is in its list.
+        unsafe { self.task.load(Relaxed).as_ref() }
+    }
+
     /// What is the owner's.
     fn body<'a>(&'a self, owner: &'a Worker) -> &'a Body {
         debug_assert_eq!(self.home.load(Relaxed), owner.index());

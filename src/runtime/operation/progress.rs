@@ -371,9 +371,7 @@ impl Worker {
         if matches!(body.request, Request::Close) && body.outcome.get() == 0 {
             self.shared().descriptor_freed();
         }
-        // SAFETY: a task with operations is alive, and this one is in its list.
-        let task = unsafe { op.task.load(Relaxed).as_ref() };
-        if let Some(task) = task {
+        if let Some(task) = op.task_here() {
             self.count_out(task);
         }
         if self.bequeath(op) {
@@ -399,19 +397,15 @@ impl Worker {
         let left = extra.live_ops.load(Relaxed) - 1;
         extra.live_ops.store(left, Relaxed);
         Counters::add(&self.remote().counters.ops_ended, 1);
-        if left == 0 && extra.quiesces.swap(false, Relaxed) {
-            task.wake_here();
-        }
+        look_at_quiet(task);
     }
 
     /// There is something for the task that owns the operation.
     pub(super) fn notify(&self, op: &'static Operation) {
         let body = op.body(self);
         body.tell_watcher();
-        // SAFETY: a task with operations is alive, and this one is in its list.
-        let task = unsafe { op.task.load(Relaxed).as_ref() };
         if body.awaited.replace(false)
-            && let Some(task) = task
+            && let Some(task) = op.task_here()
         {
             task.wake_here();
         }
@@ -420,6 +414,10 @@ impl Worker {
     // Outcomes that go to functions of the program's.
 
     pub(super) fn report_later(&self, op: &'static Operation) {
+        if let Some(task) = op.task_here() {
+            let reports = &task.extra_or_new().reports;
+            reports.store(reports.load(Relaxed) + 1, Relaxed);
+        }
         self.ops().reports.borrow_mut().push_back(op);
     }
 
@@ -433,6 +431,11 @@ impl Worker {
                 let outcome = self.claim(op);
                 // SAFETY: whoever forgot the operation promised that the function may be called with the argument.
                 unsafe { done(arg, outcome) };
+            }
+            if let Some(task) = op.task_here() {
+                let reports = &task.extra_or_new().reports;
+                reports.store(reports.load(Relaxed) - 1, Relaxed);
+                look_at_quiet(task);
             }
             self.release(op);
         }
@@ -570,4 +573,11 @@ const LAST_PATIENCE: std::time::Duration = std::time::Duration::from_millis(100)
 /// A write with the flag against SIGPIPE was refused for the flag.
 fn refuses_flags(errno: Errno) -> bool {
     matches!(errno, libc::EINVAL | libc::EOPNOTSUPP)
+}
+
+/// Wakes a task that waits for its operations, if the last of them is over and told of.
+fn look_at_quiet(task: &'static Header) {
+    if task.is_quiet() && task.extra_or_new().quiesces.swap(false, Relaxed) {
+        task.wake_here();
+    }
 }

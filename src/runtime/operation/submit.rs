@@ -177,9 +177,10 @@ impl OpName {
 /// Waits until none of the task's operations goes on.
 pub(crate) fn poll_quiesce(cx: &PollContext) -> IoPoll<()> {
     let quiet = in_poll(cx, |_worker, task| {
-        let Some(extra) = task.extra() else { return Ok(true) };
-        let quiet = extra.live_ops.load(Relaxed) == 0;
-        extra.quiesces.store(!quiet, Relaxed);
+        let quiet = task.is_quiet();
+        if let Some(extra) = task.extra() {
+            extra.quiesces.store(!quiet, Relaxed);
+        }
         Ok(quiet)
     });
     match quiet {
@@ -242,8 +243,7 @@ impl Worker {
 
     /// The reverse of `join_task`. The last one lets a task end that only waited for it.
     fn leave_task(&self, op: &'static Operation) {
-        // SAFETY: a task with operations is alive, and this one is in its list.
-        let Some(task) = (unsafe { op.task.load(Relaxed).as_ref() }) else { return };
+        let Some(task) = op.task_here() else { return };
         let body = op.body(self);
         let (prev, next) = (body.prev.get(), body.next.get());
         if let Some(next) = neighbour(next) {
