@@ -208,7 +208,7 @@ impl ScheduledIo {
     /// The driver's CAS: an event for this descriptor. False: it was for somebody who is gone.
     pub(crate) fn deliver(&self, generation: u32, ready: Ready) -> bool {
         let taken = satisfied_flags(ready);
-        self.update(generation, taken, |word| {
+        self.update(generation, taken, ready, |word| {
             let tick = TICK.get(word).wrapping_add(1);
             TICK.set(word | u64::from(ready.bits()), tick) & !taken
         })
@@ -216,7 +216,7 @@ impl ScheduledIo {
 
     /// The runtime is going: everybody wakes, and nobody waits again.
     pub(crate) fn shut_down(&self, generation: u32) -> bool {
-        self.update(generation, WAITERS, |word| (word | SHUTDOWN.one()) & !WAITERS)
+        self.update(generation, WAITERS, Ready::ALL, |word| (word | SHUTDOWN.one()) & !WAITERS)
     }
 
     /// The handle becomes stale for the readiness calls too: everybody wakes. The closer calls it once.
@@ -224,13 +224,13 @@ impl ScheduledIo {
     /// It does not go by the bits: a driver may have taken them and be on its way to the lock, which it might reach when
     /// the entry lives its next life. Nobody of this life may be left in it then.
     pub(crate) fn end(&self, generation: u32) {
-        if self.update(generation, 0, |word| GENERATION.set(word | SHUTDOWN.one(), 0) & !WAITERS) {
-            self.wake();
+        if self.update(generation, 0, Ready::ALL, |word| GENERATION.set(word | SHUTDOWN.one(), 0) & !WAITERS) {
+            self.wake(Ready::ALL);
         }
     }
 
     /// Changes the word if the generation matches, then wakes whom the change satisfies, if one of the flags was set.
-    fn update(&self, generation: u32, flags: u64, next: impl Fn(u64) -> u64) -> bool {
+    fn update(&self, generation: u32, flags: u64, brings: Ready, next: impl Fn(u64) -> u64) -> bool {
         let mut word = self.word.load(Acquire);
         loop {
             if GENERATION.get(word) != generation.into() {
@@ -242,31 +242,30 @@ impl ScheduledIo {
             }
         }
         if word & flags != 0 {
-            self.wake();
+            self.wake(brings);
         }
         true
     }
 
-    /// Wakes everybody whom the word satisfies now. Wakers are called after the lock is released, 32 at a time.
-    fn wake(&self) {
-        let mut wakers = WakeList::new();
-        loop {
-            let mut waiters = self.waiters.lock();
-            let done = self.settle(&mut waiters, &mut wakers);
-            drop(waiters);
-            wakers.wake_all();
-            if done {
-                return;
-            }
+    /// Wakes everybody whom the word satisfies now, or what was just brought: another task may have seen that and cleared it
+    /// already, which is no reason to leave the others asleep. Wakers are called after the lock is released; whoever waits anew
+    /// meanwhile is none of them.
+    fn wake(&self, brought: Ready) {
+        let (mut wakers, mut first) = (WakeList::new(), Vec::new());
+        let mut waiters = self.waiters.lock();
+        while !self.settle(brought, &mut waiters, &mut wakers) {
+            first.extend(wakers.drain());
         }
+        drop(waiters);
+        WakeList::wake_these(first.into_iter().chain(wakers.drain()));
     }
 
     /// Takes satisfied waiters out, and leaves the word with the bits of those that stay. False: the list is full.
-    fn settle(&self, waiters: &mut Waiters, wakers: &mut WakeList) -> bool {
+    fn settle(&self, brought: Ready, waiters: &mut Waiters, wakers: &mut WakeList) -> bool {
         let mut word = self.word.load(Acquire);
         loop {
             let ready = match SHUTDOWN.get(word) {
-                0 => Ready::from_bits(READY.get(word) as u8),
+                0 => Ready::from_bits(READY.get(word) as u8) | brought,
                 _ => Ready::ALL,
             };
             if !waiters.splice(ready, wakers) {

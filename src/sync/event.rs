@@ -14,6 +14,8 @@ use crate::primitives::shelf::Shelf;
 use crate::primitives::sync::process_static;
 use crate::readiness::Interest;
 use crate::runtime::{Errno, Error, Io, IoPoll, NEVER, PollContext, Runtime, RuntimeRef, errno_of, is_inside_any, now};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::task::Poll;
@@ -65,8 +67,16 @@ impl Event {
     /// Waits, in a task, until it is set.
     pub async fn wait(&self) -> std::io::Result<()> {
         while !self.is_set() {
-            let seen = self.io.ready(Interest::READABLE).await?;
-            self.io.clear(seen);
+            let mut ready = pin!(self.io.ready(Interest::READABLE));
+            // Looked at once more when the wait has begun: somebody else who waits may have cleared a ring that came after
+            // the first look.
+            let seen = poll_fn(|context| match ready.as_mut().poll(context) {
+                Poll::Pending if self.is_set() => Poll::Ready(Ok(None)),
+                polled => polled.map(|seen| seen.map(Some)),
+            });
+            if let Some(seen) = seen.await? {
+                self.io.clear(seen);
+            }
         }
         Ok(())
     }
@@ -104,8 +114,11 @@ impl Event {
             }
             Ok(None) => Poll::Pending,
             Ok(Some(name)) => loop {
-                match std::task::ready!(name.poll_ready(cx, Interest::READABLE)).and_then(|seen| name.clear_ready(seen))
-                {
+                let Poll::Ready(ready) = name.poll_ready(cx, Interest::READABLE) else {
+                    // Another who waits may have cleared a ring that came after the look above.
+                    return if self.is_set() { Poll::Ready(Ok(())) } else { Poll::Pending };
+                };
+                match ready.and_then(|seen| name.clear_ready(seen)) {
                     // A ring after this look is news, and found above.
                     Ok(()) if !self.is_set() => {}
                     result => return Poll::Ready(result),
