@@ -225,7 +225,7 @@ impl ScheduledIo {
     /// the entry lives its next life. Nobody of this life may be left in it then.
     pub(crate) fn end(&self, generation: u32) {
         if self.update(generation, 0, Ready::ALL, |word| GENERATION.set(word | SHUTDOWN.one(), 0) & !WAITERS) {
-            self.wake(Ready::ALL);
+            self.wake(generation, Ready::EMPTY);
         }
     }
 
@@ -242,7 +242,7 @@ impl ScheduledIo {
             }
         }
         if word & flags != 0 {
-            self.wake(brings);
+            self.wake(generation, brings);
         }
         true
     }
@@ -250,10 +250,10 @@ impl ScheduledIo {
     /// Wakes everybody whom the word satisfies now, or what was just brought: another task may have seen that and cleared it
     /// already, which is no reason to leave the others asleep. Wakers are called after the lock is released; whoever waits anew
     /// meanwhile is none of them.
-    fn wake(&self, brought: Ready) {
+    fn wake(&self, generation: u32, brought: Ready) {
         let (mut wakers, mut first) = (WakeList::new(), Vec::new());
         let mut waiters = self.waiters.lock();
-        while !self.settle(brought, &mut waiters, &mut wakers) {
+        while !self.settle(generation, brought, &mut waiters, &mut wakers) {
             first.extend(wakers.drain());
         }
         drop(waiters);
@@ -261,10 +261,12 @@ impl ScheduledIo {
     }
 
     /// Takes satisfied waiters out, and leaves the word with the bits of those that stay. False: the list is full.
-    fn settle(&self, brought: Ready, waiters: &mut Waiters, wakers: &mut WakeList) -> bool {
+    fn settle(&self, generation: u32, brought: Ready, waiters: &mut Waiters, wakers: &mut WakeList) -> bool {
         let mut word = self.word.load(Acquire);
         loop {
             let ready = match SHUTDOWN.get(word) {
+                // Not to the waiters of a later life, which did not hear of it.
+                0 if GENERATION.get(word) != generation.into() => Ready::from_bits(READY.get(word) as u8),
                 0 => Ready::from_bits(READY.get(word) as u8) | brought,
                 _ => Ready::ALL,
             };
