@@ -270,7 +270,7 @@ impl IoName {
 
     /// True if the interest was registered. Errors are reported to everybody who registered for anything.
     #[inline]
-    fn allows(self, interest: Interest) -> bool {
+    pub(super) fn allows(self, interest: Interest) -> bool {
         let known = self.io.traits.load(Acquire);
         let wanted = u16::from(interest.bits() & !Interest::ERROR.bits());
         known & wanted == wanted && known & traits::INTEREST != 0
@@ -282,7 +282,7 @@ impl IoName {
     }
 
     /// Why an interest that was not registered is refused.
-    fn refusal(self) -> Errno {
+    pub(super) fn refusal(self) -> Errno {
         if self.io.guard.is_open(self.generation) { libc::EINVAL } else { libc::EBADF }
     }
 
@@ -372,112 +372,10 @@ impl IoName {
         }
     }
 
-    // The driver's set.
-
-    /// Sees to it that the driver reports what is waited for.
-    pub(super) fn watch(self, interest: Interest) -> Result<(), Errno> {
-        match (self.allows(interest), self.has(traits::WATCHED)) {
-            (false, _) => Err(self.refusal()),
-            (true, true) => Ok(()),
-            (true, false) => self.watch_now(),
-        }
-    }
-
-    /// Enters a late socket into its driver's set.
-    pub(super) fn watch_now(self) -> Result<(), Errno> {
-        if self.has(traits::WATCHED) {
-            return Ok(());
-        }
-        let _in_use = self.enter()?;
-        let runtime = RuntimeRef::enter(self.io.owner.load(Relaxed))?;
-        let shared = runtime.shared();
-        let _moving = shared.fds.moving(self.fd()).lock();
-        if !self.io.guard.is_open(self.generation) {
-            return Err(libc::EBADF);
-        }
-        if self.has(traits::WATCHED) {
-            return Ok(());
-        }
-        self.add_to_set(shared, self.home())?;
-        self.io.traits.fetch_or(traits::WATCHED, AcqRel);
-        Ok(())
-    }
-
-    /// Sees to it that the driver reports what an operation waits for, registered or not.
-    fn watch_for_op(self, interest: Interest) -> Result<(), Errno> {
-        self.watch_now()?;
-        if self.allows(interest) || !self.has(traits::INTEREST) || self.is_wide() {
-            return Ok(());
-        }
-        let Some(traffic) = self.traffic_if_any() else { return Ok(()) };
-        let _in_use = self.enter()?;
-        let runtime = RuntimeRef::enter(self.io.owner.load(Relaxed))?;
-        let shared = runtime.shared();
-        let _moving = shared.fds.moving(self.fd()).lock();
-        if !self.io.guard.is_open(self.generation) {
-            return Err(libc::EBADF);
-        }
-        traffic.wide.store(true, Relaxed);
-        shared.remote(self.home()).driver.rearm(self.fd(), self.raw, self.interest()).map_err(errno_of)
-    }
-
-    fn is_wide(self) -> bool {
-        self.traffic_if_any().is_some_and(|traffic| traffic.wide.load(Relaxed))
-    }
-
-    pub(super) fn add_to_set(self, shared: &Shared, home: u32) -> Result<(), Errno> {
-        let driver = &shared.remote(home).driver;
-        let added = match self.has(traits::EXCLUSIVE) {
-            true => driver.register_exclusive(self.fd(), self.raw),
-            false => driver.register(self.fd(), self.raw, self.interest()),
-        };
-        added.map_err(errno_of)
-    }
-
-    /// What the driver watches for. Without an interest of the program's, what operations may wait for.
-    pub(super) fn interest(self) -> Interest {
-        let (registered, both) =
-            (self.io.traits.load(Relaxed) & traits::INTEREST, Interest::READABLE | Interest::WRITABLE);
-        match Interest::from_bits(registered as u8) {
-            Some(registered) if self.is_wide() => registered | both,
-            registered => registered.unwrap_or(both),
-        }
-    }
-
     /// The runtime that it is registered with.
     pub(crate) fn owner(self) -> Result<u64, Errno> {
         let owner = self.io.owner.load(Relaxed);
         if self.io.guard.is_open(self.generation) { Ok(owner) } else { Err(libc::EBADF) }
-    }
-
-    /// Moves the descriptor to another driver of its runtime. Its present state is reported there once more.
-    pub(crate) fn rehome(self, runtime: u64, worker: u32) -> Result<(), Errno> {
-        let _in_use = self.enter()?;
-        if self.owner()? != runtime {
-            return Err(libc::EPERM);
-        }
-        let runtime = RuntimeRef::enter(runtime)?;
-        let shared = runtime.shared();
-        let _moving = shared.fds.moving(self.fd()).lock();
-        if !self.io.guard.is_open(self.generation) {
-            return Err(libc::EBADF);
-        }
-        if !self.has(traits::WATCHED) {
-            self.io.home.store(worker as u16, Relaxed);
-            return Ok(());
-        }
-        let old = self.home();
-        if old == worker {
-            return Ok(());
-        }
-        shared.remote(old).driver.deregister(self.fd()).map_err(errno_of)?;
-        if let Err(errno) = self.add_to_set(shared, worker) {
-            // Back to where it was heard of: nothing is lost.
-            self.add_to_set(shared, old)?;
-            return Err(errno);
-        }
-        self.io.home.store(worker as u16, Relaxed);
-        Ok(())
     }
 
     // Letting go.

@@ -24,6 +24,7 @@ mod shared;
 mod shutdown;
 mod timer;
 mod transfer;
+mod watching;
 mod worker;
 
 #[cfg(all(test, loom))]

@@ -1,0 +1,98 @@
+//! The driver's set: what of a descriptor the driver reports, and which worker's driver that is.
+
+use super::io::{Errno, IoName, errno_of, traits};
+use super::runtimes::RuntimeRef;
+use super::shared::Shared;
+use crate::primitives::sync::Ordering::*;
+use crate::readiness::Interest;
+
+impl IoName {
+    /// Runs `change` while nobody else changes where and for what the descriptor is watched. `EBADF`: it is closed.
+    fn changing(self, change: impl FnOnce(&Shared) -> Result<(), Errno>) -> Result<(), Errno> {
+        let _in_use = self.enter()?;
+        let runtime = RuntimeRef::enter(self.io.owner.load(Relaxed))?;
+        let shared = runtime.shared();
+        let _moving = shared.fds.moving(self.fd()).lock();
+        if self.is_open() { change(shared) } else { Err(libc::EBADF) }
+    }
+
+    /// Sees to it that the driver reports what is waited for.
+    pub(super) fn watch(self, interest: Interest) -> Result<(), Errno> {
+        match (self.allows(interest), self.has(traits::WATCHED)) {
+            (false, _) => Err(self.refusal()),
+            (true, true) => Ok(()),
+            (true, false) => self.watch_now(),
+        }
+    }
+
+    /// Enters a late socket into its driver's set.
+    pub(super) fn watch_now(self) -> Result<(), Errno> {
+        if self.has(traits::WATCHED) {
+            return Ok(());
+        }
+        self.changing(|shared| {
+            if !self.has(traits::WATCHED) {
+                self.add_to_set(shared, self.home())?;
+                self.add_trait(traits::WATCHED);
+            }
+            Ok(())
+        })
+    }
+
+    /// Sees to it that the driver reports what an operation waits for, registered or not.
+    pub(super) fn watch_for_op(self, interest: Interest) -> Result<(), Errno> {
+        self.watch_now()?;
+        if self.allows(interest) || !self.has(traits::INTEREST) || self.is_wide() {
+            return Ok(());
+        }
+        let Some(traffic) = self.traffic_if_any() else { return Ok(()) };
+        self.changing(|shared| {
+            traffic.wide.store(true, Relaxed);
+            let rearmed = shared.remote(self.home()).driver.rearm(self.fd(), self.raw(), self.interest());
+            rearmed.map_err(errno_of).inspect_err(|_| traffic.wide.store(false, Relaxed))
+        })
+    }
+
+    fn is_wide(self) -> bool {
+        self.traffic_if_any().is_some_and(|traffic| traffic.wide.load(Relaxed))
+    }
+
+    pub(super) fn add_to_set(self, shared: &Shared, home: u32) -> Result<(), Errno> {
+        let driver = &shared.remote(home).driver;
+        let added = match self.has(traits::EXCLUSIVE) {
+            true => driver.register_exclusive(self.fd(), self.raw()),
+            false => driver.register(self.fd(), self.raw(), self.interest()),
+        };
+        added.map_err(errno_of)
+    }
+
+    /// What the driver watches for. Without an interest of the program's, what operations may wait for.
+    pub(super) fn interest(self) -> Interest {
+        let registered = Interest::from_bits((self.io.traits.load(Relaxed) & traits::INTEREST) as u8);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match registered {
+            Some(registered) if self.is_wide() => registered | both,
+            registered => registered.unwrap_or(both),
+        }
+    }
+
+    /// Moves the descriptor to another driver of its runtime. Its present state is reported there once more.
+    pub(crate) fn rehome(self, runtime: u64, worker: u32) -> Result<(), Errno> {
+        if self.owner()? != runtime {
+            return Err(libc::EPERM);
+        }
+        self.changing(|shared| {
+            let old = self.home();
+            if self.has(traits::WATCHED) && old != worker {
+                shared.remote(old).driver.deregister(self.fd()).map_err(errno_of)?;
+                if let Err(errno) = self.add_to_set(shared, worker) {
+                    // Back to where it was heard of: nothing is lost.
+                    self.add_to_set(shared, old)?;
+                    return Err(errno);
+                }
+            }
+            self.io.home.store(worker as u16, Relaxed);
+            Ok(())
+        })
+    }
+}
