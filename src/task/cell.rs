@@ -271,6 +271,8 @@ where
     cell.scheduler.store(Arc::into_raw(scheduler).cast_mut().cast(), Relaxed);
     cell.home.store(home.unwrap_or(0), Relaxed);
     cell.index.store(index, Relaxed);
+    // A drop function of the life before may have asked.
+    cell.again.store(false, Relaxed);
     // SAFETY: as above, and the stage of a free cell is empty.
     unsafe { cell.put(future) };
     cell.state.open(generation, home.is_some(), joinable);
