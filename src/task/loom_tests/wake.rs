@@ -128,49 +128,44 @@ impl Future for Rounds {
     }
 }
 
-/// A task that goes back to the queue by itself is there for wakes that come meanwhile, and for one runner at a time.
-#[test]
-fn loom_a_task_that_goes_round_misses_no_wake() {
-    loom::model(|| {
+/// A task that goes back to the queue by itself, as another thread acts and runs what is queued. It must end.
+fn go_round(words: [u32; 2], act: fn(TaskName, &[AtomicU32; 2])) {
+    loom::model(move || {
         let (pool, reader) = (Pool::new(), Reader::new());
-        let (words, done) = (reader.words.clone(), reader.done.clone());
-        words[1].store(1, Relaxed);
+        let (shared, done) = (reader.words.clone(), reader.done.clone());
+        for (word, value) in shared.iter().zip(words) {
+            word.store(value, Relaxed);
+        }
         let name = launch(&pool, Rounds { reader, left: 2 }, false);
         let other = thread::spawn({
             let pool = pool.clone();
             move || {
-                words[0].store(1, Relaxed);
-                let _ = name.wake();
+                act(name, &shared);
                 pool.run();
             }
         });
         pool.run();
         all([other]);
         pool.run();
-        assert!(done.load(Relaxed), "a wake was lost");
+        assert!(done.load(Relaxed), "a wake or an abort was lost");
         assert_freed_once(&[]);
     });
 }
 
-/// The same for an abort.
+/// It is there for wakes that come meanwhile, and for one runner at a time.
+#[test]
+fn loom_a_task_that_goes_round_misses_no_wake() {
+    go_round([0, 1], |name, words| {
+        words[0].store(1, Relaxed);
+        let _ = name.wake();
+    });
+}
+
+/// And for an abort.
 #[test]
 fn loom_a_task_that_goes_round_is_ended_by_an_abort() {
-    loom::model(|| {
-        let (pool, reader) = (Pool::new(), Reader::new());
-        let done = reader.done.clone();
-        let name = launch(&pool, Rounds { reader, left: 2 }, false);
-        let other = thread::spawn({
-            let pool = pool.clone();
-            move || {
-                let _ = name.abort();
-                pool.run();
-            }
-        });
-        pool.run();
-        all([other]);
-        pool.run();
-        assert!(done.load(Relaxed), "an abort was lost");
-        assert_freed_once(&[]);
+    go_round([0, 0], |name, _| {
+        let _ = name.abort();
     });
 }
 
