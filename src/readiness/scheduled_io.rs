@@ -152,7 +152,7 @@ impl ScheduledIo {
         answer
     }
 
-    /// True for a waiter that asks once more, of a life in which nobody took its place out yet: it need leave no other waker.
+    /// True for a waiter that asks once more, and whose waker has not been taken yet: it need leave no other.
     fn waits_already(&self, interest: Interest, waiting: &Waiting<'_>) -> bool {
         let waiters = self.waiters.lock();
         waiters.has(waiting.key, interest, waiting.waker)
@@ -216,7 +216,7 @@ impl ScheduledIo {
 
     /// The runtime is going: everybody wakes, and nobody waits again.
     pub(crate) fn shut_down(&self, generation: u32) -> bool {
-        self.update(generation, WAITERS, Ready::ALL, |word| (word | SHUTDOWN.one()) & !WAITERS)
+        self.update(generation, WAITERS, Ready::EMPTY, |word| (word | SHUTDOWN.one()) & !WAITERS)
     }
 
     /// The handle becomes stale for the readiness calls too: everybody wakes. The closer calls it once.
@@ -224,12 +224,13 @@ impl ScheduledIo {
     /// It does not go by the bits: a driver may have taken them and be on its way to the lock, which it might reach when
     /// the entry lives its next life. Nobody of this life may be left in it then.
     pub(crate) fn end(&self, generation: u32) {
-        if self.update(generation, 0, Ready::ALL, |word| GENERATION.set(word | SHUTDOWN.one(), 0) & !WAITERS) {
+        if self.update(generation, 0, Ready::EMPTY, |word| GENERATION.set(word | SHUTDOWN.one(), 0) & !WAITERS) {
             self.wake(generation, Ready::EMPTY);
         }
     }
 
-    /// Changes the word if the generation matches, then wakes whom the change satisfies, if one of the flags was set.
+    /// Changes the word if the generation matches, then wakes whom it satisfies then, or the event that was brought, if one of the
+    /// flags was set.
     fn update(&self, generation: u32, flags: u64, brings: Ready, next: impl Fn(u64) -> u64) -> bool {
         let mut word = self.word.load(Acquire);
         loop {

@@ -295,3 +295,22 @@ fn loom_who_asks_again_keeps_its_place() {
         assert!(seen != Polled::Pending || !ready || waiter.wakes() > wakes, "it sleeps on what is ready");
     });
 }
+
+/// An event wakes all who waited for it, also those whom the driver comes to after another task has cleared it.
+#[test]
+fn loom_a_clear_takes_nobodys_wake() {
+    loom::model(|| {
+        let (_, io) = registered();
+        let (slot, list) = (Keyed::new(1), Keyed::new(2));
+        for waiter in [&slot, &list] {
+            assert_eq!(waiter.poll(io, FIRST, Interest::READABLE), Polled::Pending);
+        }
+        let driver = spawn(move || assert!(io.deliver(FIRST, Ready::READABLE)));
+        // A question, not a look: loom forgets a load of a word that a load by another thread follows.
+        if let Polled::Ready(seen) = slot.poll(io, FIRST, Interest::READABLE) {
+            assert!(io.clear(FIRST, seen));
+        }
+        driver.join().expect("no panic");
+        assert_eq!(list.wakes(), 1, "a waiter sleeps through an event");
+    });
+}
