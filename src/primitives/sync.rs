@@ -86,9 +86,74 @@ mod imp {
 mod imp {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+    use loom::sync::atomic;
     pub(crate) use loom::thread;
     use std::ops::{Deref, DerefMut};
+    use std::sync::atomic::Ordering;
+
+    /// True where `LOOM_EVERY_LOAD` is set: loom then tries all orders of loads too.
+    ///
+    /// loom tries two accesses the other way round if it knows of both, and of each word it keeps the last access alone. So it
+    /// forgets a load as soon as another thread loads, and never tries the store that follows before the load that it forgot. A
+    /// load that writes a word of its own beside is not forgotten; but then a model takes some ten times as long.
+    fn every_load() -> bool {
+        static ASKED_FOR: std::sync::LazyLock<bool> =
+            std::sync::LazyLock::new(|| std::env::var_os("LOOM_EVERY_LOAD").is_some());
+        *ASKED_FOR
+    }
+
+    /// loom's atomics with the word that a load writes.
+    macro_rules! atomics {
+        ($($name:ident $(<$t:ident>)? of $value:ty;)*) => {$(
+            #[derive(Debug)]
+            pub(crate) struct $name $(<$t>)? {
+                word: atomic::$name $(<$t>)?,
+                loads: atomic::AtomicBool,
+            }
+
+            impl $(<$t>)? $name $(<$t>)? {
+                pub(crate) fn new(value: $value) -> Self {
+                    Self { word: atomic::$name::new(value), loads: atomic::AtomicBool::new(false) }
+                }
+
+                #[track_caller]
+                pub(crate) fn load(&self, order: Ordering) -> $value {
+                    if every_load() {
+                        self.loads.swap(true, Ordering::Relaxed);
+                    }
+                    self.word.load(order)
+                }
+            }
+
+            impl $(<$t>)? Default for $name $(<$t>)? {
+                fn default() -> Self {
+                    Self { word: Default::default(), loads: Default::default() }
+                }
+            }
+
+            impl $(<$t>)? Deref for $name $(<$t>)? {
+                type Target = atomic::$name $(<$t>)?;
+                fn deref(&self) -> &Self::Target {
+                    &self.word
+                }
+            }
+
+            impl $(<$t>)? DerefMut for $name $(<$t>)? {
+                fn deref_mut(&mut self) -> &mut Self::Target {
+                    &mut self.word
+                }
+            }
+        )*};
+    }
+
+    atomics! {
+        AtomicBool of bool;
+        AtomicPtr<T> of *mut T;
+        AtomicU8 of u8;
+        AtomicU16 of u16;
+        AtomicU32 of u32;
+        AtomicU64 of u64;
+    }
 
     pub(crate) const FIRST_PAGE_BITS: u32 = 1;
     pub(crate) const RUN_QUEUE_SLOTS: u32 = 4;
