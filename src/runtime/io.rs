@@ -80,11 +80,18 @@ pub(super) enum Handed {
 pub(crate) struct IoName {
     pub(super) io: &'static ScheduledIo,
     pub(super) generation: u32,
-    raw: u64,
+    index: u32,
 }
 
 /// The use of a descriptor: it is not closed while this exists.
 pub(super) struct InUse(IoName);
+
+impl InUse {
+    /// The use goes on, and is ended by `IoName::leave`.
+    pub(super) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
 
 impl Drop for InUse {
     fn drop(&mut self) {
@@ -93,18 +100,18 @@ impl Drop for InUse {
 }
 
 impl IoName {
-    pub(super) fn new(io: &'static ScheduledIo, generation: u32, raw: u64) -> Self {
-        Self { io, generation, raw }
+    pub(super) fn new(io: &'static ScheduledIo, generation: u32, index: u32) -> Self {
+        Self { io, generation, index }
     }
 
     /// What a handle names, alive or not.
     pub(crate) fn parse(raw: u64) -> Option<Self> {
         let handle = Handle::parse(raw, Kind::Io)?;
-        Some(Self { io: IOS.get(handle.index)?, generation: handle.generation, raw })
+        Some(Self { io: IOS.get(handle.index)?, generation: handle.generation, index: handle.index })
     }
 
     pub(crate) fn raw(self) -> u64 {
-        self.raw
+        Handle { generation: self.generation, index: self.index }.pack(Kind::Io)
     }
 
     pub(super) fn fd(self) -> RawFd {
@@ -155,7 +162,7 @@ impl IoName {
         Ok(f(unsafe { BorrowedFd::borrow_raw(self.fd()) }))
     }
 
-    fn leave(self) {
+    pub(super) fn leave(self) {
         match self.io.guard.leave() {
             Left::InUse => {}
             Left::WakeCloser => {
@@ -172,10 +179,8 @@ impl IoName {
         let (fd, owner) = (self.fd(), self.io.owner.load(Relaxed));
         let close = !self.has(traits::BORROWED);
         leave_traffic(&self.io.traffic);
-        if self.io.guard.recycle(crate::readiness::LAST_GENERATION)
-            && let Some(handle) = Handle::parse(self.raw, Kind::Io)
-        {
-            IOS.free(handle.index);
+        if self.io.guard.recycle(crate::readiness::LAST_GENERATION) {
+            IOS.free(self.index);
         }
         if close {
             // SAFETY: the descriptor was given to us at registration, and this was its last user. EINTR closes it too.
@@ -401,7 +406,7 @@ impl IoName {
     }
 
     fn unwatch_in(self, shared: &Shared) -> bool {
-        shared.fds.remove(self.fd(), self.raw);
+        shared.fds.remove(self.fd(), self.raw());
         let _moving = shared.fds.moving(self.fd()).lock();
         if !self.has(traits::WATCHED) {
             return self.io.identity.load(Relaxed) == identity(self.fd());
@@ -466,14 +471,14 @@ impl IoName {
         let _in_use = self.retire()?;
         self.disown();
         if let Ok(runtime) = RuntimeRef::enter(self.io.owner.load(Relaxed)) {
-            runtime.shared().fds.remove(self.fd(), self.raw);
+            runtime.shared().fds.remove(self.fd(), self.raw());
         }
         Ok(())
     }
 
     /// The descriptor is the caller's again. Waits for the direct calls of other threads.
     pub(crate) fn deregister(self) -> Result<(), Errno> {
-        if Attempt::is_within(self.raw) {
+        if Attempt::is_within(self.raw()) {
             return Err(if self.is_open() { libc::EDEADLK } else { libc::EBADF });
         }
         if self.is_open() && self.has_traffic() {
@@ -495,10 +500,7 @@ impl IoName {
 pub(super) fn owned_by(runtime: u64) -> impl Iterator<Item = IoName> {
     IOS.iter().filter_map(move |(index, io)| {
         let generation = io.guard.current()?;
-        (io.owner.load(Relaxed) == runtime).then(|| {
-            let raw = Handle { generation, index }.pack(Kind::Io);
-            IoName { io, generation, raw }
-        })
+        (io.owner.load(Relaxed) == runtime).then_some(IoName { io, generation, index })
     })
 }
 
@@ -515,7 +517,7 @@ thread_local! {
 impl Attempt {
     /// Runs `f` with the mark that this thread is within an attempt on the descriptor.
     pub(super) fn on<R>(io: IoName, f: impl FnOnce() -> R) -> R {
-        let attempt = Self { raw: io.raw, outer: ATTEMPT.get() };
+        let attempt = Self { raw: io.raw(), outer: ATTEMPT.get() };
         ATTEMPT.set(&raw const attempt);
         let result = f();
         ATTEMPT.set(attempt.outer);

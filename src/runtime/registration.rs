@@ -4,7 +4,6 @@ use super::context::Current;
 use super::io::{Errno, IoFlags, IoName, errno_of, traits};
 use super::operation::OpName;
 use super::shared::Shared;
-use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::sync::Ordering::*;
 use crate::readiness::{IOS, Interest, Ready};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -41,7 +40,7 @@ impl Shared {
         let replaces = if watched { self.displaced(fd)? } else { None };
         let (index, io) = IOS.alloc().ok_or(libc::ENOMEM)?;
         let generation = io.guard.next_generation();
-        let name = IoName::new(io, generation, Handle { generation, index }.pack(Kind::Io));
+        let name = IoName::new(io, generation, index);
         io.fd.store(fd as u32, Relaxed);
         io.owner.store(self.handle, Relaxed);
         io.home.store(home as u16, Relaxed);

@@ -127,7 +127,7 @@ impl Body {
     /// True if what is received is wanted: somebody may take it still.
     pub(super) fn wants_data(&self) -> bool {
         let has_heir = || self.many.as_ref().is_some_and(|many| many.legacy.borrow().is_some());
-        !matches!(self.fate.get(), Fate::Dropped) || has_heir()
+        self.fate.get() != Fate::Dropped || has_heir()
     }
 }
 

@@ -159,7 +159,7 @@ impl Worker {
 
     fn keep_connection(&self, op: &'static Operation, fd: i32) {
         let body = op.body(self);
-        if matches!(body.fate.get(), Fate::Dropped) {
+        if body.fate.get() == Fate::Dropped {
             return close(fd);
         }
         body.many().connections.borrow_mut().push_back(fd);

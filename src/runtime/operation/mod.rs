@@ -50,7 +50,7 @@ pub(crate) use submit::{poll_quiesce, submit};
 pub(super) use traffic::{Traffic, leave_traffic, traffics};
 
 use super::buffers::LeaseQueue;
-use super::io::{Errno, InUse, IoName};
+use super::io::{Errno, IoName};
 use super::pool::Place;
 use super::runtimes::RuntimeRef;
 use super::timer::TimerName;
@@ -86,7 +86,10 @@ pub(super) fn all() -> u64 {
 /// A function of the program's that takes the outcome of an operation which its task does not wait for.
 pub(crate) type Done = Option<unsafe extern "C" fn(arg: *mut c_void, outcome: i64)>;
 
-/// See the module.
+/// Such a function, and what it is called with.
+type Report = (Done, *mut c_void);
+
+/// See the module. Four cache lines.
 #[repr(C, align(64))]
 pub(crate) struct Operation {
     word: Word,
@@ -126,6 +129,8 @@ impl Default for Operation {
     }
 }
 
+const _: () = assert!(size_of::<Operation>() == 256, "an operation outgrew its cache lines");
+
 // SAFETY: all zeros are a free word, null pointers, and a body that is not there.
 unsafe impl Entry for Operation {
     fn next_free(&self) -> &AtomicU32 {
@@ -163,12 +168,12 @@ enum Stage {
 }
 
 /// How a task lets go of an operation.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// The task takes the outcome.
     Taken,
-    /// The task let go: the outcome goes to this function.
-    Reported(Done, *mut c_void),
+    /// The task let go: the outcome goes to a function of the program's.
+    Reported,
     /// The task is over: the outcome is dropped.
     Dropped,
 }
@@ -177,13 +182,15 @@ enum Fate {
 struct Body {
     request: Request,
     ios: [Option<IoName>; 2],
-    /// Whose user it is, from its begin until it settled.
-    users: RefCell<[Option<InUse>; 2]>,
+    /// It is a user of them: from its begin until it settled.
+    uses: Cell<bool>,
     /// What a connection that it accepts has in common with its listener.
     family: u16,
     stage: Cell<Stage>,
     outcome: Cell<i64>,
     fate: Cell<Fate>,
+    /// Where the outcome goes that is `Fate::Reported`.
+    report: Cell<Report>,
     /// The task found it pending, and is to be woken.
     awaited: Cell<bool>,
     /// Somebody asked for its end.
@@ -203,7 +210,22 @@ struct Body {
     moved: Cell<usize>,
     many: Option<Box<Many>>,
     /// What a pump has on the ring.
-    batch: RefCell<Batch>,
+    batch: Cell<Option<Box<Batch>>>,
+}
+
+impl Body {
+    /// The descriptors may be closed from here on, as far as this operation is concerned.
+    fn leave_descriptors(&self) {
+        if self.uses.replace(false) {
+            self.ios.into_iter().flatten().for_each(IoName::leave);
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.leave_descriptors();
+    }
 }
 
 /// The results of an operation with many.

@@ -367,7 +367,7 @@ impl Worker {
                 io.leave_traffic_of(op, slot, receives);
             }
         }
-        drop(body.users.take());
+        body.leave_descriptors();
         if matches!(body.request, Request::Close) && body.outcome.get() == 0 {
             self.shared().descriptor_freed();
         }
@@ -379,14 +379,14 @@ impl Worker {
         }
         match body.fate.get() {
             Fate::Taken => self.notify(op),
-            Fate::Reported(..) => self.report_later(op),
+            Fate::Reported => self.report_later(op),
             Fate::Dropped => self.release(op),
         }
     }
 
     /// There is something for the task, unless that is over.
     pub(super) fn tell_task(&self, op: &'static Operation) {
-        if !matches!(op.body(self).fate.get(), Fate::Dropped) {
+        if op.body(self).fate.get() != Fate::Dropped {
             self.notify(op);
         }
     }
@@ -427,7 +427,7 @@ impl Worker {
             // The borrow ends before the program's function runs.
             let Some(op) = self.ops().reports.borrow_mut().pop_front() else { return any };
             any = true;
-            if let Fate::Reported(Some(done), arg) = op.body(self).fate.get() {
+            if let (Some(done), arg) = op.body(self).report.get() {
                 let outcome = self.claim(op);
                 // SAFETY: whoever forgot the operation promised that the function may be called with the argument.
                 unsafe { done(arg, outcome) };

@@ -486,7 +486,7 @@ impl Worker {
             return self.settle(op, 0);
         };
         let holder = Holder { io, traffic };
-        let mut batch = body.batch.take();
+        let mut batch = body.batch.take().unwrap_or_default();
         holder.unload(&mut batch, None);
         if body.cancelled.get() {
             traffic.failed.store(libc::ECANCELED as u32, Release);
@@ -518,14 +518,12 @@ impl Worker {
                 return self.settle(op, 0);
             }
         }
-        let mut batch = body.batch.replace(batch);
-        batch.parts.clear();
-        let message = body.batch.borrow_mut().message();
-        let flags = body.batch.borrow().flags | libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-        let entry = opcode::SendMsg::new(types::Fd(io.fd()), message)
+        let flags = batch.flags | libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        let entry = opcode::SendMsg::new(types::Fd(io.fd()), batch.message())
             .flags(flags as u32)
             .ioprio(if body.moved.replace(1) == 0 { POLL_FIRST } else { 0 })
             .build();
+        body.batch.set(Some(batch));
         self.push(op, entry);
     }
 
@@ -536,7 +534,7 @@ impl Worker {
             return self.settle(op, 0);
         };
         let holder = Holder { io, traffic };
-        let mut batch = body.batch.take();
+        let mut batch = body.batch.take().unwrap_or_default();
         match completion.result.checked_neg().unwrap_or(0) {
             sent if sent <= 0 => holder.unload(&mut batch, Some(sent.unsigned_abs() as usize)),
             libc::EAGAIN | libc::EINTR | libc::ECANCELED => holder.unload(&mut batch, None),

@@ -1,7 +1,7 @@
 //! Beginning an operation, choosing its way, and what a task may ask of it.
 
 use super::super::context::{Current, PollContext};
-use super::super::io::{Errno, IoName, IoPoll, traits};
+use super::super::io::{Errno, InUse, IoName, IoPoll, traits};
 use super::super::pool::{Job, Pool};
 use super::super::shared::{Counters, Phase};
 use super::super::worker::Worker;
@@ -164,7 +164,8 @@ impl OpName {
                 return Err(libc::EINVAL);
             }
             op.word.forget();
-            body.fate.set(Fate::Reported(done, arg));
+            body.fate.set(Fate::Reported);
+            body.report.set((done, arg));
             body.tell_watcher();
             if body.stage.get() == Stage::Done {
                 worker.report_later(op);
@@ -267,7 +268,7 @@ impl Worker {
             let body = op.body(self);
             // Read first: the operation may be gone after the next lines. No other one is touched by them.
             next = body.next.get();
-            if matches!(body.fate.get(), Fate::Taken) {
+            if body.fate.get() == Fate::Taken {
                 body.fate.set(Fate::Dropped);
                 if body.stage.get() == Stage::Done {
                     self.release(op);
@@ -425,10 +426,8 @@ pub(super) fn make(
     ios: [Option<IoName>; 2],
     spare: impl FnOnce() -> Option<&'static Operation>,
 ) -> Result<&'static Operation, Errno> {
-    let mut users = [None, None];
-    for (user, io) in users.iter_mut().zip(ios) {
-        *user = io.map(IoName::enter).transpose()?;
-    }
+    let [first, second] = ios.map(|io| io.map(IoName::enter).transpose());
+    let in_use = [first?, second?];
     let op = match spare() {
         Some(op) => op,
         None => {
@@ -446,10 +445,11 @@ pub(super) fn make(
         family: ios[0].map_or(0, |io| io.family()),
         request,
         ios,
-        users: RefCell::new(users),
+        uses: Cell::new(true),
         stage: Cell::new(Stage::Ready),
         outcome: Cell::new(0),
         fate: Cell::new(if task.is_some() { Fate::Taken } else { Fate::Dropped }),
+        report: Cell::new((None, std::ptr::null_mut())),
         awaited: Cell::new(false),
         cancelled: Cell::new(false),
         timed_out: Cell::new(false),
@@ -460,10 +460,11 @@ pub(super) fn make(
         watcher: Cell::new(None),
         moved: Cell::new(0),
         many,
-        batch: RefCell::default(),
+        batch: Cell::default(),
     };
     // SAFETY: a free entry is the caller's alone.
     op.body.with_mut(|place| unsafe { (*place).write(body) });
+    in_use.into_iter().flatten().for_each(InUse::keep);
     op.word.open();
     for (slot, io) in ios.into_iter().enumerate() {
         let Some(io) = io else { continue };
