@@ -41,9 +41,21 @@ pub(super) struct Called {
 #[derive(Default)]
 struct List {
     ended: bool,
+    /// Made when the task waits in a queue for the first time. Most never do.
+    places: Option<Box<Places>>,
+}
+
+#[derive(Default)]
+struct Places {
     calls: VecDeque<Call>,
     /// Where the task waits and nobody would find out that it ended.
     ties: Vec<Arc<dyn Calls>>,
+}
+
+impl List {
+    fn places(&mut self) -> &mut Places {
+        self.places.get_or_insert_default()
+    }
 }
 
 /// Kept as long as a task waits at a place that must hear of its end. The place's waker holds the task.
@@ -59,7 +71,7 @@ impl Tie {
     /// For the task's own poll. It has an extra part, and one tie with a place.
     pub(crate) fn new(task: &'static Header, place: Arc<dyn Calls>) -> Option<Self> {
         let address = Arc::as_ptr(&place).cast();
-        task.extra()?.called.list.lock().ties.push(place);
+        task.extra()?.called.list.lock().places().ties.push(place);
         Some(Self { task, place: address })
     }
 }
@@ -68,8 +80,9 @@ impl Drop for Tie {
     fn drop(&mut self) {
         let Some(extra) = self.task.extra() else { return };
         let mut list = extra.called.list.lock();
-        let tie = list.ties.iter().position(|place| Arc::as_ptr(place).cast::<()>() == self.place);
-        let cut = tie.map(|at| list.ties.swap_remove(at));
+        let ties = &mut list.places().ties;
+        let tie = ties.iter().position(|place| Arc::as_ptr(place).cast::<()>() == self.place);
+        let cut = tie.map(|at| ties.swap_remove(at));
         drop(list);
         drop(cut);
     }
@@ -84,7 +97,7 @@ impl Header {
         if list.ended {
             return false;
         }
-        list.calls.push_back(call);
+        list.places().calls.push_back(call);
         extra.called.count.fetch_add(1, AcqRel);
         true
     }
@@ -108,7 +121,7 @@ impl Header {
         let Some(extra) = self.extra() else { return };
         let mut list = extra.called.list.lock();
         list.ended = true;
-        let ties = std::mem::take(&mut list.ties);
+        let ties = list.places.as_mut().map(|places| std::mem::take(&mut places.ties)).unwrap_or_default();
         drop(list);
         self.end_calls(extra.called.count.load(Acquire));
         let key = std::ptr::from_ref(self).addr();
@@ -121,7 +134,7 @@ impl Header {
     fn end_call(&self) {
         let Some(extra) = self.extra() else { return };
         let mut list = extra.called.list.lock();
-        let Some(call) = list.calls.pop_front() else { return };
+        let Some(call) = list.places().calls.pop_front() else { return };
         extra.called.count.fetch_sub(1, AcqRel);
         drop(list);
         let key = std::ptr::from_ref(self).addr();

@@ -129,8 +129,6 @@ impl Default for Operation {
     }
 }
 
-const _: () = assert!(size_of::<Operation>() == 256, "an operation outgrew its cache lines");
-
 // SAFETY: all zeros are a free word, null pointers, and a body that is not there.
 unsafe impl Entry for Operation {
     fn next_free(&self) -> &AtomicU32 {

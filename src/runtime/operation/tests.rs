@@ -5,7 +5,7 @@ mod backing;
 mod world;
 
 use super::submit::GROUP;
-use super::{CURRENT, OPS, Stage};
+use super::{CURRENT, OPS, Operation, Stage};
 use crate::driver::fake::{Chaos, FakeRing, Kernel, Random};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::sync::Ordering::*;
@@ -293,6 +293,12 @@ impl Scenario {
         let left = OPS.iter().filter(|(_, op)| op.runtime.load(Relaxed) == raw && op.word.lives(op.word.generation()));
         assert_eq!(left.count(), 0, "operations that outlived their runtime");
     }
+}
+
+/// An idle connection has one of them for each thing that it waits for.
+#[test]
+fn an_operation_is_four_cache_lines() {
+    assert_eq!(size_of::<Operation>(), 256);
 }
 
 #[test]
