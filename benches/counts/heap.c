@@ -1,4 +1,4 @@
-/* A malloc for LD_PRELOAD that counts. At the end it writes to the file that HEAP_REPORT names:
+/* A malloc, and an mmap, for LD_PRELOAD that count. At the end they write to the file that HEAP_REPORT names:
  *
  *     allocations N      how often memory was asked for
  *     peak BYTES         the most that was in use at once
@@ -9,6 +9,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* What glibc calls its own. */
 void *__libc_malloc(size_t size);
@@ -19,12 +22,15 @@ void __libc_free(void *block);
 
 static atomic_size_t allocations, used, peak;
 
-static void *count(void *block) {
-    if (block == NULL) return NULL;
-    const size_t size = malloc_usable_size(block);
+static void grow(size_t size) {
     const size_t now = atomic_fetch_add_explicit(&used, size, memory_order_relaxed) + size;
     size_t most = atomic_load_explicit(&peak, memory_order_relaxed);
     while (now > most && !atomic_compare_exchange_weak(&peak, &most, now)) continue;
+}
+
+static void *count(void *block) {
+    if (block == NULL) return NULL;
+    grow(malloc_usable_size(block));
     atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
     return block;
 }
@@ -59,6 +65,13 @@ void *realloc(void *block, size_t size) {
 void free(void *block) {
     forget(block);
     __libc_free(block);
+}
+
+/* What is mapped counts whole, used or not. */
+void *mmap(void *at, size_t size, int access, int kind, int fd, off_t offset) {
+    void *mapped = (void *)syscall(SYS_mmap, at, size, access, kind, fd, offset);
+    if (mapped != MAP_FAILED && kind & MAP_ANONYMOUS) grow(size);
+    return mapped;
 }
 
 static __attribute__((destructor)) void report(void) {

@@ -61,10 +61,24 @@ mod imp {
     /// All zero bytes are a valid `T` in its initial state.
     pub(crate) unsafe fn alloc_entries<T: Default>(n: usize) -> *mut T {
         match std::alloc::Layout::array::<T>(n) {
+            Ok(layout) if layout.size() >= MAPPED => map(layout.size()).cast(),
             // SAFETY: the layout is not empty, and the caller vouches for all-zero entries.
             Ok(layout) if layout.size() > 0 => unsafe { std::alloc::alloc_zeroed(layout).cast() },
             _ => std::ptr::null_mut(),
         }
+    }
+
+    /// From so many bytes on a page of entries is mapped: the allocator would write all the zeros of what is aligned to more than
+    /// its own blocks are, and half of what a slab has may never be used.
+    const MAPPED: usize = 1 << 16;
+
+    fn map(size: usize) -> *mut libc::c_void {
+        // SAFETY: new memory, which is nobody's yet.
+        let page = unsafe {
+            let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            libc::mmap(std::ptr::null_mut(), size, access, kind, -1, 0)
+        };
+        if page == libc::MAP_FAILED { std::ptr::null_mut() } else { page }
     }
 
     /// A constructor that is `const` outside of loom, whose atomics cannot be.
