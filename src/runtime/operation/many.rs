@@ -31,8 +31,16 @@ pub(crate) enum Delivered {
 }
 
 impl Many {
+    fn connections(&self) -> usize {
+        self.accepted.get().map_or(0, |accepted| accepted.borrow().len())
+    }
+
+    pub(super) fn take_connection(&self) -> Option<i32> {
+        self.accepted.get()?.borrow_mut().pop_front()
+    }
+
     pub(super) fn has_results(&self) -> bool {
-        !self.connections.borrow().is_empty() || !self.leases.borrow().is_empty() || self.error.get().is_some()
+        self.connections() > 0 || !self.leases.borrow().is_empty() || self.error.get().is_some()
     }
 }
 
@@ -63,7 +71,7 @@ impl OpName {
                 return Ok(Poll::Pending);
             }
             let many = body.many();
-            let connection = many.connections.borrow_mut().pop_front();
+            let connection = many.take_connection();
             if let Some(fd) = connection {
                 cx.spend();
                 worker.resume_if_drained(op);
@@ -133,7 +141,7 @@ impl Worker {
         }
         let body = op.body(self);
         if completion.has_more() {
-            let is_full = body.many().connections.borrow().len() >= MOST_WAITING;
+            let is_full = body.many().connections() >= MOST_WAITING;
             if is_full && self.stop_in_ring(op) {
                 body.stage.set(Stage::Paused);
             }
@@ -162,7 +170,7 @@ impl Worker {
         if body.fate.get() == Fate::Dropped {
             return close(fd);
         }
-        body.many().connections.borrow_mut().push_back(fd);
+        body.many().accepted.get_or_init(Box::default).borrow_mut().push_back(fd);
         self.notify(op);
     }
 
@@ -188,7 +196,7 @@ impl Worker {
     fn attempt_accept(&self, op: &'static Operation, io: IoName) {
         let body = op.body(self);
         for _ in 0..MOST_IN_A_ROW {
-            if body.many().connections.borrow().len() >= MOST_WAITING {
+            if body.many().connections() >= MOST_WAITING {
                 return body.stage.set(Stage::Paused);
             }
             match self.as_operation(op, |cx| io.poll_accept_fd(cx)) {
@@ -207,10 +215,7 @@ impl Worker {
     fn resume_if_drained(&self, op: &'static Operation) {
         let body = op.body(self);
         let many = body.many();
-        if body.stage.get() == Stage::Paused
-            && !many.starves.get()
-            && many.connections.borrow().len() <= MOST_WAITING / 2
-        {
+        if body.stage.get() == Stage::Paused && !many.starves.get() && many.connections() <= MOST_WAITING / 2 {
             self.go_on(op);
         }
     }
@@ -448,7 +453,7 @@ impl Worker {
         }
         self.waits_no_more(op);
         match &body.request {
-            Request::AcceptMany if body.many().connections.borrow().len() >= MOST_WAITING => {
+            Request::AcceptMany if body.many().connections() >= MOST_WAITING => {
                 body.stage.set(Stage::Paused);
             }
             Request::RecvMany if body.many().held.get() >= MOST_HELD => self.pause(op),

@@ -64,7 +64,7 @@ use crate::task::Header;
 use legacy::Legacy;
 use parcel::Batch;
 use set::Member;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -229,7 +229,8 @@ impl Drop for Body {
 /// The results of an operation with many.
 #[derive(Default)]
 struct Many {
-    connections: RefCell<VecDeque<i32>>,
+    /// The connections of one that accepts, from the first on.
+    accepted: OnceCell<Box<RefCell<VecDeque<i32>>>>,
     leases: RefCell<LeaseQueue>,
     /// Errors that do not end it.
     error: Cell<Option<Errno>>,

@@ -518,7 +518,7 @@ impl Worker {
             close(body.outcome.get() as RawFd);
         }
         if let Some(many) = &body.many {
-            many.connections.borrow_mut().drain(..).for_each(close);
+            std::iter::from_fn(|| many.take_connection()).for_each(close);
         }
         let watcher = body.watcher.take();
         self.leave_task(op);
