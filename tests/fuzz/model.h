@@ -49,6 +49,7 @@ struct thing {
     struct thing *owner; /* of an operation: its task; of what a runtime only wakes: that runtime */
     atomic_bool releasing, freed;
     atomic_bool closing; /* several may hear of its end: an operation was to close it, or a sender gave up */
+    atomic_int closers; /* how many are about to have an operation close it */
     atomic_bool shut; /* a runtime that was asked to end */
 
     /* Tasks. */
