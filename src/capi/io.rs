@@ -96,6 +96,10 @@ pub unsafe extern "C" fn rt_poll_write_all(
         if *off > n {
             return Poll::Ready(Err(libc::EINVAL));
         }
+        if *off == n {
+            // No write says what is wrong with the handle.
+            check!(name.check_direct());
+        }
         while *off < n {
             // SAFETY: as above.
             let wrote = ready!(unsafe { name.poll_write(cx, buf.cast::<u8>().add(*off), n - *off) });

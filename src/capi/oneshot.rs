@@ -139,7 +139,8 @@ unsafe fn spend(o: rt_oneshot, received: Result<Unread, Errno>, item: *mut *mut 
 pub extern "C" fn rt_oneshot_free(o: rt_oneshot) -> i64 {
     guarded(|| {
         if let Some(oneshot) = take_off(&ONESHOTS, o)? {
-            drop(oneshot.hall.end(libc::EBADF));
+            // Who received the item, and is about to say so, has spent the handle.
+            drop(oneshot.hall.end(libc::EBADF)?);
         }
         Ok(0)
     })

@@ -383,7 +383,8 @@ pub unsafe extern "C" fn rt_poll_join(cx: *mut rt_cx, task: rt_task, result: *mu
             return Poll::Ready(Err(libc::EDEADLK));
         }
         if !cx.can_spend() {
-            return Poll::Pending;
+            // That the handle is stale is told without a budget.
+            return if name.is_joinable() { Poll::Pending } else { Poll::Ready(Err(libc::EBADF)) };
         }
         match check!(Outcome::poll(name, cx.key(), &cx.waker()).ok_or(libc::EBADF)) {
             Poll::Pending => Poll::Pending,

@@ -252,7 +252,8 @@ impl IoName {
     #[inline(never)]
     fn wait_ready(self, cx: &PollContext, interest: Interest, in_vain: Option<ReadyEvent>) -> IoPoll<ReadyEvent> {
         if !cx.can_spend() {
-            return Poll::Pending;
+            // That the handle is stale is told without a budget.
+            return if self.is_open() { Poll::Pending } else { Poll::Ready(Err(libc::EBADF)) };
         }
         if let Err(errno) = if cx.is_operation() { self.watch_for_op(interest) } else { self.watch(interest) } {
             return Poll::Ready(Err(errno));

@@ -85,11 +85,11 @@ impl<T: Send + 'static> Hall<Outcome<T>> {
         })
     }
 
-    /// Nothing will be received. Returns what was sent.
-    pub(crate) fn end(self: &Arc<Self>, errno: Errno) -> Option<T> {
-        self.with(|outcome, _| {
-            outcome.ended = Some(errno);
-            outcome.item.take()
+    /// Nothing will be received. Returns what was sent. `EBADF`: it was received.
+    pub(crate) fn end(self: &Arc<Self>, errno: Errno) -> Result<Option<T>, Errno> {
+        self.with(|outcome, _| match outcome.ended.replace(errno) {
+            Some(libc::EBADF) => Err(libc::EBADF),
+            _ => Ok(outcome.item.take()),
         })
     }
 }

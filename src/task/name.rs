@@ -148,11 +148,16 @@ impl TaskName {
         }
     }
 
+    /// True if it may still be joined by this name, ended or not.
+    pub(crate) fn is_joinable(self) -> bool {
+        self.cell.state.is_joinable(self.generation) && self.may_join()
+    }
+
     /// Calls the waker when the task can be joined, or not any more: now, if that is so. Stale also if the join was given
     /// up. The waiter is told apart by the waker's data.
     pub(crate) fn watch(self, waker: impl FnOnce() -> Waker) -> Result<(), Stale> {
         self.with(|cell| {
-            if !cell.state.is_joinable(self.generation) || !self.may_join() {
+            if !self.is_joinable() {
                 return Err(Stale);
             }
             let waker = waker();

@@ -195,6 +195,45 @@ static void a_quiet_descriptor_is_heard_beside_busy_ones(void) {
     test_runtime_free(rt);
 }
 
+/* ---- the budget is for results: that a handle is stale is none ---- */
+
+struct stale {
+    rt_io ready, io;
+    rt_timer timer;
+    rt_task task;
+};
+
+static int64_t ask_for_stale_ones(rt_cx *cx, void *state) {
+    struct stale *s = state;
+    rt_ready got;
+    uint64_t value;
+    int64_t result = 1, bitten = bite_read(cx, s->ready);
+    if (bitten == RT_PENDING) return bitten;
+    CHECK_EQ(bitten, 8);
+    CHECK_EQ(bite_read(cx, s->ready), RT_PENDING);
+    CHECK_EQ(rt_poll_ready(cx, s->io, RT_READABLE, &got), -EBADF);
+    CHECK_EQ(rt_poll_level(cx, s->io, RT_READABLE, &got), -EBADF);
+    CHECK_EQ(rt_poll_try(cx, s->io, RT_READABLE, take_one, &value), -EBADF);
+    CHECK_EQ(rt_poll_timer(cx, s->timer), -EBADF);
+    CHECK_EQ(rt_poll_join(cx, s->task, &result), -EBADF);
+    CHECK_EQ(result, 1);
+    return 0;
+}
+
+static void a_spent_budget_hides_no_stale_handle(void) {
+    rt_runtime rt = runtime_with_budget(1);
+    struct stale s = {.ready = io_of(rt, inexhaustible(), RT_READABLE), .io = io_of(rt, inexhaustible(), RT_READABLE)};
+    struct bystander b = {.turns = 1};
+    CHECK_EQ(rt_spawn(rt, stand_by, &b, NULL, &s.task), 0);
+    CHECK_EQ(rt_timer_start(rt, 0, &s.timer), 0);
+    CHECK_EQ(join_task(s.task), 0);
+    CHECK(rt_timer_cancel(s.timer) >= 0);
+    CHECK_EQ(rt_close(s.io), 0);
+    CHECK_EQ(rt_block_on(rt, ask_for_stale_ones, &s), 0);
+    CHECK_EQ(rt_close(s.ready), 0);
+    test_runtime_free(rt);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(reads_are_counted);
@@ -206,5 +245,6 @@ int main(int argc, char **argv) {
     CASE(without_a_budget_there_is_no_end);
     CASE(a_flood_does_not_starve_the_others);
     CASE(a_quiet_descriptor_is_heard_beside_busy_ones);
+    CASE(a_spent_budget_hides_no_stale_handle);
     return test_end();
 }

@@ -166,6 +166,21 @@ static void an_abort_midway_keeps_the_count(void) {
     scene_close(&s);
 }
 
+/* A write of nothing succeeds, but not where the handle is stale. */
+static void nothing_is_written_to_a_good_handle(void) {
+    struct scene s;
+    scene_open(&s, small_unix_pair, RT_WRITABLE);
+    int fds[2];
+    small_unix_pair(fds);
+    rt_io gone = io_of(s.rt, fds[0], RT_WRITABLE);
+    struct writer w = {.io = s.io}, stale = {.io = gone};
+    CHECK_EQ(rt_block_on(s.rt, write_whole, &w), 0);
+    CHECK_EQ(rt_close(gone), 0);
+    CHECK_EQ(rt_block_on(s.rt, write_whole, &stale), -EBADF);
+    close(fds[1]);
+    scene_close(&s);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(through_tcp);
@@ -174,5 +189,6 @@ int main(int argc, char **argv) {
     CASE(short_writes_are_the_callers_to_go_on_with);
     CASE(an_error_midway_says_how_much_went);
     CASE(an_abort_midway_keeps_the_count);
+    CASE(nothing_is_written_to_a_good_handle);
     return test_end();
 }

@@ -159,6 +159,43 @@ static void a_send_races_the_end(void) {
     }
 }
 
+struct frees {
+    _Atomic(rt_oneshot) o;
+    _Atomic int64_t freed;
+    atomic_bool over;
+};
+
+/* Frees each oneshot that it is shown. */
+static void *free_them(void *arg) {
+    struct frees *f = arg;
+    while (!atomic_load(&f->over)) {
+        rt_oneshot o = atomic_load(&f->o);
+        if (o == 0) continue;
+        atomic_store(&f->o, 0);
+        atomic_store(&f->freed, rt_oneshot_free(o));
+    }
+    return NULL;
+}
+
+/* Either the item is received, or it is dropped and the receiver hears of it. */
+static void a_receive_races_the_end(void) {
+    struct frees f = {.freed = RT_PENDING};
+    pthread_t freer = thread_start(free_them, &f);
+    for (int i = scaled(20000); i > 0; i--) {
+        rt_oneshot o = fresh();
+        void *item = NULL;
+        CHECK_EQ(rt_oneshot_send(o, &drops), 0);
+        atomic_store(&f.o, o);
+        int64_t got = rt_oneshot_wait(o, RT_NEVER, &item), freed;
+        while ((freed = atomic_exchange(&f.freed, RT_PENDING)) == RT_PENDING) sched_yield();
+        CHECK_EQ(got, freed == 0 ? -EBADF : 0);
+        CHECK_EQ(freed, got == 0 ? -EBADF : 0);
+        CHECK_EQ(atomic_load(&drops), freed == 0);
+    }
+    atomic_store(&f.over, true);
+    thread_join(freer);
+}
+
 static void mistakes(void) {
     void *item;
     rt_oneshot o;
@@ -180,6 +217,7 @@ int main(int argc, char **argv) {
     CASE(the_receiver_gives_up);
     CASE(one_of_two_receives);
     CASE(a_send_races_the_end);
+    CASE(a_receive_races_the_end);
     CASE(mistakes);
     return test_end();
 }

@@ -48,13 +48,16 @@ struct thing {
     struct thing *home; /* the runtime that it ends with, or NULL */
     struct thing *owner; /* of an operation: its task; of what a runtime only wakes: that runtime */
     atomic_bool releasing, freed;
-    atomic_bool closing; /* an operation was to close it, which another call may have done before */
+    atomic_bool closing; /* several may hear of its end: an operation was to close it, or a sender gave up */
+    atomic_int closers; /* how many are about to have an operation close it */
     atomic_bool shut; /* a runtime that was asked to end */
 
     /* Tasks. */
     bool ours; /* its functions are the target's */
     bool call; /* a function that is called, not polled */
     atomic_int polls, drops;
+    int polls_before; /* it was woken in the end */
+    bool woken;
     atomic_int takers; /* who joined or detached it: one at most */
     atomic_bool aborted, returned;
     _Atomic int64_t result;

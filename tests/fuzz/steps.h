@@ -86,7 +86,12 @@ extern atomic_int runtimes_made, tasks_made;
 extern _Thread_local bool scripted;
 /* It is inside of a function that may block. */
 extern _Thread_local bool may_block;
+/* It is inside of an attempt on a descriptor, which stays open as long. */
+extern _Thread_local bool attempting;
 bool on_main(void);
+/* Who is called by the library, or is a task on a thread of its own, waits for what the primary runtime does and for no
+ * other's: runtimes whose tasks wait for each other wait for ever. */
+bool may_wait_for(const struct thing *rt);
 
 #define STEPS(X)                                                                                  \
     X(turn) X(drive) X(block_on) X(run) X(shut) X(look) X(runtime_new)                            \

@@ -111,9 +111,9 @@ int64_t step_io_close(struct actor *a, const uint8_t *b) {
     return RELEASE(&io, rt_close(io.handle), EBADF);
 }
 
-/* It may wait for others, so it is not for attempts. */
+/* It may wait for others, so it is not for attempts: two would wait for each other. */
 int64_t step_io_deregister(struct actor *a, const uint8_t *b) {
-    if (a->name[0] == 'a') return 0;
+    if (attempting) return 0;
     struct use io = pick(a, b[0], K_IO);
     int64_t fd = rt_io_fd(io.handle);
     int64_t r = RELEASE(&io, rt_deregister(io.handle), EBUSY, EDEADLK);
@@ -243,7 +243,10 @@ struct attempt {
 static int64_t attempt(int fd, void *arg) {
     struct attempt *at = arg;
     HOLDS(fcntl(fd, F_GETFD) >= 0); /* it cannot be closed meanwhile */
+    bool before = attempting;
+    attempting = true;
     if (at->how & 1) call_back();
+    attempting = before;
     HOLDS(fcntl(fd, F_GETFD) >= 0);
     if (at->times++ == 0 && at->how & 2) return -EINTR;
     if (at->how & 4) return -EAGAIN;

@@ -49,7 +49,7 @@ int64_t step_listen(struct actor *a, const uint8_t *b) {
         rt_tcp_opts opts;
         HOLDS_EQ(rt_tcp_opts_init(&opts, sizeof opts), 0);
         if (b[1] & 4) opts.flags = RT_TCP_REUSEPORT;
-        r = SAYS(&rt, rt_tcp_listen(rt.handle, b[1] & 8 ? "::1" : "127.0.0.1", 0, b[1] & 16 ? NULL : &opts, &io), EBADF, EADDRINUSE, EADDRNOTAVAIL);
+        r = SAYS(&rt, rt_tcp_listen(rt.handle, b[1] & 8 ? "::1" : "127.0.0.1", 0, b[1] & 16 ? NULL : &opts, &io), EBADF, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT);
     }
     if (r == 0) keep_listener(a, io, rt.thing, b[2]);
     else HOLDS_EQ(io, 0);

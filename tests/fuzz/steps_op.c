@@ -131,11 +131,14 @@ int64_t step_submit_end(struct actor *a, const uint8_t *b) {
     int64_t r;
     if (b[1] & 1) r = SUBMIT_SAYS(&io, rt_submit_shutdown(a->cx, io.handle, b[2] & 3, OUT));
     else {
-        /* Of two at a time one closes it; the other one's outcome says -EBADF. */
+        /* Of two at a time one closes it, maybe after the other one's call, whose outcome says -EBADF. */
         releasing(&io);
-        if (io.thing != NULL) atomic_store(&io.thing->closing, true);
+        if (io.thing != NULL) {
+            atomic_store(&io.thing->closing, true);
+            atomic_fetch_add(&io.thing->closers, 1);
+        }
         r = SUBMIT_SAYS(&io, rt_submit_close(a->cx, io.handle, OUT));
-        if (r == 0) atomic_store(&io.thing->freed, true);
+        if (io.thing != NULL && atomic_fetch_sub(&io.thing->closers, 1) == 1 && r == 0) atomic_store(&io.thing->freed, true);
     }
     return submitted(a, p, r, b[1]);
 }

@@ -167,13 +167,16 @@ int64_t step_oneshot_send(struct actor *a, const uint8_t *b) {
     return r;
 }
 
-/* Received once, or given up, of which all hear who wait: then the handle is spent. */
+/* Received once, or given up, of which all hear who wait, be it while another frees it: then the handle is spent. */
 static int64_t oneshot_got(struct use *o, int64_t r, void *item) {
     if (r == 0) {
         parcel_taken(item);
         released(o);
     }
-    if (r == -EPIPE && o->thing != NULL) atomic_store(&o->thing->freed, true);
+    if (r == -EPIPE && o->thing != NULL) {
+        atomic_store(&o->thing->closing, true);
+        atomic_store(&o->thing->freed, true);
+    }
     return r;
 }
 
@@ -324,6 +327,7 @@ int64_t step_poll_timer(struct actor *a, const uint8_t *b) {
     if (r >= 0) {
         if (u.thing->interval) HOLDS(r > 0);
         else HOLDS_EQ(r, 0);
+        atomic_fetch_add(&u.thing->polls, 1);
         /* A timer is never early. */
         if (!(version & 1) && version == atomic_load(&u.thing->version)) HOLDS(rt_now() >= at);
     }

@@ -29,7 +29,7 @@ int64_t step_drive(struct actor *a, const uint8_t *b) {
 
 int64_t step_block_on(struct actor *a, const uint8_t *b) {
     struct use rt = pick(a, b[0], K_RUNTIME);
-    if (not_here(rt.thing)) return 0;
+    if (not_here(rt.thing) || !may_wait_for(rt.thing) || attempting) return 0;
     struct thing *t = thing_new(K_NONE, rt.thing);
     if (t == NULL) return 0;
     struct job *job = job_new(rt.thing, b[1], b[2]);
@@ -57,10 +57,10 @@ int64_t step_run(struct actor *a, const uint8_t *b) {
 
 int64_t step_shut(struct actor *a, const uint8_t *b) {
     struct use rt = pick(a, b[0], K_RUNTIME);
-    if (not_here(rt.thing)) return 0;
+    if (not_here(rt.thing) || !may_wait_for(rt.thing) || attempting) return 0;
     if (rt.thing == primary && b[1] & 7) return 0;
-    /* Two runtimes whose tasks end each other wait for ever, as does a call that ends its own. */
-    if (rt.thing != NULL && !scripted && (rt.thing != primary || may_block)) return 0;
+    /* A call that ends its own runtime waits for ever. */
+    if (rt.thing != NULL && !scripted && may_block) return 0;
     if (b[1] & 8) {
         if (rt.thing != NULL) atomic_store(&rt.thing->shut, true);
         int64_t r = SAYS(&rt, rt_shutdown(rt.handle, RT_NEVER), EBADF, EDEADLK, EPERM);
@@ -372,9 +372,11 @@ int64_t step_call_at(struct actor *a, const uint8_t *b) {
     struct order *o = order_new(&rt, b[1]);
     if (o == NULL) return 0;
     struct thing *t = o->thing;
-    uint64_t at = time_of(b[1]);
-    atomic_store(&t->at, at);
+    uint64_t at = time_of(b[1]), now = rt_now();
     t->interval = b[2] & 64;
+    /* Each call is made, however late: hours of them would keep all workers busy. */
+    if (t->interval && at < now) at = now - 1000000;
+    atomic_store(&t->at, at);
     int64_t r = SAYS(&rt, rt_call_at(rt.handle, at, t->interval ? 100000 : 0, order_call, o, order_drop, b[2] & 7 ? &t->handle : NULL), EBADF, ESHUTDOWN);
     return order_made(a, o, t, r, b[2]);
 }

@@ -244,7 +244,11 @@ impl TimerName {
     #[inline]
     pub(crate) fn poll(self, cx: &PollContext) -> IoPoll<u64> {
         if !cx.can_spend() {
-            return Poll::Pending;
+            // That the handle is stale is told without a budget.
+            return match self.timer.guard.is_open(self.generation) {
+                true => Poll::Pending,
+                false => Poll::Ready(Err(libc::EBADF)),
+            };
         }
         let polled = self.poll_with(cx.key(), &cx.waker());
         if polled.is_ready() {
