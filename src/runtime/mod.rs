@@ -10,6 +10,7 @@ mod fds;
 mod idle;
 mod injector;
 mod io;
+mod linger;
 mod listening;
 mod local;
 mod operation;
