@@ -2054,6 +2054,12 @@ int64_t rt_submit_read(rt_cx *cx,
  * Submits: write from `buf` at `offset`. Outcome: how many bytes were written, which may be fewer, or the system's error. On a
  * socket it is `rt_submit_send`. Otherwise as `rt_submit_read`. No SIGPIPE is raised.
  *
+ * `flags`, for files, are those of pwritev2(2) that <sys/uio.h> has: with `RWF_DSYNC` the outcome comes when the disk has these bytes
+ * and what it takes to find them, as after `rt_submit_fdatasync`; with `RWF_SYNC`, as after `rt_submit_fsync`; but of these bytes
+ * alone, so that it says nothing of what was written before. With `RWF_APPEND` they go to the end of the file, wherever that is
+ * then, and `offset` only says by `RT_OFFSET_CURRENT` that the file's position moves there. `-EINVAL` for others, and for any on
+ * what is no file.
+ *
  * # Safety
  * `cx` is the context of this poll; `buf` has `n` readable bytes until the operation is over; `out` is writable.
  */
@@ -2062,6 +2068,7 @@ int64_t rt_submit_write(rt_cx *cx,
                         const void *buf,
                         size_t n,
                         uint64_t offset,
+                        int flags,
                         rt_op *out);
 
 /**
@@ -2090,6 +2097,7 @@ int64_t rt_submit_writev(rt_cx *cx,
                          const struct iovec *iov,
                          int iovcnt,
                          uint64_t offset,
+                         int flags,
                          rt_op *out);
 
 /**
