@@ -2754,7 +2754,7 @@ int64_t rt_tcp_listen(rt_runtime rt,
 /**
  * Connects to a host, by name or address: spawns a task that looks the name up, and tries its addresses, IPv4 and IPv6 in turns,
  * each 250 ms after the one before, or at once when one fails. The first that connects wins, and the others are closed. `opts` may
- * be NULL.
+ * be NULL. This is for threads; a task is served better by `rt_poll_tcp_connect`.
  *
  * Returns 0, and the task in `*out`, which the caller must join or detach. Its join yields the connection, an `rt_io`: non-blocking,
  * close-on-exec, for `RT_READABLE | RT_WRITABLE`, owned; or the error of the attempt that failed last: `-ECONNREFUSED`,
@@ -2773,6 +2773,27 @@ int64_t rt_tcp_connect(rt_runtime rt,
                        uint16_t port,
                        const rt_tcp_opts *opts,
                        rt_task *out);
+
+/**
+ * Connects to a host, as `rt_tcp_connect` does, for the task that is polled: on its worker, and with nothing to clean up.
+ *
+ * `*slot` is 0 in the first call and again when this is ready; in between it is an operation of the task, which `rt_cancel` and
+ * `rt_op_deadline` accept. A state that is dropped needs to do nothing about it: the attempt ends, and what it made is closed. `host`
+ * and `opts` are copied by the first call, and may be NULL in later ones.
+ *
+ * Returns 0 and the connection in `*out`, which the caller must close: as the join of `rt_tcp_connect` yields it. `RT_PENDING`. Errors
+ * are those of `rt_tcp_connect` and of its join; `-ECANCELED` after a cancel, `-ETIME` at either deadline; `-EINVAL` also for a
+ * `*slot` with another operation, `-EBADF` for a stale one; `-EPERM` outside of tasks. In a poll. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `slot` and `out` are writable; the others as for `rt_tcp_connect`, in the first call.
+ */
+int64_t rt_poll_tcp_connect(rt_cx *cx,
+                            rt_op *slot,
+                            const char *host,
+                            uint16_t port,
+                            const rt_tcp_opts *opts,
+                            rt_io *out);
 
 /**
  * Sets every field to its default. Call it as `rt_unix_opts_init(&opts, sizeof opts)`.
@@ -2822,6 +2843,19 @@ int64_t rt_unix_connect(rt_runtime rt,
                         const char *path,
                         const rt_unix_opts *opts,
                         rt_task *out);
+
+/**
+ * Connects to a path, or to "@name", as `rt_unix_connect` does, for the task that is polled. The slot, and what is copied and returned,
+ * are as for `rt_poll_tcp_connect`; the errors those of `rt_unix_connect` and of its join.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `slot` and `out` are writable; the others as for `rt_unix_connect`, in the first call.
+ */
+int64_t rt_poll_unix_connect(rt_cx *cx,
+                             rt_op *slot,
+                             const char *path,
+                             const rt_unix_opts *opts,
+                             rt_io *out);
 
 /**
  * Makes two Unix sockets, each the other's peer. `kind` is `SOCK_STREAM`, `SOCK_SEQPACKET` or `SOCK_DGRAM`.

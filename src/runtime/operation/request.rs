@@ -4,6 +4,7 @@
 use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
 use super::super::transfer::{Attempted, RWF_NOSIGNAL, attempted, without_sigpipe};
+use super::errand::Errand;
 use super::progress::errno_outcome;
 use super::question::Question;
 use crate::driver::Entry;
@@ -126,6 +127,8 @@ pub(crate) enum Request {
     },
     /// Asks the name servers.
     Resolve(Arc<Question>),
+    /// Has a task do it.
+    Errand(Errand),
     /// The library's own: sends what a stream has queued.
     Pump,
 }
@@ -230,8 +233,8 @@ impl Request {
             Self::MakeDir { .. } => opcode::MkDirAt::CODE,
             // Never blocks, so the call itself is cheaper.
             Self::Shutdown { .. } | Self::Splice { .. } | Self::Pump => return None,
-            // A thread's.
-            Self::Call { .. } | Self::Resolve(_) => return None,
+            // A thread's, or a task's.
+            Self::Call { .. } | Self::Resolve(_) | Self::Errand(_) => return None,
         })
     }
 
@@ -292,7 +295,7 @@ impl Request {
             }
             Self::MakeDir { path, mode } => opcode::MkDirAt::new(fd, path.as_ptr()).mode(*mode).build(),
             Self::Shutdown { .. } | Self::Splice { .. } | Self::Pump => return None,
-            Self::Call { .. } | Self::Resolve(_) => return None,
+            Self::Call { .. } | Self::Resolve(_) | Self::Errand(_) => return None,
         })
     }
 

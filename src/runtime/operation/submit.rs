@@ -297,6 +297,8 @@ impl Worker {
             }
             // It begins when the last user of the descriptor has gone.
             Request::Close => return self.await_last_user(op),
+            // Its runner tells.
+            Request::Errand(_) => return,
             _ => {}
         }
         self.carry_out(op);
@@ -506,7 +508,12 @@ impl Worker {
             return outcome;
         }
         let made = match body.request.yields() {
-            Yields::Number => return outcome,
+            Yields::Number => {
+                if let Request::Errand(errand) = &body.request {
+                    errand.hand_over();
+                }
+                return outcome;
+            }
             Yields::Connection => self.shared().adopt(outcome as RawFd, body.family, self.index()),
             Yields::File => self.shared().adopt_file(outcome as RawFd),
         };
