@@ -99,7 +99,7 @@ static int64_t cat_file(rt_cx *cx, void *state) {
         for (j->done = 0; j->done < j->len; j->done += (size_t)j->m) {
             RT_AWAIT_OP(j->m, cx, j->op,
                         rt_submit_write(cx, all->out, j->block + j->done, j->len - j->done,
-                                        RT_OFFSET_CURRENT, &j->op));
+                                        RT_OFFSET_CURRENT, 0, &j->op));
             if (j->m > 0) continue;
             all->out_error = j->m < 0 ? j->m : -EIO;
             RT_RETURN(0);

@@ -1,7 +1,7 @@
 /* Fetches one document by HTTP/1.0, and writes it to stdout.
  *
  * It shows
- *   - connecting by name, which is a task whose join yields the connection;
+ *   - connecting by name, to the first of the addresses that answers;
  *   - a buffered stream: lines, then whatever comes; a request in pieces, which go out together;
  *   - one deadline over all of it, and what is released when it strikes anywhere.
  *
@@ -29,7 +29,7 @@ struct fetch {
     uint64_t at; /* the deadline */
     rt_timer timer;
 
-    rt_task connecting;
+    rt_op connecting;
     rt_io io;
     rt_stream stream;
     uint64_t promised, came;
@@ -93,13 +93,9 @@ static int64_t copy_body(rt_cx *cx, struct fetch *f) {
 
 static int64_t converse(rt_cx *cx, struct fetch *f) {
     RT_BEGIN(&f->frame);
-    f->r = rt_tcp_connect(rt_cx_runtime(cx), f->name, f->port, NULL, &f->connecting);
+    RT_AWAIT(f->r, rt_poll_tcp_connect(cx, &f->connecting, f->name, f->port, NULL, &f->io));
+    if (f->r == 0) f->r = rt_stream_new(f->io, NULL, &f->stream);
     if (f->r < 0) RT_RETURN(f->r);
-    RT_AWAIT(f->r, rt_poll_join(cx, f->connecting, &f->n));
-    f->connecting = 0;
-    if (f->r < 0 || f->n < 0) RT_RETURN(f->r < 0 ? f->r : f->n);
-    f->io = (rt_io)f->n;
-    if ((f->r = rt_stream_new(f->io, NULL, &f->stream)) < 0) RT_RETURN(f->r);
 
     RT_AWAIT(f->r, ask(cx, f));
     if (f->r == 0) RT_AWAIT(f->r, read_head(cx, f));
@@ -113,11 +109,9 @@ static int64_t fetch(rt_cx *cx, void *state) {
     return rt_poll_deadline(cx, &f->timer, f->at, converse(cx, f));
 }
 
-/* Zero handles may be released too. An abort ends attempts to connect. */
+/* Zero handles may be released too. An attempt to connect ended with its task. */
 static void release(struct fetch *f) {
     rt_timer_cancel(f->timer);
-    rt_abort(f->connecting);
-    rt_detach(f->connecting);
     rt_stream_free(f->stream);
     rt_close(f->io);
 }

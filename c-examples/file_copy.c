@@ -97,7 +97,7 @@ static int64_t copy_blocks(rt_cx *cx, struct copier *c) {
         for (; c->done < c->len; c->done += (size_t)c->n) {
             RT_AWAIT_OP(c->n, cx, c->op,
                         rt_submit_write(cx, all->to, c->block + c->done, c->len - c->done,
-                                        c->offset + c->done, &c->op));
+                                        c->offset + c->done, 0, &c->op));
             if (c->n <= 0) RT_RETURN(c->n < 0 ? c->n : -EIO);
         }
         account(all, c->offset, c->len);

@@ -60,9 +60,9 @@ struct flow {
 
 struct conn {
     rt_io client, upstream;
-    rt_task connecting;
+    rt_op connecting;
     rt_frame frame;
-    int64_t r, joined;
+    int64_t r;
     struct flow flows[2]; /* there, and back */
     bool finished;        /* both streams came to their ends */
 };
@@ -182,22 +182,22 @@ static int64_t relay(rt_cx *cx, struct conn *c) {
 
 /* ---- a connection ---- */
 
+/* Only the first poll's options count. */
+static int64_t connect_upstream(rt_cx *cx, struct conn *c) {
+    const rt_tcp_opts opts = {.size = sizeof opts,
+                              .deadline = rt_now() + proxy.connect_ms * UINT64_C(1000000)};
+    return rt_poll_tcp_connect(cx, &c->connecting, proxy.host, (uint16_t)proxy.to, &opts,
+                               &c->upstream);
+}
+
 static int64_t serve_one(rt_cx *cx, void *state) {
     struct conn *c = state;
     RT_BEGIN(&c->frame);
-    const rt_tcp_opts opts = {.size = sizeof opts,
-                              .deadline = rt_now() + proxy.connect_ms * UINT64_C(1000000)};
-    c->r = rt_tcp_connect(proxy.rt, proxy.host, (uint16_t)proxy.to, &opts, &c->connecting);
-    if (c->r < 0) RT_RETURN(c->r);
-    RT_AWAIT(c->r, rt_poll_join(cx, c->connecting, &c->joined));
-    c->connecting = 0;
-    if (c->r == 0 && c->joined < 0) c->r = c->joined;
+    RT_AWAIT(c->r, connect_upstream(cx, c));
     if (c->r < 0) {
         atomic_fetch_add(&proxy.unreachable, 1);
         RT_RETURN(c->r);
     }
-    c->upstream = (rt_io)c->joined;
-    rt_io_rehome(cx, c->upstream); /* it was made on some worker, and this task stays on its own */
     c->flows[0].from = c->flows[1].to = c->client;
     c->flows[0].to = c->flows[1].from = c->upstream;
     RT_AWAIT(c->r, relay(cx, c));
@@ -210,8 +210,6 @@ static int64_t serve_one(rt_cx *cx, void *state) {
 static void drop_conn(void *state) {
     const struct linger reset = {.l_onoff = 1};
     struct conn *c = state;
-    rt_abort(c->connecting);
-    rt_detach(c->connecting);
     if (c->upstream != 0 && !c->finished) {
         atomic_fetch_add(&proxy.broken, 1);
         setsockopt((int)rt_io_fd(c->client), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);

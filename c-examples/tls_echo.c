@@ -40,6 +40,7 @@
 #define SECOND UINT64_C(1000000000)
 #define GOODBYE SECOND /* for a peer to take what we said last */
 enum { RECORD = 16 * 1024, OTHER_WAY = -EALREADY };
+enum { UNREAD = 1024 * 1024 }; /* bytes that a peer may go on sending meanwhile */
 
 struct conn {
     rt_io io;
@@ -118,12 +119,6 @@ static int64_t do_shutdown(int fd, void *arg) {
     return r >= 0 ? 0 : outcome(c, r);
 }
 
-static int64_t do_drain(int fd, void *arg) {
-    struct conn *c = arg;
-    ssize_t n = read(fd, c->buf, sizeof c->buf);
-    return n < 0 ? -errno : n;
-}
-
 /* Awaitable. A call that begins waits for its own direction; readiness that was seen stays until
  * OpenSSL has read everything, so that records which it holds already are not waited for. */
 static int64_t poll_tls(rt_cx *cx, struct conn *c, rt_attempt_fn attempt) {
@@ -166,16 +161,14 @@ static int64_t echo(rt_cx *cx, struct conn *c) {
     RT_END(0);
 }
 
-/* Says the end, and waits for the peer's: closing a socket with something unread in it resets the
- * connection, and the peer might lose what it has not read yet. */
+/* Says the end, and waits for the peer's, so that it hears all of it. */
 static int64_t goodbye(rt_cx *cx, struct conn *c) {
     RT_BEGIN(&c->goodbye_frame);
     c->wants = RT_WRITABLE;
     RT_AWAIT(c->n, poll_tls(cx, c, do_shutdown));
     if (c->n < 0) RT_RETURN(c->n);
-    shutdown((int)rt_io_fd(c->io), SHUT_WR);
-    do RT_AWAIT(c->n, rt_poll_try(cx, c->io, RT_READABLE, do_drain, c));
-    while (c->n > 0);
+    c->len = UNREAD;
+    RT_AWAIT(c->n, rt_poll_linger(cx, c->io, &c->len));
     RT_END(c->n);
 }
 

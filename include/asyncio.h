@@ -1934,6 +1934,26 @@ int64_t rt_poll_connect(rt_cx *cx,
                         socklen_t len);
 
 /**
+ * Ends a conversation, in polls, so that the peer hears all of it: waits until what is queued was sent, shuts the sending side down,
+ * and drops what the peer still sends, until its end. Closing a socket that has something unread resets the connection instead,
+ * and the peer may lose what it has not read. Then close it, whatever this returned.
+ *
+ * `*left`, which the caller keeps and sets before the first call, says how many bytes may be dropped; it counts down. How long a peer
+ * may take is said by `rt_poll_deadline(cx, &slot, at, rt_poll_linger(cx, io, &left))`.
+ *
+ * Returns 0 at the peer's end, at once if that was seen before; `RT_PENDING`. `-EMSGSIZE`: so much came, and no end. `-ECONNRESET`
+ * and other errors of the system's: the peer hears nothing any more. `-EBUSY` while an operation receives, `-EINVAL` for NULL, for a
+ * descriptor that blocks or that is not registered for `RT_READABLE`: the peer was told nothing. `-ENOTSOCK`; `-ENOTCONN`; `-EBADF`,
+ * `-ESHUTDOWN`; `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `left` is readable and writable.
+ */
+int64_t rt_poll_linger(rt_cx *cx,
+                       rt_io io,
+                       size_t *left);
+
+/**
  * Submits: accept one connection. Outcome: the connection, an `rt_io` (which is never negative as an `int64_t`): non-blocking,
  * close-on-exec, for `RT_READABLE | RT_WRITABLE`, owned. Errors as for `rt_poll_accept`, but that each `-EMFILE` is one.
  *
@@ -2034,6 +2054,12 @@ int64_t rt_submit_read(rt_cx *cx,
  * Submits: write from `buf` at `offset`. Outcome: how many bytes were written, which may be fewer, or the system's error. On a
  * socket it is `rt_submit_send`. Otherwise as `rt_submit_read`. No SIGPIPE is raised.
  *
+ * `flags`, for files, are those of pwritev2(2) that <sys/uio.h> has: with `RWF_DSYNC` the outcome comes when the disk has these bytes
+ * and what it takes to find them, as after `rt_submit_fdatasync`; with `RWF_SYNC`, as after `rt_submit_fsync`; but of these bytes
+ * alone, so that it says nothing of what was written before. With `RWF_APPEND` they go to the end of the file, wherever that is
+ * then, and `offset` only says by `RT_OFFSET_CURRENT` that the file's position moves there. `-EINVAL` for others, and for any on
+ * what is no file.
+ *
  * # Safety
  * `cx` is the context of this poll; `buf` has `n` readable bytes until the operation is over; `out` is writable.
  */
@@ -2042,6 +2068,7 @@ int64_t rt_submit_write(rt_cx *cx,
                         const void *buf,
                         size_t n,
                         uint64_t offset,
+                        int flags,
                         rt_op *out);
 
 /**
@@ -2070,6 +2097,7 @@ int64_t rt_submit_writev(rt_cx *cx,
                          const struct iovec *iov,
                          int iovcnt,
                          uint64_t offset,
+                         int flags,
                          rt_op *out);
 
 /**
@@ -2726,7 +2754,7 @@ int64_t rt_tcp_listen(rt_runtime rt,
 /**
  * Connects to a host, by name or address: spawns a task that looks the name up, and tries its addresses, IPv4 and IPv6 in turns,
  * each 250 ms after the one before, or at once when one fails. The first that connects wins, and the others are closed. `opts` may
- * be NULL.
+ * be NULL. This is for threads; a task is served better by `rt_poll_tcp_connect`.
  *
  * Returns 0, and the task in `*out`, which the caller must join or detach. Its join yields the connection, an `rt_io`: non-blocking,
  * close-on-exec, for `RT_READABLE | RT_WRITABLE`, owned; or the error of the attempt that failed last: `-ECONNREFUSED`,
@@ -2745,6 +2773,27 @@ int64_t rt_tcp_connect(rt_runtime rt,
                        uint16_t port,
                        const rt_tcp_opts *opts,
                        rt_task *out);
+
+/**
+ * Connects to a host, as `rt_tcp_connect` does, for the task that is polled: on its worker, and with nothing to clean up.
+ *
+ * `*slot` is 0 in the first call and again when this is ready; in between it is an operation of the task, which `rt_cancel` and
+ * `rt_op_deadline` accept. A state that is dropped needs to do nothing about it: the attempt ends, and what it made is closed. `host`
+ * and `opts` are copied by the first call, and may be NULL in later ones.
+ *
+ * Returns 0 and the connection in `*out`, which the caller must close: as the join of `rt_tcp_connect` yields it. `RT_PENDING`. Errors
+ * are those of `rt_tcp_connect` and of its join; `-ECANCELED` after a cancel, `-ETIME` at either deadline; `-EINVAL` also for a
+ * `*slot` with another operation, `-EBADF` for a stale one; `-EPERM` outside of tasks. In a poll. Does not block.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `slot` and `out` are writable; the others as for `rt_tcp_connect`, in the first call.
+ */
+int64_t rt_poll_tcp_connect(rt_cx *cx,
+                            rt_op *slot,
+                            const char *host,
+                            uint16_t port,
+                            const rt_tcp_opts *opts,
+                            rt_io *out);
 
 /**
  * Sets every field to its default. Call it as `rt_unix_opts_init(&opts, sizeof opts)`.
@@ -2794,6 +2843,19 @@ int64_t rt_unix_connect(rt_runtime rt,
                         const char *path,
                         const rt_unix_opts *opts,
                         rt_task *out);
+
+/**
+ * Connects to a path, or to "@name", as `rt_unix_connect` does, for the task that is polled. The slot, and what is copied and returned,
+ * are as for `rt_poll_tcp_connect`; the errors those of `rt_unix_connect` and of its join.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `slot` and `out` are writable; the others as for `rt_unix_connect`, in the first call.
+ */
+int64_t rt_poll_unix_connect(rt_cx *cx,
+                             rt_op *slot,
+                             const char *path,
+                             const rt_unix_opts *opts,
+                             rt_io *out);
 
 /**
  * Makes two Unix sockets, each the other's peer. `kind` is `SOCK_STREAM`, `SOCK_SEQPACKET` or `SOCK_DGRAM`.

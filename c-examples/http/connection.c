@@ -238,21 +238,6 @@ static int64_t answer(rt_cx *cx, struct conn *c) {
 
 /* ---- a connection ---- */
 
-/* Closing a socket that has something to read resets the connection, and the peer may lose the
- * reply. So the peer is told the end, and gets some time to see it. */
-static int64_t linger(rt_cx *cx, struct conn *c) {
-    RT_BEGIN(&c->part);
-    shutdown((int)rt_io_fd(c->io), SHUT_WR);
-    c->until = rt_now() + LINGER_MS * MS;
-    c->taken = 0;
-    do {
-        c->at = c->end;
-        RT_AWAIT(c->r, rt_poll_deadline(cx, &c->timer, c->until, fill(cx, c)));
-        c->taken += (uint64_t)c->r;
-    } while (c->r > 0 && c->taken < LINGER_BYTES);
-    RT_END(0);
-}
-
 static int64_t converse(rt_cx *cx, void *state) {
     struct conn *c = state;
     RT_BEGIN(&c->frame);
@@ -263,7 +248,13 @@ static int64_t converse(rt_cx *cx, void *state) {
         if (c->r < 0) RT_RETURN(c->r);
     } while (c->keep);
     RT_AWAIT(c->r, flush(cx, c));
-    if (c->r >= 0 && (c->linger || c->at < c->end)) RT_AWAIT(c->r, linger(cx, c));
+    if (c->r < 0 || (!c->linger && c->at == c->end)) RT_RETURN(c->r);
+    /* The peer gets some time to see the reply, whatever it is sending. */
+    give_block(c);
+    c->until = rt_now() + LINGER_MS * MS;
+    c->unread = LINGER_BYTES;
+    RT_AWAIT(c->r, rt_poll_deadline(cx, &c->timer, c->until,
+                                    rt_poll_linger(cx, c->io, &c->unread)));
     RT_END(0);
 }
 

@@ -18,7 +18,7 @@ static const struct {
 
 static struct {
     rt_frame frame, part;
-    rt_task connecting;
+    rt_op connecting;
     rt_io io;
     rt_stream stream;
     size_t show;
@@ -26,7 +26,7 @@ static struct {
     const void *at;
     size_t len;
     uint64_t body;
-    int64_t r, connected;
+    int64_t r;
 } client;
 
 static void ask(const char *address) {
@@ -65,11 +65,8 @@ static int64_t show_answer(rt_cx *cx) {
 
 int64_t demo(rt_cx *cx, const char *host, uint16_t port, const char *address) {
     RT_BEGIN(&client.frame);
-    client.r = rt_tcp_connect(rt_cx_runtime(cx), host, port, NULL, &client.connecting);
-    if (client.r < 0) RT_RETURN(client.r);
-    RT_AWAIT(client.r, rt_poll_join(cx, client.connecting, &client.connected));
-    client.r = client.connected;
-    if (client.r >= 0) client.io = (rt_io)client.connected;
+    RT_AWAIT(client.r,
+             rt_poll_tcp_connect(cx, &client.connecting, host, port, NULL, &client.io));
     if (client.r >= 0) client.r = rt_stream_new(client.io, NULL, &client.stream);
     for (; client.r >= 0 && client.show < sizeof shows / sizeof shows[0]; client.show++) {
         ask(address);

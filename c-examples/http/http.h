@@ -98,6 +98,7 @@ struct conn {
     size_t at, end;         /* of what was received and not used, in block->in */
     size_t unsent, sent;    /* of block->out: how much there is, and how much of it went */
     size_t reply;           /* where the last reply begins in it; GONE once some of it was sent */
+    size_t unread;          /* bytes that the peer may still send when all is said */
     rt_timer timer;
     uint64_t until;
     int64_t r;

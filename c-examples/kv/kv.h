@@ -29,6 +29,7 @@ struct client {
     /* What was answered and waits for the log; else it is in the thread's buffer during a poll. */
     struct bytes out;
     uint64_t position; /* what the log must have before that is sent */
+    size_t unread;     /* what may still come from who is sent away */
 
     rt_frame frame;
     rt_timer timer;

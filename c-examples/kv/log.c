@@ -2,8 +2,8 @@
  *
  * Commands append to a buffer. One task takes it and writes it, and everything that is appended
  * meanwhile is the next batch: so one write serves all clients, and the disk sets the pace.
- *   always    the file is opened with O_DSYNC, so that a write is over when the disk has it; only
- *             then do answers leave, of those as well who merely read what it is about.
+ *   always    a write is over when the disk has it; only then do answers leave, of those as well
+ *             who merely read what it is about.
  *   everysec  answers do not wait; what they say is on disk a second later, or two.
  *   no        the same, but the kernel decides when.
  * Who writes faster than the disk waits when too much is outstanding.
@@ -160,18 +160,13 @@ static void say_done(void) {
     pthread_mutex_unlock(&kv.lock);
 }
 
-static int64_t open_log(rt_cx *cx, const char *path, rt_op *op) {
-    const int flags = O_WRONLY | (kvlog.o.policy == FSYNC_ALWAYS ? O_DSYNC : 0);
-    return rt_submit_openat(cx, 0, path, flags, 0, op);
-}
-
-static int64_t write_batch(rt_cx *cx) {
+static int64_t write_batch(rt_cx *cx, int flags) {
     RT_BEGIN(&kvlog.write_frame);
     for (kvlog.off = 0; kvlog.off < kvlog.batch.n;) {
         RT_AWAIT_OP(kvlog.r, cx, kvlog.op,
                     rt_submit_write(cx, kvlog.file, kvlog.batch.p + kvlog.off,
                                     kvlog.batch.n - kvlog.off, kvlog.written - kvlog.origin,
-                                    &kvlog.op));
+                                    flags, &kvlog.op));
         if (kvlog.r <= 0) RT_RETURN(kvlog.r < 0 ? kvlog.r : -EIO);
         kvlog.off += (size_t)kvlog.r, kvlog.written += (uint64_t)kvlog.r;
     }
@@ -222,18 +217,18 @@ static int64_t take_kept(rt_io fresh) {
     return 0;
 }
 
-/* The name is the last to change: until then the old file has all that was acknowledged. */
+/* The name is the last to change: until then the old file has all that was acknowledged. What the
+ * child wrote is on the disk already. */
 static int64_t finish_rewrite(rt_cx *cx) {
     RT_BEGIN(&kvlog.rewrite_frame);
     if (kvlog.child_end.code != 0 || kvlog.child_end.signal != 0) {
         give_up_rewrite("its writer failed");
         RT_RETURN(0);
     }
-    RT_AWAIT_OP(kvlog.r, cx, kvlog.op, open_log(cx, kvlog.fresh, &kvlog.op));
+    RT_AWAIT_OP(kvlog.r, cx, kvlog.op,
+                rt_submit_openat(cx, 0, kvlog.fresh, O_WRONLY, 0, &kvlog.op));
     if (kvlog.r < 0 || (kvlog.r = take_kept((rt_io)kvlog.r)) < 0) RT_RETURN(kvlog.r);
-    RT_AWAIT(kvlog.r, write_batch(cx));
-    if (kvlog.r < 0) RT_RETURN(kvlog.r);
-    RT_AWAIT_OP(kvlog.r, cx, kvlog.op, rt_submit_fdatasync(cx, kvlog.file, &kvlog.op));
+    RT_AWAIT(kvlog.r, write_batch(cx, RWF_DSYNC));
     if (kvlog.r < 0) RT_RETURN(kvlog.r);
     RT_AWAIT_OP(kvlog.r, cx, kvlog.op,
                 rt_submit_renameat(cx, 0, kvlog.fresh, 0, kvlog.o.path, 0, &kvlog.op));
@@ -254,7 +249,8 @@ static int64_t finish_rewrite(rt_cx *cx) {
 
 int64_t log_run(rt_cx *cx, void *frame) {
     RT_BEGIN(frame);
-    RT_AWAIT_OP(kvlog.r, cx, kvlog.op, open_log(cx, kvlog.o.path, &kvlog.op));
+    RT_AWAIT_OP(kvlog.r, cx, kvlog.op,
+                rt_submit_openat(cx, 0, kvlog.o.path, O_WRONLY, 0, &kvlog.op));
     if (kvlog.r < 0) RT_RETURN(kvlog.r);
     kvlog.file = (rt_io)kvlog.r;
     for (;;) {
@@ -263,7 +259,7 @@ int64_t log_run(rt_cx *cx, void *frame) {
         RT_YIELD(cx); /* all who are ready now shall be in it */
         take_batch();
         if (kvlog.batch.n > 0) {
-            RT_AWAIT(kvlog.r, write_batch(cx));
+            RT_AWAIT(kvlog.r, write_batch(cx, kvlog.o.policy == FSYNC_ALWAYS ? RWF_DSYNC : 0));
             if (kvlog.r < 0) RT_RETURN(kvlog.r);
             if (kvlog.o.policy == FSYNC_EVERYSEC && kvlog.sync_at == RT_NEVER)
                 kvlog.sync_at = rt_now() + SECOND;

@@ -44,6 +44,7 @@ enum {
      * peer has read most of it. */
     MUCH_UNSENT = 64 * 1024,
     LITTLE_UNSENT = 16 * 1024,
+    MUCH_UNREAD = 64 * 1024 * 1024, /* from who is sent away */
     SWEEP = 1024, /* buckets in which keys are looked for whose time is over */
     MOST_SWEEPS = 64,
 };
@@ -172,9 +173,8 @@ static int64_t answer(rt_cx *cx, struct client *c) {
     return r;
 }
 
-/* What is unsent when a descriptor is closed gets lost, hence the flush at the end. Closing one
- * with something unread tells the peer to forget what it has not read itself; so who is sent away
- * may first say the rest. */
+/* What is unsent when a descriptor is closed gets lost, hence the flush at the end. Who is sent away
+ * may be sending still: so that they hear why, they may first say the rest. */
 static int64_t serve(rt_cx *cx, void *state) {
     struct client *c = state;
     RT_BEGIN(&c->frame);
@@ -191,11 +191,10 @@ static int64_t serve(rt_cx *cx, void *state) {
     }
     if (c->r < 0) RT_RETURN(c->r);
     c->until = rt_now() + SECOND;
-    RT_AWAIT(c->r, rt_poll_deadline(cx, &c->timer, c->until, rt_poll_flush(cx, c->io, 0)));
-    if (!c->leaves || shutdown((int)rt_io_fd(c->io), SHUT_WR) < 0) RT_RETURN(c->r);
-    do RT_AWAIT(c->r, rt_poll_deadline(cx, &c->timer, c->until,
-                                       rt_poll_read(cx, c->io, thread.in, INPUT)));
-    while (c->r > 0);
+    c->unread = MUCH_UNREAD;
+    RT_AWAIT(c->r, rt_poll_deadline(cx, &c->timer, c->until,
+                                    c->leaves ? rt_poll_linger(cx, c->io, &c->unread)
+                                              : rt_poll_flush(cx, c->io, 0)));
     RT_END(c->r);
 }
 

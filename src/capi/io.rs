@@ -218,3 +218,28 @@ pub unsafe extern "C" fn rt_poll_connect(cx: *mut rt_cx, io: rt_io, addr: *const
         unsafe { name.poll_connect(cx, addr, len, false) }.map(|done| done.map(|()| 0))
     })
 }
+
+/// Ends a conversation, in polls, so that the peer hears all of it: waits until what is queued was sent, shuts the sending side down,
+/// and drops what the peer still sends, until its end. Closing a socket that has something unread resets the connection instead,
+/// and the peer may lose what it has not read. Then close it, whatever this returned.
+///
+/// `*left`, which the caller keeps and sets before the first call, says how many bytes may be dropped; it counts down. How long a peer
+/// may take is said by `rt_poll_deadline(cx, &slot, at, rt_poll_linger(cx, io, &left))`.
+///
+/// Returns 0 at the peer's end, at once if that was seen before; `RT_PENDING`. `-EMSGSIZE`: so much came, and no end. `-ECONNRESET`
+/// and other errors of the system's: the peer hears nothing any more. `-EBUSY` while an operation receives, `-EINVAL` for NULL, for a
+/// descriptor that blocks or that is not registered for `RT_READABLE`: the peer was told nothing. `-ENOTSOCK`; `-ENOTCONN`; `-EBADF`,
+/// `-ESHUTDOWN`; `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.
+///
+/// # Safety
+/// `cx` is the context of this poll; `left` is readable and writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_poll_linger(cx: *mut rt_cx, io: rt_io, left: *mut usize) -> i64 {
+    polled(|| {
+        check!(not_null(left));
+        // SAFETY: the caller says so, and so below.
+        let (cx, name) = check!(unsafe { begin(cx, io) });
+        // SAFETY: as above.
+        name.poll_linger(cx, unsafe { &mut *left }).map(|over| over.map(|()| 0))
+    })
+}

@@ -1,16 +1,19 @@
 //! The nouns address and TCP.
 
+use super::context::rt_cx;
+use super::operation::{op_name, rt_op};
 use super::readiness::rt_io;
 use super::runtime::rt_runtime;
 use super::task::rt_task;
-use super::{Errno, copy_text, guarded, init_sized, io_name, not_null, runtime_ref, sized};
+use super::{Errno, check, context, copy_text, guarded, init_sized, io_name, not_null, polled, runtime_ref, sized};
 use crate::net::{self, address, tcp};
-use crate::runtime::{Made, NEVER};
+use crate::runtime::{Made, NEVER, OpName, submit_errand};
 use socket2::SockAddr;
 use std::ffi::{CStr, c_char};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::task::{Poll, ready};
 
 /// A socket address of any family: `len` bytes of `storage` are a `struct sockaddr`, to be passed to system calls as such. A
 /// `len` of 0 is no address.
@@ -302,6 +305,45 @@ where
     })
 }
 
+/// Has a descriptor made by an operation, which the slot keeps.
+///
+/// # Safety
+/// `cx` is the context of this poll; `slot` and `out` are null or writable.
+pub(super) unsafe fn poll_making<F>(
+    cx: *mut rt_cx,
+    slot: *mut rt_op,
+    out: *mut rt_io,
+    begin: impl FnOnce(rt_runtime) -> Result<F, Errno>,
+) -> i64
+where
+    F: Future<Output = Made> + Send + 'static,
+{
+    polled(|| {
+        check!(not_null(slot).and(not_null(out)));
+        // SAFETY: the caller says so, and so below.
+        let cx = check!(unsafe { context(cx) });
+        // SAFETY: as above.
+        let op = match unsafe { slot.read() } {
+            0 => check!(begin(cx.runtime()).and_then(|work| submit_errand(cx, work))),
+            op => op,
+        };
+        let polled = match op_name(op) {
+            Ok(name) => name.poll_made(cx),
+            Err(errno) => Poll::Ready(Err(errno)),
+        };
+        // An operation of somebody else's stays in its slot.
+        let is_spent = !OpName::parse(op).is_some_and(OpName::is_live);
+        // SAFETY: as above.
+        unsafe { slot.write(if is_spent { 0 } else { op }) };
+        let outcome = check!(ready!(polled));
+        if outcome > 0 {
+            // SAFETY: as above.
+            unsafe { out.write(outcome as rt_io) };
+        }
+        Poll::Ready(Ok(outcome.min(0)))
+    })
+}
+
 /// Sets every field to its default. Call it as `rt_tcp_opts_init(&opts, sizeof opts)`.
 ///
 /// Returns 0, or `-EINVAL` for NULL or a size that is too small. Any thread.
@@ -345,7 +387,7 @@ pub unsafe extern "C" fn rt_tcp_listen(
 
 /// Connects to a host, by name or address: spawns a task that looks the name up, and tries its addresses, IPv4 and IPv6 in turns,
 /// each 250 ms after the one before, or at once when one fails. The first that connects wins, and the others are closed. `opts` may
-/// be NULL.
+/// be NULL. This is for threads; a task is served better by `rt_poll_tcp_connect`.
 ///
 /// Returns 0, and the task in `*out`, which the caller must join or detach. Its join yields the connection, an `rt_io`: non-blocking,
 /// close-on-exec, for `RT_READABLE | RT_WRITABLE`, owned; or the error of the attempt that failed last: `-ECONNREFUSED`,
@@ -366,13 +408,48 @@ pub unsafe extern "C" fn rt_tcp_connect(
     opts: *const rt_tcp_opts,
     out: *mut rt_task,
 ) -> i64 {
-    let connect = || {
-        // SAFETY: the caller says so, and so below.
-        let options = unsafe { tcp_options(opts) }?;
-        // SAFETY: as above.
-        let host = unsafe { host_text(host) }?.filter(|host| !host.is_empty()).ok_or(libc::EINVAL)?;
-        Ok(tcp::connect(rt, host.to_owned(), port, options))
-    };
-    // SAFETY: the caller says so.
+    // SAFETY: the caller says so, and so below.
+    let connect = || unsafe { connecting(rt, host, port, opts) };
+    // SAFETY: as above.
     unsafe { spawn_making(rt, out, connect) }
+}
+
+/// # Safety
+/// As for `rt_tcp_connect`.
+unsafe fn connecting(
+    rt: rt_runtime,
+    host: *const c_char,
+    port: u16,
+    opts: *const rt_tcp_opts,
+) -> Result<impl Future<Output = Made> + Send + 'static, Errno> {
+    // SAFETY: the caller says so, and so below.
+    let options = unsafe { tcp_options(opts) }?;
+    // SAFETY: as above.
+    let host = unsafe { host_text(host) }?.filter(|host| !host.is_empty()).ok_or(libc::EINVAL)?;
+    Ok(tcp::connect(rt, host.to_owned(), port, options))
+}
+
+/// Connects to a host, as `rt_tcp_connect` does, for the task that is polled: on its worker, and with nothing to clean up.
+///
+/// `*slot` is 0 in the first call and again when this is ready; in between it is an operation of the task, which `rt_cancel` and
+/// `rt_op_deadline` accept. A state that is dropped needs to do nothing about it: the attempt ends, and what it made is closed. `host`
+/// and `opts` are copied by the first call, and may be NULL in later ones.
+///
+/// Returns 0 and the connection in `*out`, which the caller must close: as the join of `rt_tcp_connect` yields it. `RT_PENDING`. Errors
+/// are those of `rt_tcp_connect` and of its join; `-ECANCELED` after a cancel, `-ETIME` at either deadline; `-EINVAL` also for a
+/// `*slot` with another operation, `-EBADF` for a stale one; `-EPERM` outside of tasks. In a poll. Does not block.
+///
+/// # Safety
+/// `cx` is the context of this poll; `slot` and `out` are writable; the others as for `rt_tcp_connect`, in the first call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_poll_tcp_connect(
+    cx: *mut rt_cx,
+    slot: *mut rt_op,
+    host: *const c_char,
+    port: u16,
+    opts: *const rt_tcp_opts,
+    out: *mut rt_io,
+) -> i64 {
+    // SAFETY: the caller says so, and so below.
+    unsafe { poll_making(cx, slot, out, |rt| connecting(rt, host, port, opts)) }
 }

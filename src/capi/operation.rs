@@ -77,6 +77,11 @@ fn offset_is_valid(offset: u64) -> Result<(), Errno> {
     if offset == CURRENT || offset <= i64::MAX as u64 { Ok(()) } else { Err(libc::EINVAL) }
 }
 
+/// What a single write may say of itself. The others are about waiting, which is not the program's to say here.
+fn write_flags_are_valid(flags: c_int) -> Result<(), Errno> {
+    if flags & !(libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND) == 0 { Ok(()) } else { Err(libc::EINVAL) }
+}
+
 /// # Safety
 /// `parts` has `count` entries.
 unsafe fn copy_parts(parts: *const iovec, count: c_int) -> Result<Box<[iovec]>, Errno> {
@@ -244,6 +249,12 @@ pub unsafe extern "C" fn rt_submit_read(
 /// Submits: write from `buf` at `offset`. Outcome: how many bytes were written, which may be fewer, or the system's error. On a
 /// socket it is `rt_submit_send`. Otherwise as `rt_submit_read`. No SIGPIPE is raised.
 ///
+/// `flags`, for files, are those of pwritev2(2) that <sys/uio.h> has: with `RWF_DSYNC` the outcome comes when the disk has these bytes
+/// and what it takes to find them, as after `rt_submit_fdatasync`; with `RWF_SYNC`, as after `rt_submit_fsync`; but of these bytes
+/// alone, so that it says nothing of what was written before. With `RWF_APPEND` they go to the end of the file, wherever that is
+/// then, and `offset` only says by `RT_OFFSET_CURRENT` that the file's position moves there. `-EINVAL` for others, and for any on
+/// what is no file.
+///
 /// # Safety
 /// `cx` is the context of this poll; `buf` has `n` readable bytes until the operation is over; `out` is writable.
 #[unsafe(no_mangle)]
@@ -253,12 +264,14 @@ pub unsafe extern "C" fn rt_submit_write(
     buf: *const c_void,
     n: usize,
     offset: u64,
+    flags: c_int,
     out: *mut rt_op,
 ) -> i64 {
     let request = || {
         buffer_is_valid(buf, n)?;
         offset_is_valid(offset)?;
-        on(io, Request::Write { buffer: buf.cast(), len: most(n), offset })
+        write_flags_are_valid(flags)?;
+        on(io, Request::Write { buffer: buf.cast(), len: most(n), offset, flags })
     };
     // SAFETY: the caller says so.
     unsafe { begin(cx, out, request) }
@@ -299,12 +312,14 @@ pub unsafe extern "C" fn rt_submit_writev(
     iov: *const iovec,
     iovcnt: c_int,
     offset: u64,
+    flags: c_int,
     out: *mut rt_op,
 ) -> i64 {
     let request = || {
         offset_is_valid(offset)?;
+        write_flags_are_valid(flags)?;
         // SAFETY: the caller says so.
-        on(io, Request::Writev { parts: unsafe { copy_parts(iov, iovcnt) }?, offset })
+        on(io, Request::Writev { parts: unsafe { copy_parts(iov, iovcnt) }?, offset, flags })
     };
     // SAFETY: the caller says so.
     unsafe { begin(cx, out, request) }

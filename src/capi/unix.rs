@@ -2,14 +2,16 @@
 
 use super::context::rt_cx;
 use super::io::buffer_is_valid;
-use super::net::{give, or_default, sized_or_default, spawn_making, whole};
+use super::net::{give, or_default, poll_making, sized_or_default, spawn_making, whole};
+use super::operation::rt_op;
 use super::readiness::rt_io;
 use super::runtime::rt_runtime;
 use super::task::rt_task;
 use super::{Errno, check, context, guarded, init_sized, io_name, not_null, polled};
 use crate::net::{address, unix};
-use crate::runtime::NEVER;
+use crate::runtime::{Made, NEVER};
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::future::Future;
 use std::os::fd::IntoRawFd;
 use std::task::{Poll, ready};
 
@@ -143,15 +145,41 @@ pub unsafe extern "C" fn rt_unix_connect(
     opts: *const rt_unix_opts,
     out: *mut rt_task,
 ) -> i64 {
-    let connect = || {
-        // SAFETY: the caller says so, and so below.
-        let options = unsafe { unix_options(opts) }?;
-        // SAFETY: as above.
-        let address = address::unix(unsafe { path_text(path) }?)?;
-        Ok(unix::connect(rt, address, options))
-    };
-    // SAFETY: the caller says so.
+    // SAFETY: the caller says so, and so below.
+    let connect = || unsafe { connecting(rt, path, opts) };
+    // SAFETY: as above.
     unsafe { spawn_making(rt, out, connect) }
+}
+
+/// # Safety
+/// As for `rt_unix_connect`.
+unsafe fn connecting(
+    rt: rt_runtime,
+    path: *const c_char,
+    opts: *const rt_unix_opts,
+) -> Result<impl Future<Output = Made> + Send + 'static, Errno> {
+    // SAFETY: the caller says so, and so below.
+    let options = unsafe { unix_options(opts) }?;
+    // SAFETY: as above.
+    let address = address::unix(unsafe { path_text(path) }?)?;
+    Ok(unix::connect(rt, address, options))
+}
+
+/// Connects to a path, or to "@name", as `rt_unix_connect` does, for the task that is polled. The slot, and what is copied and returned,
+/// are as for `rt_poll_tcp_connect`; the errors those of `rt_unix_connect` and of its join.
+///
+/// # Safety
+/// `cx` is the context of this poll; `slot` and `out` are writable; the others as for `rt_unix_connect`, in the first call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_poll_unix_connect(
+    cx: *mut rt_cx,
+    slot: *mut rt_op,
+    path: *const c_char,
+    opts: *const rt_unix_opts,
+    out: *mut rt_io,
+) -> i64 {
+    // SAFETY: the caller says so, and so below.
+    unsafe { poll_making(cx, slot, out, |rt| connecting(rt, path, opts)) }
 }
 
 /// Makes two Unix sockets, each the other's peer. `kind` is `SOCK_STREAM`, `SOCK_SEQPACKET` or `SOCK_DGRAM`.

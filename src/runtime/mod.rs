@@ -10,6 +10,7 @@ mod fds;
 mod idle;
 mod injector;
 mod io;
+mod linger;
 mod listening;
 mod local;
 mod operation;
@@ -43,7 +44,7 @@ pub(crate) use io::{Errno, IoFlags, IoName, IoPoll, errno_of};
 pub(crate) use listening::{Family, placeholder};
 pub(crate) use operation::{
     Address, Answer, BlobUse, CURRENT, Call, Delivered, Goods, MOST_BYTES, OpName, Question, Receiver, Request, SetUse,
-    free_blob, free_set, new_blob, new_set, poll_quiesce, submit,
+    free_blob, free_set, new_blob, new_set, poll_quiesce, submit, submit_errand,
 };
 pub use owned::{Io, Runtime};
 pub(crate) use owned::{Made, in_task};

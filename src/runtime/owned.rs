@@ -133,6 +133,11 @@ impl Io {
         IoName::parse(self.0).ok_or(libc::EBADF)
     }
 
+    /// The handle.
+    pub(crate) fn raw(&self) -> u64 {
+        self.0
+    }
+
     /// The handle, and the duty to close it.
     pub(crate) fn into_raw(self) -> u64 {
         std::mem::ManuallyDrop::new(self).0

@@ -93,7 +93,7 @@ static int64_t wait_on(rt_cx *cx, struct waiting *w) {
         case BY_SEND_OPERATION:
             r = rt_submit_send(cx, w->io, w->data, sizeof w->data, 0, &w->op);
             break;
-        default: r = rt_submit_writev(cx, w->io, &w->iov, 1, RT_OFFSET_CURRENT, &w->op);
+        default: r = rt_submit_writev(cx, w->io, &w->iov, 1, RT_OFFSET_CURRENT, 0, &w->op);
         }
         if (r != 0) return r;
     }

@@ -194,8 +194,8 @@ static inline int64_t stuck_submit(struct stuck *k, rt_cx *cx, rt_op *out) {
     case STUCK_SEND: return rt_submit_send(cx, k->io, k->data, STUCK_BYTES, 0, out);
     case STUCK_SENDMSG: return rt_submit_sendmsg(cx, k->io, &k->msg, 0, out);
     case STUCK_WRITE:
-        return rt_submit_write(cx, k->io, k->data, STUCK_BYTES, RT_OFFSET_CURRENT, out);
-    case STUCK_WRITEV: return rt_submit_writev(cx, k->io, &k->iov, 1, RT_OFFSET_CURRENT, out);
+        return rt_submit_write(cx, k->io, k->data, STUCK_BYTES, RT_OFFSET_CURRENT, 0, out);
+    case STUCK_WRITEV: return rt_submit_writev(cx, k->io, &k->iov, 1, RT_OFFSET_CURRENT, 0, out);
     default:
         name = net_name(k->far);
         return rt_submit_connect(cx, k->io, (struct sockaddr *)&name, sizeof name, out);
@@ -257,9 +257,9 @@ static inline int64_t op_submit(enum op_call call, rt_cx *cx, rt_io io, rt_op *o
     case CALL_RECVMSG: return rt_submit_recvmsg(cx, io, &msg, 0, out);
     case CALL_SENDMSG: return rt_submit_sendmsg(cx, io, &msg, 0, out);
     case CALL_READ: return rt_submit_read(cx, io, buf, sizeof buf, here, out);
-    case CALL_WRITE: return rt_submit_write(cx, io, buf, sizeof buf, here, out);
+    case CALL_WRITE: return rt_submit_write(cx, io, buf, sizeof buf, here, 0, out);
     case CALL_READV: return rt_submit_readv(cx, io, &iov, 1, here, out);
-    case CALL_WRITEV: return rt_submit_writev(cx, io, &iov, 1, here, out);
+    case CALL_WRITEV: return rt_submit_writev(cx, io, &iov, 1, here, 0, out);
     case CALL_SPLICE: return rt_submit_splice(cx, io, here, io, here, 1, 0, out);
     case CALL_SHUTDOWN: return rt_submit_shutdown(cx, io, SHUT_WR, out);
     case CALL_FSYNC: return rt_submit_fsync(cx, io, out);

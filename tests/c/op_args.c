@@ -97,11 +97,11 @@ static int64_t nothing_to_work_on(rt_cx *cx, void *state) {
     REFUSED(s, -EINVAL, rt_submit_recv(cx, io, NULL, 8, 0, &s->op));
     REFUSED(s, -EINVAL, rt_submit_send(cx, io, NULL, 8, 0, &s->op));
     REFUSED(s, -EINVAL, rt_submit_read(cx, io, NULL, 8, here, &s->op));
-    REFUSED(s, -EINVAL, rt_submit_write(cx, io, NULL, 8, here, &s->op));
+    REFUSED(s, -EINVAL, rt_submit_write(cx, io, NULL, 8, here, 0, &s->op));
     REFUSED(s, -EINVAL, rt_submit_recvmsg(cx, io, NULL, 0, &s->op));
     REFUSED(s, -EINVAL, rt_submit_sendmsg(cx, io, NULL, 0, &s->op));
     REFUSED(s, -EINVAL, rt_submit_readv(cx, io, NULL, 1, here, &s->op));
-    REFUSED(s, -EINVAL, rt_submit_writev(cx, io, NULL, 1, here, &s->op));
+    REFUSED(s, -EINVAL, rt_submit_writev(cx, io, NULL, 1, here, 0, &s->op));
     REFUSED(s, -EINVAL, rt_submit_connect(cx, io, NULL, 16, &s->op));
     REFUSED(s, -EINVAL, rt_submit_openat(cx, 0, NULL, O_RDONLY, 0, &s->op));
     REFUSED(s, -EINVAL, rt_submit_statx(cx, 0, NULL, 0, STATX_SIZE, &s->x, &s->op));
@@ -111,7 +111,7 @@ static int64_t nothing_to_work_on(rt_cx *cx, void *state) {
     REFUSED(s, -EINVAL, rt_submit_renameat(cx, 0, NULL, 0, "b", 0, &s->op));
     REFUSED(s, -EINVAL, rt_submit_renameat(cx, 0, "a", 0, NULL, 0, &s->op));
     REFUSED(s, -EINVAL, rt_submit_readv(cx, io, &iov, -1, here, &s->op));
-    REFUSED(s, -EINVAL, rt_submit_writev(cx, io, &iov, -1, here, &s->op));
+    REFUSED(s, -EINVAL, rt_submit_writev(cx, io, &iov, -1, here, 0, &s->op));
     REFUSED(s, -EINVAL, rt_submit_readv(cx, io, &iov, INT_MIN, here, &s->op));
     steps_close(s);
     return 0;
@@ -131,9 +131,9 @@ static int64_t offsets_beyond_files(rt_cx *cx, void *state) {
     for (int i = 0; i < 2; i++) {
         uint64_t off = beyond[i];
         REFUSED(s, -EINVAL, rt_submit_read(cx, s->io, s->buf, 8, off, &s->op));
-        REFUSED(s, -EINVAL, rt_submit_write(cx, s->io, s->buf, 8, off, &s->op));
+        REFUSED(s, -EINVAL, rt_submit_write(cx, s->io, s->buf, 8, off, 0, &s->op));
         REFUSED(s, -EINVAL, rt_submit_readv(cx, s->io, &iov, 1, off, &s->op));
-        REFUSED(s, -EINVAL, rt_submit_writev(cx, s->io, &iov, 1, off, &s->op));
+        REFUSED(s, -EINVAL, rt_submit_writev(cx, s->io, &iov, 1, off, 0, &s->op));
         REFUSED(s, -EINVAL, rt_submit_ftruncate(cx, s->io, off, &s->op));
         REFUSED(s, -EINVAL, rt_submit_fallocate(cx, s->io, 0, off, 1, &s->op));
         REFUSED(s, -EINVAL, rt_submit_fallocate(cx, s->io, 0, 0, off, &s->op));
@@ -157,7 +157,7 @@ static int64_t what_the_system_refuses(rt_cx *cx, void *state) {
     OP_FAILS(s, -EINVAL, rt_submit_fallocate(cx, s->io, 0, 0, 0, &s->op));
     OP_FAILS(s, -EOPNOTSUPP, rt_submit_fallocate(cx, s->io, 1 << 30, 0, 1, &s->op));
     OP_FAILS(s, -EINVAL, rt_submit_readv(cx, s->io, many, IOV_MAX + 1, 0, &s->op));
-    OP_FAILS(s, -EINVAL, rt_submit_writev(cx, s->io, many, IOV_MAX + 1, 0, &s->op));
+    OP_FAILS(s, -EINVAL, rt_submit_writev(cx, s->io, many, IOV_MAX + 1, 0, 0, &s->op));
     OP_FAILS(s, -ENOTSOCK, rt_submit_recv(cx, s->io, s->buf, 8, 0, &s->op));
     OP_FAILS(s, -ENOTSOCK, rt_submit_send(cx, s->io, s->buf, 8, 0, &s->op));
     OP_FAILS(s, -ENOTSOCK, rt_submit_accept(cx, s->io, &s->op));

@@ -27,8 +27,8 @@ static int64_t what_was_written_is_read(rt_cx *cx, void *state) {
     scratch_open(cx, s);
     OPEN(s, NEW);
     CHECK(fcntl((int)rt_io_fd(s->io), F_GETFD) & FD_CLOEXEC);
-    OP_EQ(s, 5, rt_submit_write(cx, s->io, "hello", 5, 0, &s->op));
-    OP_EQ(s, 6, rt_submit_write(cx, s->io, " world", 6, 5, &s->op));
+    OP_EQ(s, 5, rt_submit_write(cx, s->io, "hello", 5, 0, 0, &s->op));
+    OP_EQ(s, 6, rt_submit_write(cx, s->io, " world", 6, 5, 0, &s->op));
     OP_EQ(s, 11, rt_submit_read(cx, s->io, s->buf, sizeof s->buf, 0, &s->op));
     CHECK(memcmp(s->buf, "hello world", 11) == 0);
     OP_EQ(s, 3, rt_submit_read(cx, s->io, s->buf, 3, 4, &s->op));
@@ -39,7 +39,7 @@ static int64_t what_was_written_is_read(rt_cx *cx, void *state) {
     OP_EQ(s, 0, rt_submit_read(cx, s->io, s->buf, 0, 0, &s->op));
 
     /* A hole reads as zeroes. */
-    OP_EQ(s, 1, rt_submit_write(cx, s->io, "x", 1, 4095, &s->op));
+    OP_EQ(s, 1, rt_submit_write(cx, s->io, "x", 1, 4095, 0, &s->op));
     OP_EQ(s, 4096, rt_submit_read(cx, s->io, s->buf, 4096, 0, &s->op));
     for (s->i = 11; s->i < 4095; s->i++) CHECK_EQ(s->buf[s->i], 0);
     CHECK_EQ(s->buf[4095], 'x');
@@ -54,8 +54,8 @@ static int64_t the_current_position_moves(rt_cx *cx, void *state) {
     RT_BEGIN(&s->frame);
     scratch_open(cx, s);
     OPEN(s, NEW);
-    OP_EQ(s, 3, rt_submit_write(cx, s->io, "abc", 3, RT_OFFSET_CURRENT, &s->op));
-    OP_EQ(s, 3, rt_submit_write(cx, s->io, "def", 3, RT_OFFSET_CURRENT, &s->op));
+    OP_EQ(s, 3, rt_submit_write(cx, s->io, "abc", 3, RT_OFFSET_CURRENT, 0, &s->op));
+    OP_EQ(s, 3, rt_submit_write(cx, s->io, "def", 3, RT_OFFSET_CURRENT, 0, &s->op));
     CHECK_EQ(lseek((int)rt_io_fd(s->io), 0, SEEK_CUR), 6);
     OP_EQ(s, 0, rt_submit_read(cx, s->io, s->buf, 10, RT_OFFSET_CURRENT, &s->op));
     CHECK_EQ(lseek((int)rt_io_fd(s->io), 1, SEEK_SET), 1);
@@ -72,8 +72,8 @@ static int64_t appending_ignores_offsets(rt_cx *cx, void *state) {
     RT_BEGIN(&s->frame);
     scratch_open(cx, s);
     OPEN(s, NEW | O_APPEND);
-    OP_EQ(s, 3, rt_submit_write(cx, s->io, "abc", 3, RT_OFFSET_CURRENT, &s->op));
-    OP_EQ(s, 3, rt_submit_write(cx, s->io, "def", 3, RT_OFFSET_CURRENT, &s->op));
+    OP_EQ(s, 3, rt_submit_write(cx, s->io, "abc", 3, RT_OFFSET_CURRENT, 0, &s->op));
+    OP_EQ(s, 3, rt_submit_write(cx, s->io, "def", 3, RT_OFFSET_CURRENT, 0, &s->op));
     OP_EQ(s, 6, rt_submit_read(cx, s->io, s->buf, 10, 0, &s->op));
     CHECK(memcmp(s->buf, "abcdef", 6) == 0);
     UNLINK(s);
@@ -85,7 +85,7 @@ static int64_t appending_ignores_offsets(rt_cx *cx, void *state) {
 static int64_t with_passing_vectors(rt_cx *cx, struct steps *s, bool reads, uint64_t offset) {
     struct iovec iov[3] = {{s->buf, 2}, {s->buf + 100, 0}, {s->buf + 200, 4}};
     int64_t r = reads ? rt_submit_readv(cx, s->io, iov, 3, offset, &s->op)
-                      : rt_submit_writev(cx, s->io, iov, 3, offset, &s->op);
+                      : rt_submit_writev(cx, s->io, iov, 3, offset, 0, &s->op);
     memset(iov, 0xff, sizeof iov);
     return r;
 }
@@ -143,7 +143,7 @@ static int64_t syncing_succeeds(rt_cx *cx, void *state) {
     RT_BEGIN(&s->frame);
     scratch_open(cx, s);
     OPEN(s, NEW);
-    OP_EQ(s, 5, rt_submit_write(cx, s->io, "hello", 5, 0, &s->op));
+    OP_EQ(s, 5, rt_submit_write(cx, s->io, "hello", 5, 0, 0, &s->op));
     OP_EQ(s, 0, rt_submit_fdatasync(cx, s->io, &s->op));
     OP_EQ(s, 0, rt_submit_fsync(cx, s->io, &s->op));
     OP_EQ(s, 0, rt_submit_fsync(cx, s->dir, &s->op));
@@ -160,9 +160,9 @@ static int64_t errors_are_outcomes(rt_cx *cx, void *state) {
     OPEN(s, O_WRONLY | O_CREAT | O_EXCL);
     OP_EQ(s, -EBADF, rt_submit_read(cx, s->io, s->buf, 1, 0, &s->op));
     CHECK(rt_io_fd(s->io) >= 0); /* the handle is as good as before */
-    OP_EQ(s, 1, rt_submit_write(cx, s->io, "x", 1, 0, &s->op));
+    OP_EQ(s, 1, rt_submit_write(cx, s->io, "x", 1, 0, 0, &s->op));
     OP_EQ(s, -EISDIR, rt_submit_read(cx, s->dir, s->buf, 1, 0, &s->op));
-    OP_EQ(s, -EBADF, rt_submit_write(cx, s->dir, "x", 1, 0, &s->op));
+    OP_EQ(s, -EBADF, rt_submit_write(cx, s->dir, "x", 1, 0, 0, &s->op));
     OP_EQ(s, -EINVAL, rt_submit_ftruncate(cx, s->dir, 0, &s->op));
     UNLINK(s);
     steps_close(s);
@@ -210,7 +210,7 @@ static int64_t write_and_read_a_lot(rt_cx *cx, void *state) {
     s->io = io_of(rt_cx_runtime(cx), scratch_file(), 0);
     net_pattern(b->data, (size_t)PIECES * PIECE, 7, 0);
     for (int i = PIECES - 1; i >= 0; i--)
-        CHECK_EQ(rt_submit_write(cx, s->io, piece(b, i), PIECE, piece_offset(i), &b->ops[i]), 0);
+        CHECK_EQ(rt_submit_write(cx, s->io, piece(b, i), PIECE, piece_offset(i), 0, &b->ops[i]), 0);
     for (s->i = 0; s->i < PIECES; s->i++) {
         RT_AWAIT(s->got, rt_poll_op(cx, b->ops[s->i]));
         CHECK_EQ(s->got, PIECE);

@@ -21,7 +21,7 @@ static int64_t what_is_registered_for_reading_is_written(rt_cx *cx, void *state)
     s->near = ends[0], s->far = ends[1];
     s->io = io_of(rt_cx_runtime(cx), s->near, RT_READABLE);
     HAD_EVENTS(s);
-    OP_EQ(s, 1, rt_submit_write(cx, s->io, "x", 1, RT_OFFSET_CURRENT, &s->op));
+    OP_EQ(s, 1, rt_submit_write(cx, s->io, "x", 1, RT_OFFSET_CURRENT, 0, &s->op));
     OP_EQ(s, 1, rt_submit_send(cx, s->io, "x", 1, 0, &s->op));
     steps_close(s);
     RT_END(0);
@@ -78,7 +78,7 @@ static int64_t the_reading_end_of_a_pipe_is_not_written(rt_cx *cx, void *state) 
     RT_BEGIN(&s->frame);
     steps_pair(cx, s, net_pipe);
     HAD_EVENTS(s);
-    OP_FAILS(s, -EBADF, rt_submit_write(cx, s->io, "x", 1, RT_OFFSET_CURRENT, &s->op));
+    OP_FAILS(s, -EBADF, rt_submit_write(cx, s->io, "x", 1, RT_OFFSET_CURRENT, 0, &s->op));
     steps_close(s);
     RT_END(0);
 }

@@ -94,7 +94,7 @@ static int64_t asking_fills_in(rt_cx *cx, void *state) {
     touch(s, "file");
     OP(s, rt_submit_openat(cx, s->dir, "file", O_WRONLY, 0, &s->op));
     s->io = (rt_io)CHECK_OK(s->got);
-    OP_EQ(s, 5, rt_submit_write(cx, s->io, "hello", 5, 0, &s->op));
+    OP_EQ(s, 5, rt_submit_write(cx, s->io, "hello", 5, 0, 0, &s->op));
     OP_EQ(s, 0, rt_submit_statx(cx, s->dir, "file", 0, STATX_BASIC_STATS, &s->x, &s->op));
     is_the_same(&s->x, (int)rt_io_fd(s->io));
     CHECK_EQ(s->x.stx_size, 5);

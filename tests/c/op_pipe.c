@@ -19,7 +19,7 @@ static int64_t reading_waits(rt_cx *cx, void *state) {
     OP_TURNS(s, 100);
     CHECK_EQ(rt_poll_op(cx, s->op), RT_PENDING);
     s->other = s->op;
-    OP_EQ(s, 5, rt_submit_write(cx, s->peer, "hello", 5, RT_OFFSET_CURRENT, &s->op));
+    OP_EQ(s, 5, rt_submit_write(cx, s->peer, "hello", 5, RT_OFFSET_CURRENT, 0, &s->op));
     s->op = s->other;
     OP_TAKE_EQ(s, 5);
     CHECK(memcmp(s->buf, "hello", 5) == 0);
@@ -47,15 +47,15 @@ static int64_t nobody_reads_any_more(rt_cx *cx, void *state) {
     open_pipe(cx, s);
     CHECK_EQ(rt_close(s->io), 0);
     s->io = 0;
-    OP_EQ(s, -EPIPE, rt_submit_write(cx, s->peer, "x", 1, RT_OFFSET_CURRENT, &s->op));
+    OP_EQ(s, -EPIPE, rt_submit_write(cx, s->peer, "x", 1, RT_OFFSET_CURRENT, 0, &s->op));
     OP_EQ(s, -EPIPE,
-          rt_submit_writev(cx, s->peer, &(struct iovec){s->buf, 9}, 1, RT_OFFSET_CURRENT, &s->op));
+          rt_submit_writev(cx, s->peer, &(struct iovec){s->buf, 9}, 1, RT_OFFSET_CURRENT, 0, &s->op));
     steps_close(s);
 
     /* The reader goes away while a write waits for room. */
     open_pipe(cx, s);
     net_stuff((int)rt_io_fd(s->peer));
-    CHECK_EQ(rt_submit_write(cx, s->peer, s->buf, 4096, RT_OFFSET_CURRENT, &s->op), 0);
+    CHECK_EQ(rt_submit_write(cx, s->peer, s->buf, 4096, RT_OFFSET_CURRENT, 0, &s->op), 0);
     OP_TURNS(s, 100);
     CHECK_EQ(rt_poll_op(cx, s->op), RT_PENDING);
     CHECK_EQ(rt_close(s->io), 0);
@@ -73,7 +73,7 @@ static int64_t the_signal_is_the_programs(rt_cx *cx, void *state) {
     CHECK_EQ(rt_close(s->io), 0);
     s->io = 0;
     for (s->n = 0; s->n < 20; s->n++)
-        OP_EQ(s, -EPIPE, rt_submit_write(cx, s->peer, "x", 1, RT_OFFSET_CURRENT, &s->op));
+        OP_EQ(s, -EPIPE, rt_submit_write(cx, s->peer, "x", 1, RT_OFFSET_CURRENT, 0, &s->op));
     OP_TURNS(s, 100);
     sigset_t mask;
     CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &mask), 0);
@@ -91,7 +91,7 @@ static int64_t room_is_waited_for(rt_cx *cx, void *state) {
     open_pipe(cx, s);
     s->n = net_stuff((int)rt_io_fd(s->peer));
     net_pattern(s->buf, 1000, 3, 0);
-    CHECK_EQ(rt_submit_write(cx, s->peer, s->buf, 1000, RT_OFFSET_CURRENT, &s->op), 0);
+    CHECK_EQ(rt_submit_write(cx, s->peer, s->buf, 1000, RT_OFFSET_CURRENT, 0, &s->op), 0);
     OP_TURNS(s, 100);
     CHECK_EQ(rt_poll_op(cx, s->op), RT_PENDING);
     CHECK_EQ(net_drain(s->near), s->n);
@@ -111,7 +111,7 @@ static int64_t vectors(rt_cx *cx, void *state) {
     OP_TURNS(s, 100);
     memcpy(s->buf + 1000, "abcdef", 6);
     struct iovec out[2] = {{s->buf + 1000, 2}, {s->buf + 1002, 4}};
-    OP_EQ(s, 6, rt_submit_writev(cx, s->peer, out, 2, RT_OFFSET_CURRENT, &s->op));
+    OP_EQ(s, 6, rt_submit_writev(cx, s->peer, out, 2, RT_OFFSET_CURRENT, 0, &s->op));
     s->op = s->other;
     OP_TAKE_EQ(s, 6);
     CHECK(memcmp(s->buf, "abc", 3) == 0 && memcmp(s->buf + 10, "def", 3) == 0);
@@ -126,9 +126,9 @@ static void no_offset(rt_cx *cx, struct steps *s, rt_io io, uint64_t offset) {
     s->op = 77;
     CHECK_EQ(rt_submit_read(cx, io, s->buf, 1, offset, &s->op), -ESPIPE);
     CHECK_EQ(s->op, 0);
-    CHECK_EQ(rt_submit_write(cx, io, s->buf, 1, offset, &s->op), -ESPIPE);
+    CHECK_EQ(rt_submit_write(cx, io, s->buf, 1, offset, 0, &s->op), -ESPIPE);
     CHECK_EQ(rt_submit_readv(cx, io, &iov, 1, offset, &s->op), -ESPIPE);
-    CHECK_EQ(rt_submit_writev(cx, io, &iov, 1, offset, &s->op), -ESPIPE);
+    CHECK_EQ(rt_submit_writev(cx, io, &iov, 1, offset, 0, &s->op), -ESPIPE);
 }
 
 static int64_t streams_have_no_offsets(rt_cx *cx, void *state) {
@@ -155,7 +155,7 @@ static int64_t write_all(rt_cx *cx, void *state) {
     RT_BEGIN(&s->frame);
     net_pattern(data, ALL, 9, 0);
     for (s->n = 0; s->n < ALL; s->n += (size_t)s->got) {
-        OP(s, rt_submit_write(cx, s->io, data + s->n, ALL - s->n, RT_OFFSET_CURRENT, &s->op));
+        OP(s, rt_submit_write(cx, s->io, data + s->n, ALL - s->n, RT_OFFSET_CURRENT, 0, &s->op));
         CHECK(s->got > 0); /* short ones are allowed */
     }
     CHECK_EQ(rt_close(s->io), 0);

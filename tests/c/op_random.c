@@ -181,7 +181,7 @@ static int64_t submit_out(rt_cx *cx, struct slot *s, struct place *at, unsigned 
     bool file = at->kind == PLAIN_FILE, pipe = at->kind == PIPE_IN;
     uint64_t offset = file ? way * 131 : RT_OFFSET_CURRENT;
     if (file || pipe || way % 3 == 0)
-        return rt_submit_write(cx, at->io, p->data, s->want, offset, out);
+        return rt_submit_write(cx, at->io, p->data, s->want, offset, 0, out);
     if (way % 3 == 1) return rt_submit_sendmsg(cx, at->io, &p->msg, 0, out);
     return rt_submit_send(cx, at->io, p->data, s->want, 0, out);
 }

@@ -129,7 +129,7 @@ struct sending {
 static int64_t submit_send(rt_cx *cx, struct sending *w, int i, const unsigned char *at) {
     rt_io io = w->steps.io;
     if (i % 2 == 0) return rt_submit_send(cx, io, at, w->sizes[i], 0, &w->ops[i]);
-    return rt_submit_write(cx, io, at, w->sizes[i], RT_OFFSET_CURRENT, &w->ops[i]);
+    return rt_submit_write(cx, io, at, w->sizes[i], RT_OFFSET_CURRENT, 0, &w->ops[i]);
 }
 
 static int64_t send_in_order(rt_cx *cx, void *state) {
@@ -179,7 +179,7 @@ static int64_t nobody_reads_any_more(rt_cx *cx, void *state) {
     close(s->far);
     s->far = -1;
     OP_EQ(s, -EPIPE, rt_submit_send(cx, s->io, "x", 1, 0, &s->op));
-    OP_EQ(s, -EPIPE, rt_submit_write(cx, s->io, "x", 1, RT_OFFSET_CURRENT, &s->op));
+    OP_EQ(s, -EPIPE, rt_submit_write(cx, s->io, "x", 1, RT_OFFSET_CURRENT, 0, &s->op));
     steps_close(s);
 
     /* The peer goes away while a send waits for room. */

@@ -152,7 +152,7 @@ static int64_t send_pieces(rt_cx *cx, void *state) {
     p->msg = (struct msghdr){.msg_iov = p->iov, .msg_iovlen = PIECES};
     for (s->n = 0; s->n < 2; s->n++) {
         if (s->n == 0) CHECK_EQ(rt_submit_sendmsg(cx, s->io, &p->msg, 0, &s->op), 0);
-        else CHECK_EQ(rt_submit_writev(cx, s->io, p->iov, PIECES, RT_OFFSET_CURRENT, &s->op), 0);
+        else CHECK_EQ(rt_submit_writev(cx, s->io, p->iov, PIECES, RT_OFFSET_CURRENT, 0, &s->op), 0);
         OP_TAKE_EQ(s, PIECES);
         CHECK_EQ(recv(s->far, s->buf, sizeof s->buf, 0), PIECES);
         CHECK(net_pattern_holds(s->buf, PIECES, 1, 0));

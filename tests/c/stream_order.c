@@ -106,10 +106,10 @@ static int64_t send_somehow(rt_cx *cx, struct sender *s, int i) {
         s->msg[i] = (struct msghdr){.msg_iov = in_pieces(s, i), .msg_iovlen = 3};
         return rt_submit_sendmsg(cx, stage.io, &s->msg[i], 0, &s->ops[i]);
     case 4:
-        return rt_submit_write(cx, stage.io, s->data[i], s->length[i], RT_OFFSET_CURRENT,
+        return rt_submit_write(cx, stage.io, s->data[i], s->length[i], RT_OFFSET_CURRENT, 0,
                                &s->ops[i]);
     default:
-        return rt_submit_writev(cx, stage.io, in_pieces(s, i), 3, RT_OFFSET_CURRENT, &s->ops[i]);
+        return rt_submit_writev(cx, stage.io, in_pieces(s, i), 3, RT_OFFSET_CURRENT, 0, &s->ops[i]);
     }
 }
 

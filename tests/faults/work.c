@@ -301,7 +301,7 @@ static int64_t filing(rt_cx *cx, void *state) {
     FILE_STEP(rt_submit_openat(cx, 0, f->name, O_RDWR | O_CREAT | O_EXCL, 0600, &f->op));
     f->file = (rt_io)f->r;
     net_pattern(f->data, BYTES, 8, 0);
-    FILE_STEP(rt_submit_write(cx, f->file, f->data, BYTES, 0, &f->op));
+    FILE_STEP(rt_submit_write(cx, f->file, f->data, BYTES, 0, 0, &f->op));
     CHECK_EQ(f->r, BYTES);
     FILE_STEP(rt_submit_fsync(cx, f->file, &f->op));
     FILE_STEP(rt_submit_read(cx, f->file, f->back, BYTES, 0, &f->op));

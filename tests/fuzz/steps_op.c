@@ -62,7 +62,7 @@ int64_t step_submit_bytes(struct actor *a, const uint8_t *b) {
     case 0: r = SUBMIT_SAYS(&io, rt_submit_recv(a->cx, io.handle, p->letter->data, n, b[1] & 32 ? MSG_WAITALL : 0, OUT)); break;
     case 1: r = SUBMIT_SAYS(&io, rt_submit_send(a->cx, io.handle, p->letter->data, n, 0, OUT)); break;
     case 2: r = SUBMIT_SAYS(&io, rt_submit_read(a->cx, io.handle, p->letter->data, n, offset, OUT)); break;
-    default: r = SUBMIT_SAYS(&io, rt_submit_write(a->cx, io.handle, p->letter->data, n, offset, OUT));
+    default: r = SUBMIT_SAYS(&io, rt_submit_write(a->cx, io.handle, p->letter->data, n, offset, 0, OUT));
     }
     return submitted(a, p, r, b[1]);
 }
@@ -74,7 +74,7 @@ int64_t step_submit_vectors(struct actor *a, const uint8_t *b) {
     int count = b[2] == 0xff ? -1 : 1 + (b[2] & 1);
     uint64_t offset = b[1] & 8 ? RT_OFFSET_CURRENT : b[2];
     int64_t r = b[1] & 1 ? SUBMIT_SAYS(&io, rt_submit_readv(a->cx, io.handle, p->letter->iov, count, offset, OUT))
-                         : SUBMIT_SAYS(&io, rt_submit_writev(a->cx, io.handle, p->letter->iov, count, offset, OUT));
+                         : SUBMIT_SAYS(&io, rt_submit_writev(a->cx, io.handle, p->letter->iov, count, offset, 0, OUT));
     return submitted(a, p, r, b[1]);
 }
 

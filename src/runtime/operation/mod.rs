@@ -12,7 +12,8 @@
 //!   leave to a stream.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
 //! - `stream.rs`: ordered sends; `parcel.rs`: what they consist of; `blob.rs`: what is sent to many.
-//! - `call.rs`: functions of the program's, as a task; `question.rs`: what is asked of name servers.
+//! - `call.rs`: functions of the program's, as a task; `question.rs`: what is asked of name servers; `errand.rs`: what a task of the
+//!   library's does.
 //! - `set.rs`: waiting for many.
 //!
 //! A body's way: `begin` -> (Ring | Ready | Pool | Stream | Paused)* -> `settle` -> Done -> taken, reported or dropped ->
@@ -20,6 +21,7 @@
 
 mod blob;
 mod call;
+mod errand;
 mod legacy;
 mod many;
 mod parcel;
@@ -39,6 +41,7 @@ mod tests;
 
 pub(crate) use blob::{BlobUse, blobs, free_blob, new_blob};
 pub(crate) use call::{Call, Closure};
+pub(crate) use errand::submit_errand;
 pub(crate) use legacy::Receiver;
 pub(crate) use many::Delivered;
 pub(crate) use parcel::Goods;

@@ -147,7 +147,7 @@ impl Worker {
             (Stage::Ring(_), Request::Pump) if self.stop_in_ring(op) => self.pump(op),
             // Whoever told it, late or not: only the last user may close.
             (Stage::Ready, Request::Close) if body.ios[0].is_none_or(IoName::is_sole_user) => self.carry_out(op),
-            (Stage::Ready, Request::Close) => {}
+            (Stage::Ready, Request::Close | Request::Errand(_)) => {}
             (Stage::Ready, _) => self.attempt(op),
             (Stage::Paused, _) => self.resume(op),
             _ => {}
@@ -165,6 +165,7 @@ impl Worker {
                 }
             }
             (Stage::Pool(_), Request::Resolve(question)) => self.settle(op, question.outcome()),
+            (Stage::Ready, Request::Errand(errand)) => self.settle(op, errand.outcome()),
             // What a function returns is its own: no number of it means that it was ended.
             (Stage::Pool(_), Request::Call { .. }) => {
                 body.timed_out.set(false);

@@ -4,6 +4,7 @@
 use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
 use super::super::transfer::{Attempted, RWF_NOSIGNAL, attempted, without_sigpipe};
+use super::errand::Errand;
 use super::progress::errno_outcome;
 use super::question::Question;
 use crate::driver::Entry;
@@ -58,10 +59,12 @@ pub(crate) enum Request {
         len: usize,
         offset: u64,
     },
+    /// The flags are those of pwritev2(2), for files.
     Write {
         buffer: *const u8,
         len: usize,
         offset: u64,
+        flags: i32,
     },
     Readv {
         parts: Box<[iovec]>,
@@ -70,6 +73,7 @@ pub(crate) enum Request {
     Writev {
         parts: Box<[iovec]>,
         offset: u64,
+        flags: i32,
     },
     Sync {
         data_only: bool,
@@ -123,6 +127,8 @@ pub(crate) enum Request {
     },
     /// Asks the name servers.
     Resolve(Arc<Question>),
+    /// Has a task do it.
+    Errand(Errand),
     /// The library's own: sends what a stream has queued.
     Pump,
 }
@@ -227,15 +233,16 @@ impl Request {
             Self::MakeDir { .. } => opcode::MkDirAt::CODE,
             // Never blocks, so the call itself is cheaper.
             Self::Shutdown { .. } | Self::Splice { .. } | Self::Pump => return None,
-            // A thread's.
-            Self::Call { .. } | Self::Resolve(_) => return None,
+            // A thread's, or a task's.
+            Self::Call { .. } | Self::Resolve(_) | Self::Errand(_) => return None,
         })
     }
 
     /// The ring's entry. Only where `opcode` gave one. What it points to is stable: the program's, or boxed here.
     pub(super) fn entry(&self, fds: Fds, is_file: bool) -> Option<Entry> {
         let fd = types::Fd(fds.first);
-        let rw_flags = if is_file { 0 } else { RWF_NOSIGNAL };
+        // What is no file has no flags but that.
+        let write_flags = |given: i32| if is_file { given } else { RWF_NOSIGNAL };
         Some(match self {
             Self::Accept => opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
                 .flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
@@ -257,15 +264,16 @@ impl Request {
             Self::Read { buffer, len, offset } => {
                 opcode::Read::new(fd, *buffer, ring_len(*len)).offset(*offset).build()
             }
-            Self::Write { buffer, len, offset } => {
-                opcode::Write::new(fd, *buffer, ring_len(*len)).offset(*offset).rw_flags(rw_flags).build()
+            Self::Write { buffer, len, offset, flags } => {
+                opcode::Write::new(fd, *buffer, ring_len(*len)).offset(*offset).rw_flags(write_flags(*flags)).build()
             }
             Self::Readv { parts, offset } => {
                 opcode::Readv::new(fd, parts.as_ptr(), parts.len() as u32).offset(*offset).build()
             }
-            Self::Writev { parts, offset } => {
-                opcode::Writev::new(fd, parts.as_ptr(), parts.len() as u32).offset(*offset).rw_flags(rw_flags).build()
-            }
+            Self::Writev { parts, offset, flags } => opcode::Writev::new(fd, parts.as_ptr(), parts.len() as u32)
+                .offset(*offset)
+                .rw_flags(write_flags(*flags))
+                .build(),
             Self::Sync { data_only } => {
                 let flags = if *data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
                 opcode::Fsync::new(fd).flags(flags).build()
@@ -287,7 +295,7 @@ impl Request {
             }
             Self::MakeDir { path, mode } => opcode::MkDirAt::new(fd, path.as_ptr()).mode(*mode).build(),
             Self::Shutdown { .. } | Self::Splice { .. } | Self::Pump => return None,
-            Self::Call { .. } | Self::Resolve(_) => return None,
+            Self::Call { .. } | Self::Resolve(_) | Self::Errand(_) => return None,
         })
     }
 
@@ -322,20 +330,17 @@ impl Request {
             match self {
                 Self::Read { buffer, len, offset: CURRENT } => attempted(libc::read(fd, buffer.cast(), *len)),
                 Self::Read { buffer, len, offset } => attempted(libc::pread(fd, buffer.cast(), *len, *offset as i64)),
-                Self::Write { buffer, len, offset: CURRENT } => attempted(libc::write(fd, buffer.cast(), *len)),
-                Self::Write { buffer, len, offset } => attempted(libc::pwrite(fd, buffer.cast(), *len, *offset as i64)),
+                Self::Write { buffer, len, offset, flags } => {
+                    let part = iovec { iov_base: buffer.cast_mut().cast(), iov_len: *len };
+                    write_at(fd, &[part], *offset, *flags)
+                }
                 Self::Readv { parts, offset: CURRENT } => {
                     attempted(libc::readv(fd, parts.as_ptr(), parts.len() as i32))
                 }
                 Self::Readv { parts, offset } => {
                     attempted(libc::preadv(fd, parts.as_ptr(), parts.len() as i32, *offset as i64))
                 }
-                Self::Writev { parts, offset: CURRENT } => {
-                    attempted(libc::writev(fd, parts.as_ptr(), parts.len() as i32))
-                }
-                Self::Writev { parts, offset } => {
-                    attempted(libc::pwritev(fd, parts.as_ptr(), parts.len() as i32, *offset as i64))
-                }
+                Self::Writev { parts, offset, flags } => write_at(fd, parts, *offset, *flags),
                 Self::Sync { data_only: true } => attempted(libc::fdatasync(fd) as isize),
                 Self::Sync { data_only: false } => attempted(libc::fsync(fd) as isize),
                 Self::Allocate { mode, offset, len } => {
@@ -479,6 +484,15 @@ impl Request {
         cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+/// Writes to a file. The offset `CURRENT` is the system call's own way to say that.
+///
+/// # Safety
+/// The parts are readable memory.
+unsafe fn write_at(fd: RawFd, parts: &[iovec], offset: u64, flags: i32) -> Attempted {
+    // SAFETY: the caller says so.
+    attempted(unsafe { libc::pwritev2(fd, parts.as_ptr(), parts.len() as i32, offset as i64, flags) })
 }
 
 /// Waits until one end can be read and the other be written. The kernel is asked, for neither says EAGAIN by itself.

@@ -35,7 +35,7 @@ pub(crate) fn submit(cx: &PollContext, request: Request, ios: [Option<IoName>; 2
         for io in ios.into_iter().flatten() {
             worker.check(io, &request)?;
         }
-        let request = for_this_kind(request, ios[0]);
+        let request = for_this_kind(request, ios[0])?;
         let op = worker.begin(task, request, ios)?;
         let name = op.name();
         worker.launch(op);
@@ -43,13 +43,15 @@ pub(crate) fn submit(cx: &PollContext, request: Request, ios: [Option<IoName>; 2
     })
 }
 
-/// Writing to a socket is sending: in its order, and without SIGPIPE.
-fn for_this_kind(request: Request, io: Option<IoName>) -> Request {
+/// What an operation is on a descriptor of this kind. Writing to a socket is sending: in its order, and without SIGPIPE.
+fn for_this_kind(request: Request, io: Option<IoName>) -> Result<Request, Errno> {
+    let is = |kind| io.is_some_and(|io| io.has(kind));
     match request {
-        Request::Write { buffer, len, .. } if io.is_some_and(|io| io.has(traits::SOCKET)) => {
-            Request::Send { buffer, len, flags: 0 }
+        Request::Write { flags: 1.., .. } | Request::Writev { flags: 1.., .. } if !is(traits::FILE) => {
+            Err(libc::EINVAL)
         }
-        request => request,
+        Request::Write { buffer, len, .. } if is(traits::SOCKET) => Ok(Request::Send { buffer, len, flags: 0 }),
+        request => Ok(request),
     }
 }
 
@@ -295,6 +297,8 @@ impl Worker {
             }
             // It begins when the last user of the descriptor has gone.
             Request::Close => return self.await_last_user(op),
+            // Its runner tells.
+            Request::Errand(_) => return,
             _ => {}
         }
         self.carry_out(op);
@@ -504,7 +508,12 @@ impl Worker {
             return outcome;
         }
         let made = match body.request.yields() {
-            Yields::Number => return outcome,
+            Yields::Number => {
+                if let Request::Errand(errand) = &body.request {
+                    errand.hand_over();
+                }
+                return outcome;
+            }
             Yields::Connection => self.shared().adopt(outcome as RawFd, body.family, self.index()),
             Yields::File => self.shared().adopt_file(outcome as RawFd),
         };

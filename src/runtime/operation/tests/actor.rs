@@ -212,7 +212,7 @@ fn request(world: &mut World) -> (Kind, Request, Option<IoName>) {
         1 if is_file => (Kind::Plain, Request::Truncate { len: 5 }),
         2 if is_file => (Kind::Plain, Request::Allocate { mode: 0, offset: 0, len: 5 }),
         _ if is_file && choice < 6 => (Kind::Plain, Request::Read { buffer: world.lend(len), len, offset: 7 }),
-        _ if is_file => (Kind::Plain, Request::Write { buffer: world.lend(len), len, offset: 7 }),
+        _ if is_file => (Kind::Plain, Request::Write { buffer: world.lend(len), len, offset: 7, flags: 0 }),
         0 if stream && world.random.chance(100) => (Kind::Plain, Request::Shutdown { how: libc::SHUT_WR }),
         0..4 => (Kind::Receives, Request::RecvMany),
         4 => (Kind::Plain, Request::Recv { buffer: world.lend(len), len, flags: 0 }),
