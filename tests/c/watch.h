@@ -33,6 +33,7 @@ static inline void watched_call(void *arg, int fd, uint32_t ready) {
 static inline void watched_drop(void *arg) {
     struct watched *w = arg;
     CHECK_EQ(atomic_load(&w->inside), 0);
+    CHECK_EQ(rt_watch_close(w->watch), -EBADF); /* stale already */
     CHECK_EQ(atomic_fetch_add(&w->drops, 1), 0);
 }
 

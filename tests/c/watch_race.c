@@ -3,7 +3,7 @@
  */
 #include "watch.h"
 
-enum { ROUNDS = 1500, MANY = 6, THREADS = 2, LIVES = 150 };
+enum { ROUNDS = 500, MANY = 6, THREADS = 2, LIVES = 100 };
 
 /* ---- a change is heard ---- */
 
