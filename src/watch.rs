@@ -215,6 +215,8 @@ pub(crate) fn wait_until(raw: u64, at: u64) -> Result<(), Errno> {
 
 /// The handle is stale from now on, and no call begins.
 pub(crate) fn close(raw: u64) -> Result<(), Errno> {
+    // Before that: whoever finds the handle stale has seen the last call begin.
+    WATCHES.enter(raw).ok_or(libc::EBADF)?.closed.store(true, Release);
     let wishes = WATCHES.remove(raw).ok_or(libc::EBADF)?;
     wishes.let_go();
     wishes.changed();

@@ -47,6 +47,41 @@ static void no_change_is_lost(void) {
     test_runtime_free(rt);
 }
 
+/* ---- a change in the midst of another's coming ---- */
+
+static _Atomic uint64_t told; /* when the function was called last */
+
+static void tell(struct watched *w, uint32_t ready) {
+    (void)w;
+    CHECK_EQ(ready, 0);
+    atomic_store(&told, rt_now());
+}
+
+/* The first time is over at once; the second comes while the worker takes that, and stands. */
+static void *overtake(void *arg) {
+    struct game *g = arg;
+    for (int i = scaled(5 * ROUNDS); i > 0; i--) {
+        CHECK_EQ(rt_watch_at(g->w.watch, rt_now()), 0);
+        for (int spin = i * 7 % 700; spin > 0; spin--) atomic_load(&g->over);
+        uint64_t at = rt_now() + 1000;
+        CHECK_EQ(rt_watch_at(g->w.watch, at), 0);
+        while (atomic_load(&told) < at) sched_yield();
+    }
+    atomic_store(&g->over, true);
+    return NULL;
+}
+
+static void the_last_time_stands(void) {
+    rt_runtime rt = test_runtime();
+    struct game g = {.over = false};
+    watched_open(&g.w, rt, -1, tell);
+    pthread_t thread = thread_start(overtake, &g);
+    drive_until(rt, flag_set, &g.over);
+    thread_join(thread);
+    watched_close(&g.w);
+    test_runtime_free(rt);
+}
+
 /* ---- one worker ---- */
 
 struct instance {
@@ -185,6 +220,7 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
     CASE(no_change_is_lost);
+    CASE(the_last_time_stands);
     CASE(what_is_near_runs_in_turn);
     CASE(it_may_be_used_while_it_goes);
     return test_end();
