@@ -94,12 +94,15 @@ struct instance {
     struct watched w[MANY]; /* the last has only a time */
     rt_task task;
     int inside, turns; /* of the library that all of them call: no lock, and not atomic */
+    pthread_t thread;
     atomic_bool enough;
 };
 
 static struct instance shared;
 
 static void use(void) {
+    if (shared.turns == 0) shared.thread = pthread_self();
+    CHECK(pthread_equal(shared.thread, pthread_self()));
     CHECK_EQ(shared.inside, 0);
     shared.inside = 1;
     for (int i = 0; i < 50; i++) shared.turns++;
