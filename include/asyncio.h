@@ -3735,7 +3735,8 @@ int64_t rt_watch_at(rt_watch watch,
  * Closes a watch. The handle is stale at once, no call begins any more, and the descriptor may be closed: on return, for who is on the
  * watch's worker. From elsewhere a function that is being called goes on; `drop` is called when it has returned.
  *
- * Returns 0, also for the handle 0; `-EBADF`: also when its runtime has shut down, and nothing is left to be done. Any thread. Does not block.
+ * Returns 0, also for the handle 0; `-EBADF`: also when its runtime has shut down, and nothing is left to be done. Any thread.
+ * Waits for another thread that is asking the kernel about the descriptor, which does not block.
  */
 int64_t rt_watch_close(rt_watch watch);
 

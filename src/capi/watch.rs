@@ -128,7 +128,8 @@ pub extern "C" fn rt_watch_at(watch: rt_watch, at: u64) -> i64 {
 /// Closes a watch. The handle is stale at once, no call begins any more, and the descriptor may be closed: on return, for who is on the
 /// watch's worker. From elsewhere a function that is being called goes on; `drop` is called when it has returned.
 ///
-/// Returns 0, also for the handle 0; `-EBADF`: also when its runtime has shut down, and nothing is left to be done. Any thread. Does not block.
+/// Returns 0, also for the handle 0; `-EBADF`: also when its runtime has shut down, and nothing is left to be done. Any thread.
+/// Waits for another thread that is asking the kernel about the descriptor, which does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_watch_close(watch: rt_watch) -> i64 {
     guarded(|| {
