@@ -89,10 +89,10 @@ endif
 endef
 beside := c-examples/neighbours
 $(eval $(call neighbour,c-examples/tls_echo,openssl))
-$(eval $(call neighbour,$(beside)/curl_get,libcurl,$(beside)/curl.c $(beside)/watch.c))
-$(eval $(call neighbour,$(beside)/redis_ask,hiredis,$(beside)/redis.c $(beside)/watch.c))
+$(eval $(call neighbour,$(beside)/curl_get,libcurl,$(beside)/curl.c $(beside)/answer.c))
+$(eval $(call neighbour,$(beside)/redis_ask,hiredis,$(beside)/redis.c $(beside)/answer.c))
 $(eval $(call neighbour,$(beside)/pg_ask,libpq,$(beside)/pg.c))
-$(eval $(call neighbour,$(beside)/dns_lookup,libcares,$(beside)/cares.c $(beside)/watch.c))
+$(eval $(call neighbour,$(beside)/dns_lookup,libcares,$(beside)/cares.c $(beside)/answer.c))
 
 $(NEIGHBOURS): build/%: %.c $(wildcard include/*.h c-examples/*.h $(beside)/*.h) $(LIB) Makefile
 	@mkdir -p $(@D)

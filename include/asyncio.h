@@ -568,7 +568,7 @@ typedef struct rt_spawn_opts {
      */
     rt_drop_fn drop;
     /**
-     * With `RT_SPAWN_PINNED`: the worker of this pinned task, of the same runtime.
+     * With `RT_SPAWN_PINNED`: the worker of this pinned task, or of this watch, of the same runtime.
      */
     rt_task near;
     /**
@@ -1238,6 +1238,32 @@ typedef struct rt_exit {
      */
     uint32_t core_dumped;
 } rt_exit;
+
+/**
+ * What a watch calls, on its worker, with no lock held, outside of a poll of the program's. `ready` is what is ready of what was
+ * asked for, with `RT_ERROR`, `RT_READ_CLOSED` and `RT_WRITE_CLOSED` where they concern it; 0: the time has come. `fd` is the watch's
+ * descriptor, or -1.
+ *
+ * It may call everything that does not block, `rt_watch_close` for its own watch too. One that takes long keeps others waiting.
+ */
+typedef void (*rt_watch_fn)(void *arg, int fd, uint32_t ready);
+
+/**
+ * A watch: a function that is called whenever a descriptor is ready for what was asked for last, or at a time. It is for
+ * libraries that have callbacks and no threads, and that do not read until `-EAGAIN`: the kernel is asked before each call.
+ *
+ * A watch stays on one worker, and so do all that are opened near it: their functions, and the tasks that are pinned there,
+ * never run at the same time, so the library needs no lock. It is a task of the library's: it counts as one, and `rt_run` goes
+ * on while it is open.
+ *
+ * 0 is never a watch. The handle is good until `rt_watch_close`, or until its runtime has shut down.
+ *
+ * Methods: `rt_watch_for`, `rt_watch_at`, `rt_watch_close`. Made by `rt_watch_open`.
+ *
+ * Threads: any thread may call any method, also several at once, and the function may, be it for its own watch. A call on the
+ * watch's worker takes effect at once; one from elsewhere does not wait for a function that is being called.
+ */
+typedef uint64_t rt_watch;
 
 #ifdef __cplusplus
 extern "C" {
@@ -3725,6 +3751,56 @@ int64_t rt_process_pid(rt_process process);
  * Returns 0, also for the handle 0; `-EBADF`. Any thread. Does not block.
  */
 int64_t rt_process_close(rt_process process);
+
+/**
+ * Opens a watch of `fd`, or one that has only a time if `fd` is -1. It asks for nothing yet. `near`, a watch or a pinned task of the
+ * same runtime, is whose worker it is to be on; 0: the worker that makes this call, or else one of all.
+ *
+ * Returns 0, and the watch in `*out`, to be given to `rt_watch_close`; it is written before `call` can be called. `drop`, which may be
+ * NULL, will be called with `arg` once, on that worker, after the last call: when the watch was closed, or its runtime shuts down. The
+ * descriptor stays the caller's, who must not close it before `rt_watch_close`; meanwhile the runtime has it registered.
+ *
+ * On failure `*out` is 0, and `arg` and the descriptor are untouched: as `rt_register_fd`, so `-EEXIST` if this runtime has the
+ * descriptor already; `-EINVAL` for NULL, and for a `near` of another runtime; `-EBADF` also for a `near` that is stale; `-ENOMEM`;
+ * `-ESHUTDOWN`. Any thread. Does not block.
+ *
+ * # Safety
+ * `call` and `drop` may be called with `arg` on any thread, one call at a time. `out` is writable.
+ */
+int64_t rt_watch_open(rt_runtime rt,
+                      uint64_t near,
+                      int fd,
+                      rt_watch_fn call,
+                      void *arg,
+                      rt_drop_fn drop,
+                      rt_watch *out);
+
+/**
+ * What to watch for from now on: `RT_READABLE`, `RT_WRITABLE`, `RT_PRIORITY`, any of them together, or 0. While that is so, the function
+ * is called again and again, other tasks in between. Costs no system call.
+ *
+ * Returns 0; `-EBADF`; `-EINVAL` for other bits, and for a watch without a descriptor, unless they are 0. Any thread. Does not block.
+ */
+int64_t rt_watch_for(rt_watch watch,
+                     uint32_t interest);
+
+/**
+ * When to call the function, once, of the nanoseconds of `rt_now`: at once if that is over. It takes the place of a time that has not come;
+ * `RT_NEVER` takes that back.
+ *
+ * Returns 0; `-EBADF`. Any thread. Does not block.
+ */
+int64_t rt_watch_at(rt_watch watch,
+                    uint64_t at);
+
+/**
+ * Closes a watch. The handle is stale at once, no call begins any more, and the descriptor may be closed: on return, for who is on the
+ * watch's worker. From elsewhere a function that is being called goes on; `drop` is called when it has returned.
+ *
+ * Returns 0, also for the handle 0; `-EBADF`: also when its runtime has shut down, and nothing is left to be done. Any thread.
+ * Waits for another thread that is asking the kernel about the descriptor, which does not block.
+ */
+int64_t rt_watch_close(rt_watch watch);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -42,12 +42,13 @@
 //! - **Servers**: [`serve`] makes connections into tasks, within limits, and [`Server::drain`] brings that to an end.
 //! - **Time**: [`Sleep`], [`timeout_at`] and [`Interval`], in nanoseconds of [`now`].
 //! - **Signals and children**: [`Signal`] hears signals, and [`Process`] waits for a child.
+//! - **Libraries with callbacks**: a [`Watch`] calls a function when a descriptor is ready, or at a time.
 //! - **What tasks and threads share**: [`Event`], [`Notify`], [`Semaphore`], [`Channel`] and [`Oneshot`].
 //!
 //! `docs/ARCHITECTURE.md` says how the parts fit.
 //!
 //! Dependencies between the modules go one way only:
-//! `primitives <- { task, readiness } <- driver <- runtime <- { time, sync, signal, process, net, stream, serve } <- capi`.
+//! `primitives <- { task, readiness } <- driver <- runtime <- { time, sync, signal, process, net, stream, serve, watch } <- capi`.
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("libasyncio runs on 64-bit Linux only: it is built on epoll, eventfd and 64-bit words");
@@ -67,6 +68,7 @@ mod stream;
 mod sync;
 mod task;
 mod time;
+mod watch;
 
 pub use net::owned::{tcp_connect, tcp_listen, udp_bind, unix_connect, unix_listen, unix_pair};
 pub use net::resolve::{Lookup, lookup};
@@ -83,3 +85,4 @@ pub use sync::event::Event;
 pub use sync::{Channel, Notify, Oneshot, Semaphore};
 pub use task::{JoinError, JoinHandle};
 pub use time::{Elapsed, Interval, Sleep, now, timeout_at};
+pub use watch::Watch;

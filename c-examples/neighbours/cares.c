@@ -7,11 +7,11 @@
 void cares_asked(struct cares_loop *l) {
     struct timeval in;
     if (ares_timeout(l->channel, NULL, &in) == NULL) {
-        watch_at(l->timer, RT_NEVER);
+        rt_watch_at(l->timer, RT_NEVER);
         return;
     }
     uint64_t us = (uint64_t)in.tv_sec * 1000000 + (uint64_t)in.tv_usec;
-    watch_at(l->timer, rt_now() + us * 1000);
+    rt_watch_at(l->timer, rt_now() + us * 1000);
 }
 
 /* An error is read, or written, to be found. */
@@ -36,27 +36,28 @@ static void on_time(void *arg, int fd, uint32_t ready) {
 static void want(void *arg, ares_socket_t fd, int readable, int writable) {
     struct cares_loop *l = arg;
     int at = 0, free_place = CARES_SOCKETS;
-    for (; at < CARES_SOCKETS && (l->sockets[at].watch == NULL || l->sockets[at].fd != fd); at++)
-        if (l->sockets[at].watch == NULL && free_place == CARES_SOCKETS) free_place = at;
+    for (; at < CARES_SOCKETS && (l->sockets[at].watch == 0 || l->sockets[at].fd != fd); at++)
+        if (l->sockets[at].watch == 0 && free_place == CARES_SOCKETS) free_place = at;
     if (!readable && !writable) {
         if (at == CARES_SOCKETS) return;
-        watch_close(l->sockets[at].watch);
-        l->sockets[at].watch = NULL;
+        rt_watch_close(l->sockets[at].watch);
+        l->sockets[at].watch = 0;
         return;
     }
     if (at == CARES_SOCKETS) {
         if ((at = free_place) == CARES_SOCKETS) return;
         l->sockets[at].fd = fd;
-        if (watch_open(l->rt, l->near, fd, on_socket, l, &l->sockets[at].watch) < 0) return;
+        if (rt_watch_open(l->rt, l->near, fd, on_socket, l, NULL, &l->sockets[at].watch) < 0)
+            return;
     }
-    watch_for(l->sockets[at].watch, (readable ? RT_READABLE : 0) | (writable ? RT_WRITABLE : 0));
+    rt_watch_for(l->sockets[at].watch, (readable ? RT_READABLE : 0) | (writable ? RT_WRITABLE : 0));
 }
 
 int64_t cares_open(rt_runtime rt, rt_task near, struct ares_options *options, int mask,
                    struct cares_loop *l) {
     l->rt = rt, l->near = near;
     options->sock_state_cb = want, options->sock_state_cb_data = l;
-    int64_t r = watch_open(rt, near, -1, on_time, l, &l->timer);
+    int64_t r = rt_watch_open(rt, near, -1, on_time, l, NULL, &l->timer);
     if (r < 0) return r;
     int status = ares_init_options(&l->channel, options, mask | ARES_OPT_SOCK_STATE_CB);
     if (status == ARES_SUCCESS) return 0;
@@ -66,6 +67,6 @@ int64_t cares_open(rt_runtime rt, rt_task near, struct ares_options *options, in
 
 void cares_close(struct cares_loop *l) {
     if (l->channel != NULL) ares_destroy(l->channel);
-    watch_close(l->timer);
-    l->channel = NULL, l->timer = NULL;
+    rt_watch_close(l->timer);
+    l->channel = NULL, l->timer = 0;
 }

@@ -1,12 +1,12 @@
 /* c-ares in this loop: names are looked up without a thread.
  *
- * All calls are made on one worker: see watch.h. */
+ * All calls are made on the worker of `near`, a pinned task. */
 #ifndef CARES_LOOP_H
 #define CARES_LOOP_H
 
 #include <ares.h>
 
-#include "watch.h"
+#include <asyncio.h>
 
 enum { CARES_SOCKETS = 64 }; /* at once: one or two for each name server */
 
@@ -14,10 +14,10 @@ struct cares_loop {
     rt_runtime rt;
     rt_task near;
     ares_channel channel;
-    struct watch *timer;
+    rt_watch timer;
     struct {
         int fd;
-        struct watch *watch; /* NULL: the place is free */
+        rt_watch watch; /* 0: the place is free */
     } sockets[CARES_SOCKETS];
 };
 

@@ -38,19 +38,19 @@ static void on_time(void *arg, int fd, uint32_t ready) {
 /* libcurl says what it wants of a socket, at any moment; before it closes it, CURL_POLL_REMOVE. */
 static int want(CURL *easy, curl_socket_t fd, int what, void *arg, void *kept) {
     struct curl_loop *l = arg;
-    struct watch *w = kept;
+    rt_watch w = (uintptr_t)kept;
     (void)easy;
     if (what == CURL_POLL_REMOVE) {
-        watch_close(w);
+        rt_watch_close(w);
         curl_multi_assign(l->multi, fd, NULL);
         return 0;
     }
-    if (w == NULL) {
-        if (watch_open(l->rt, l->near, fd, on_socket, l, &w) < 0) return -1;
-        curl_multi_assign(l->multi, fd, w);
+    if (w == 0) {
+        if (rt_watch_open(l->rt, l->near, fd, on_socket, l, NULL, &w) < 0) return -1;
+        curl_multi_assign(l->multi, fd, (void *)(uintptr_t)w);
     }
     uint32_t interest = what & CURL_POLL_IN ? RT_READABLE : 0;
-    watch_for(w, what & CURL_POLL_OUT ? interest | RT_WRITABLE : interest);
+    rt_watch_for(w, what & CURL_POLL_OUT ? interest | RT_WRITABLE : interest);
     return 0;
 }
 
@@ -58,13 +58,13 @@ static int want(CURL *easy, curl_socket_t fd, int what, void *arg, void *kept) {
 static int want_time(CURLM *multi, long ms, void *arg) {
     struct curl_loop *l = arg;
     (void)multi;
-    watch_at(l->timer, ms < 0 ? RT_NEVER : rt_now() + (uint64_t)ms * 1000000);
+    rt_watch_at(l->timer, ms < 0 ? RT_NEVER : rt_now() + (uint64_t)ms * 1000000);
     return 0;
 }
 
 int64_t curl_loop_open(rt_runtime rt, rt_task near, struct curl_loop *l) {
     l->rt = rt, l->near = near;
-    int64_t r = watch_open(rt, near, -1, on_time, l, &l->timer);
+    int64_t r = rt_watch_open(rt, near, -1, on_time, l, NULL, &l->timer);
     if (r < 0) return r;
     if ((l->multi = curl_multi_init()) == NULL) return curl_loop_close(l), -ENOMEM;
     curl_multi_setopt(l->multi, CURLMOPT_SOCKETFUNCTION, want);
@@ -77,8 +77,8 @@ int64_t curl_loop_open(rt_runtime rt, rt_task near, struct curl_loop *l) {
 /* Connections that libcurl kept for later are closed, which calls `want`. */
 void curl_loop_close(struct curl_loop *l) {
     curl_multi_cleanup(l->multi);
-    watch_close(l->timer);
-    l->multi = NULL, l->timer = NULL;
+    rt_watch_close(l->timer);
+    l->multi = NULL, l->timer = 0;
 }
 
 int64_t curl_begin(struct curl_loop *l, CURL *easy, struct transfer *t) {

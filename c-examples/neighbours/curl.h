@@ -1,18 +1,18 @@
 /* libcurl in this loop, by curl_multi_socket_action: any number of transfers, none of which blocks.
  *
- * All calls are made on one worker: see watch.h. */
+ * All calls are made on the worker of `near`, a pinned task. */
 #ifndef CURL_LOOP_H
 #define CURL_LOOP_H
 
 #include <curl/curl.h>
 
-#include "watch.h"
+#include "answer.h"
 
 struct curl_loop {
     rt_runtime rt;
     rt_task near;
     CURLM *multi; /* for options, such as CURLMOPT_MAX_HOST_CONNECTIONS */
-    struct watch *timer;
+    rt_watch timer;
 };
 
 /* Zero at first. */

@@ -19,6 +19,7 @@
 #include <asyncio_await.h>
 
 #include "../options.h"
+#include "answer.h"
 #include "cares.h"
 
 enum { TRIES = 2 };

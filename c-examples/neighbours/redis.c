@@ -5,7 +5,7 @@
 
 struct link {
     redisAsyncContext *context; /* NULL once hiredis is done with it */
-    struct watch *watch;
+    rt_watch watch;
     uint32_t interest;
     bool inside; /* of hiredis, by our call */
 };
@@ -13,7 +13,7 @@ struct link {
 /* A call may be the context's last: then hiredis has called `clean_up`, which left us the link. */
 static bool goes_on(struct link *l) {
     if (l->context != NULL) return true;
-    watch_close(l->watch);
+    rt_watch_close(l->watch);
     free(l);
     return false;
 }
@@ -36,7 +36,7 @@ static void on_socket(void *arg, int fd, uint32_t ready) {
 
 static void want(struct link *l, uint32_t interest) {
     l->interest = interest;
-    watch_for(l->watch, interest);
+    rt_watch_for(l->watch, interest);
 }
 
 static void add_read(void *arg) { want(arg, ((struct link *)arg)->interest | RT_READABLE); }
@@ -49,14 +49,14 @@ static void clean_up(void *arg) {
     struct link *l = arg;
     l->context = NULL;
     if (!l->inside) goes_on(l);
-    else watch_close(l->watch), l->watch = NULL;
+    else rt_watch_close(l->watch), l->watch = 0;
 }
 
 int64_t redis_attach(rt_runtime rt, rt_task near, redisAsyncContext *context) {
     struct link *l = calloc(1, sizeof *l);
     if (l == NULL) return -ENOMEM;
     l->context = context;
-    int64_t r = watch_open(rt, near, context->c.fd, on_socket, l, &l->watch);
+    int64_t r = rt_watch_open(rt, near, context->c.fd, on_socket, l, NULL, &l->watch);
     if (r < 0) return free(l), r;
     context->ev.data = l;
     context->ev.addRead = add_read, context->ev.delRead = del_read;

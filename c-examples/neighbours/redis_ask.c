@@ -16,6 +16,7 @@
 #include <asyncio_await.h>
 
 #include "../options.h"
+#include "answer.h"
 #include "redis.h"
 
 enum { WORDS = 64, TEXT = 256 };

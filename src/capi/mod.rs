@@ -52,6 +52,8 @@ mod signal;
 
 mod process;
 
+mod watch;
+
 /// For the simulator, whose programs call these as C does.
 #[cfg(all(sim, test))]
 pub(crate) mod exports {

@@ -6,6 +6,7 @@ use super::runtime::rt_runtime;
 use super::{Errno, check, context, copy_text, guarded, init_sized, polled, runtime_ref, sized};
 use crate::runtime::{Io, Made, NEVER, PollContext, RuntimeRef, join_thread, wait_until_returned};
 use crate::task::{JoinError, TaskName, header_of};
+use crate::watch;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::future::Future;
@@ -62,7 +63,7 @@ pub struct rt_spawn_opts {
     pub state_size: usize,
     /// Drops the state. May be NULL.
     pub drop: rt_drop_fn,
-    /// With `RT_SPAWN_PINNED`: the worker of this pinned task, of the same runtime.
+    /// With `RT_SPAWN_PINNED`: the worker of this pinned task, or of this watch, of the same runtime.
     pub near: rt_task,
     /// What the task is called, for `rt_task_name`. Copied. May be NULL.
     pub name: *const c_char,
@@ -345,10 +346,7 @@ pub(super) unsafe fn prepare(
     if opts.flags & !(RT_SPAWN_PINNED | RT_SPAWN_INLINE) != 0 {
         return Err(libc::EINVAL);
     }
-    let near = match opts.near {
-        0 => None,
-        near => Some(runtime.home_near(TaskName::parse(near).ok_or(libc::EBADF)?)?),
-    };
+    let near = home_near(runtime, opts.near)?;
     let home = (opts.flags & RT_SPAWN_PINNED != 0).then(|| near.unwrap_or_else(|| runtime.pick_home()));
     // SAFETY: the caller says so.
     let label = (!opts.name.is_null()).then(|| unsafe { CStr::from_ptr(opts.name) }.to_owned());
@@ -359,6 +357,18 @@ pub(super) unsafe fn prepare(
     }
     task.drop = opts.drop;
     Ok((task, home, label))
+}
+
+/// The worker of what a handle names, a task or a watch. `None` for the handle 0.
+pub(super) fn home_near(runtime: &RuntimeRef, near: u64) -> Result<Option<u32>, Errno> {
+    if near == 0 {
+        return Ok(None);
+    }
+    match TaskName::parse(near) {
+        Some(task) => runtime.home_near(task),
+        None => watch::home_of(near, runtime),
+    }
+    .map(Some)
 }
 
 /// Waits, in a poll, for a task to end.

@@ -38,6 +38,7 @@ pub(crate) enum Kind {
     Event = 15,
     Stream = 16,
     Server = 17,
+    Watch = 18,
     /// Names an operation's cancel on a ring. No handle of a program's has it.
     Cancel = 31,
 }

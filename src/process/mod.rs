@@ -56,7 +56,7 @@ impl Process {
     }
 
     fn new(runtime: &RuntimeRef, child: Arc<Child>, pipes: [Option<Io>; 3]) -> Result<Self, Errno> {
-        let io = Io::borrowing(runtime, child.fd())?;
+        let io = Io::borrowing(runtime, child.fd(), Interest::READABLE)?;
         Ok(Self { runtime: runtime.shared().handle, child, io, pipes: Mutex::new(pipes) })
     }
 

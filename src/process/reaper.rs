@@ -17,7 +17,7 @@ struct Reaper {
 /// Leaves a child to be reaped. If its runtime goes first, or nothing can be registered, it is looked at once more now, or
 /// then.
 pub(super) fn leave(runtime: u64, child: Arc<Child>) {
-    let io = RuntimeRef::enter(runtime).and_then(|runtime| Io::borrowing(&runtime, child.fd()));
+    let io = RuntimeRef::enter(runtime).and_then(|runtime| Io::borrowing(&runtime, child.fd(), Interest::READABLE));
     if let Ok(io) = io {
         Reaper::go_on(&Arc::new(Reaper { io, child }));
     }

@@ -122,9 +122,9 @@ impl Io {
         Self(name.raw())
     }
 
-    /// Registers for reading a descriptor that the caller owns, and closes after this is closed.
-    pub(crate) fn borrowing(runtime: &RuntimeRef, fd: RawFd) -> Result<Self, Errno> {
-        let flags = IoFlags { interest: Some(Interest::READABLE), set_nonblock: false, borrowed: true };
+    /// Registers a descriptor that the caller owns, and closes after this is closed.
+    pub(crate) fn borrowing(runtime: &RuntimeRef, fd: RawFd, interest: Interest) -> Result<Self, Errno> {
+        let flags = IoFlags { interest: Some(interest), set_nonblock: false, borrowed: true };
         runtime.shared().register(fd, flags).map(Self::new)
     }
 

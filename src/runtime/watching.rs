@@ -17,7 +17,7 @@ impl IoName {
     }
 
     /// Sees to it that the driver reports what is waited for.
-    pub(super) fn watch(self, interest: Interest) -> Result<(), Errno> {
+    pub(crate) fn watch(self, interest: Interest) -> Result<(), Errno> {
         match (self.allows(interest), self.has(traits::WATCHED)) {
             (false, _) => Err(self.refusal()),
             (true, true) => Ok(()),

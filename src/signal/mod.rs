@@ -40,7 +40,7 @@ impl Signal {
             return Err(libc::EINVAL);
         }
         let bell = Arc::new(Bell::new().map_err(errno_of)?);
-        let io = Io::borrowing(runtime, bell.fd())?;
+        let io = Io::borrowing(runtime, bell.fd(), Interest::READABLE)?;
         let rung = bell.clone();
         let handler = move || {
             // The bell is shared with the parent, which got no signal.

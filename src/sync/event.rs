@@ -45,7 +45,7 @@ impl Event {
 
     fn new_in(runtime: &RuntimeRef) -> Result<Self, Errno> {
         let bell = Bell::new().map_err(errno_of)?;
-        let io = Io::borrowing(runtime, bell.fd())?;
+        let io = Io::borrowing(runtime, bell.fd(), Interest::READABLE)?;
         Ok(Self { word: AtomicU32::new(0), bell, io })
     }
 

@@ -106,11 +106,14 @@ static void busy_end(struct busy *b) {
 
 /* ---- the children ---- */
 
+static void hear_nothing(void *arg, int fd, uint32_t ready) { (void)arg, (void)fd, (void)ready; }
+
 static void refused(rt_runtime rt) {
     rt_runtime other = 0;
     rt_io io = 0, pair[2];
     rt_event event = 0;
     rt_timer timer = 0;
+    rt_watch watch = 0;
     rt_task task = 0;
     struct side *s = &sides[0][0];
     CHECK_EQ(rt_new(NULL, &other, NULL, 0), -EPERM);
@@ -121,6 +124,7 @@ static void refused(rt_runtime rt) {
     CHECK_EQ(rt_unix_pair(rt, SOCK_STREAM, pair), -EPERM);
     CHECK_EQ(rt_event_new(rt, &event), -EPERM);
     CHECK_EQ(rt_timer_start(rt, 0, &timer), -EPERM);
+    CHECK_EQ(rt_watch_open(rt, 0, -1, hear_nothing, NULL, NULL, &watch), -EPERM);
     CHECK_EQ(rt_abort(s->task), -EPERM);
     CHECK_EQ(rt_shutdown(rt, 0), -EPERM);
     CHECK_EQ(rt_free(rt), -EPERM);

@@ -286,6 +286,7 @@ static void without_watches(uint32_t engine) {
         int before = open_fds();
         int64_t r = nouns[i].make(&kits[i]);
         if (r == 0) {
+            CHECK(nouns[i].make != make_watch); /* which is not put off until something is asked for */
             nouns[i].end(&kits[i]);
             continue;
         }

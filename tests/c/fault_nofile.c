@@ -16,11 +16,11 @@ static struct rlimit allow_more(rlim_t room) {
     return before;
 }
 
-/* Others do without: a message's bytes come without its descriptors, and a server works without its
- * reserve, and has no further listeners where there is one worker. */
+/* Others do without: a message's bytes come without its descriptors, a server works without its
+ * reserve, and has no further listeners where there is one worker; a watch takes none. */
 static bool fails_without(const struct noun *n) {
     if (n->end == end_server) return n->make != make_server && !current_thread();
-    return n->make != make_received;
+    return n->make != make_received && n->make != make_watch;
 }
 
 static void deny(rt_runtime rt, const struct noun *n) {

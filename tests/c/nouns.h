@@ -15,6 +15,7 @@ struct kit {
     rt_signal signal;
     rt_process process;
     rt_server server;
+    rt_watch watch;
     bool asked;
 };
 
@@ -262,6 +263,22 @@ static inline void end_server(struct kit *k) {
     kit_end(k);
 }
 
+/* ---- watches ---- */
+
+/* A socket that is not connected: other registrations would enter the set when somebody waits. */
+static inline void prepare_socket(struct kit *k) { k->fds[0] = net_socket(SOCK_STREAM); }
+
+static inline void kit_hear(void *arg, int fd, uint32_t ready) { (void)arg, (void)fd, (void)ready; }
+
+static inline int64_t make_watch(struct kit *k) {
+    return rt_watch_open(k->rt, 0, k->fds[0], kit_hear, NULL, NULL, &k->watch);
+}
+
+static inline void end_watch(struct kit *k) {
+    CHECK_EQ(rt_watch_close(k->watch), 0);
+    kit_end(k);
+}
+
 /* ---- all of them ---- */
 
 static inline void prepare_nothing(struct kit *k) { (void)k; }
@@ -285,6 +302,7 @@ static const struct noun nouns[] = {
     {"a server", prepare_listener, make_server, end_server},
     {"a server in many sets", prepare_listener, make_exclusive, end_server},
     {"a server with many listeners", prepare_listener, make_reuseport, end_server},
+    {"a watch", prepare_socket, make_watch, end_watch},
 };
 
 enum { NOUNS = sizeof nouns / sizeof nouns[0] };

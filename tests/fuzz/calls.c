@@ -348,6 +348,7 @@ static void release_all(void) {
         case K_OP: r = rt_cancel(h), expected = -EBADF; break;
         case K_TIMER: r = rt_timer_cancel(h), expected = -EBADF; break;
         case K_SERVER: r = rt_server_free(h), expected = -EBADF; break;
+        case K_WATCH: r = rt_watch_close(h), expected = -EBADF; break;
         case K_LEASE: r = rt_buf_release(h); break;
         case K_BLOB: r = rt_blob_free(h); break;
         case K_SET: r = rt_set_free(h); break;

@@ -92,7 +92,8 @@ static bool ends_by_release(enum kind kind) {
     case K_SEM:
     case K_CHAN:
     case K_EVENT:
-    case K_SERVER: return true;
+    case K_SERVER:
+    case K_WATCH: return true;
     default: return false;
     }
 }

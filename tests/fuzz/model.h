@@ -36,6 +36,7 @@ enum kind {
     K_EVENT,
     K_STREAM,
     K_SERVER,
+    K_WATCH,
     K_WAKER, /* no handle: the waker lies in the thing */
     K_FD,    /* no handle: a descriptor of the target's own */
 };

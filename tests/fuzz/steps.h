@@ -114,7 +114,8 @@ bool may_wait_for(const struct thing *rt);
     X(buf_release) X(send) X(blob_new) X(send_blob) X(send_buf) X(blob_free) X(flush)             \
     X(listen) X(accept) X(connect) X(connect_task) X(udp) X(datagrams) X(fds) X(addresses)        \
     X(resolve) X(stream_new) X(stream_read) X(stream_lines) X(stream_exact) X(stream_write)       \
-    X(stream_flush) X(stream_free) X(serve) X(server_use) X(server_drain) X(server_free)
+    X(stream_flush) X(stream_free) X(serve) X(server_use) X(server_drain) X(server_free)     \
+    X(watch_open) X(watch_use) X(watch_close)
 
 #define STEP_PROTOTYPE(name) int64_t step_##name(struct actor *a, const uint8_t *b);
 STEPS(STEP_PROTOTYPE)

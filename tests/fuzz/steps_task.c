@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 /* ---- runtimes ---- */
@@ -140,8 +141,16 @@ int64_t step_spawn(struct actor *a, const uint8_t *b) {
     return r;
 }
 
+/* A task or a watch, whichever was asked for: the library takes both. */
+static struct use pick_near(struct actor *a, uint8_t byte, enum kind kind) {
+    struct use near = pick(a, byte, kind);
+    uint64_t is = near.handle >> 27 & 31;
+    if (near.thing == NULL && (is == K_TASK || is == K_WATCH)) near.hopeless = false;
+    return near;
+}
+
 int64_t step_spawn_with(struct actor *a, const uint8_t *b) {
-    struct use rt = pick(a, b[0] | 0x20, K_RUNTIME), near = pick(a, b[2], K_TASK);
+    struct use rt = pick(a, b[0] | 0x20, K_RUNTIME), near = pick_near(a, b[2], K_TASK);
     struct job *job = job_with_thing(&rt, b[1], b[2]);
     if (job == NULL) return 0;
     struct thing *t = job->thing;
@@ -379,4 +388,70 @@ int64_t step_call_at(struct actor *a, const uint8_t *b) {
     atomic_store(&t->at, at);
     int64_t r = SAYS(&rt, rt_call_at(rt.handle, at, t->interval ? 100000 : 0, order_call, o, order_drop, b[2] & 7 ? &t->handle : NULL), EBADF, ESHUTDOWN);
     return order_made(a, o, t, r, b[2]);
+}
+
+/* ---- watches ---- */
+
+struct vigil {
+    struct thing *thing;
+    int fd;            /* an eventfd that is ready for both, or -1 */
+    atomic_int inside;
+};
+
+enum { CALLS_MAX = 50 }; /* it is ready all the time, and others want to come to an end */
+
+static void vigil_call(void *arg, int fd, uint32_t ready) {
+    struct vigil *v = arg;
+    HOLDS_EQ(atomic_fetch_add(&v->inside, 1), 0);
+    HOLDS_EQ(atomic_load(&v->thing->drops), 0);
+    HOLDS_EQ(fd, v->fd);
+    HOLDS(ready == 0 || fd >= 0);
+    HOLDS(rt_cx_current() == NULL);
+    if (atomic_fetch_add(&v->thing->polls, 1) >= CALLS_MAX) rt_watch_for(v->thing->handle, 0);
+    call_back();
+    HOLDS_EQ(atomic_fetch_sub(&v->inside, 1), 1);
+}
+
+static void vigil_free(struct vigil *v) {
+    if (v->fd >= 0) HOLDS_EQ(close(v->fd), 0);
+    free(v);
+    atomic_fetch_sub(&jobs_live, 1);
+}
+
+static void vigil_drop(void *arg) {
+    struct vigil *v = arg;
+    HOLDS_EQ(atomic_load(&v->inside), 0);
+    HOLDS_EQ(atomic_fetch_add(&v->thing->drops, 1), 0);
+    vigil_free(v);
+    call_back();
+}
+
+int64_t step_watch_open(struct actor *a, const uint8_t *b) {
+    struct use rt = pick(a, b[0], K_RUNTIME);
+    struct use near = pick_near(a, b[1], b[2] & 1 ? K_WATCH : K_TASK);
+    struct use all = near.handle == 0 ? rt : both(rt, near);
+    struct thing *t = thing_new(K_WATCH, rt.thing);
+    if (t == NULL) return 0;
+    struct vigil *v = malloc(sizeof *v);
+    *v = (struct vigil){.thing = t, .fd = b[2] & 2 ? eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK) : -1};
+    atomic_fetch_add(&jobs_live, 1);
+    int64_t r = SAYS(&all, rt_watch_open(rt.handle, near.handle, v->fd, vigil_call, v, vigil_drop, &t->handle), EBADF, EINVAL, ESHUTDOWN);
+    if (r < 0) {
+        HOLDS_EQ(t->handle, 0);
+        vigil_free(v);
+    } else {
+        thing_shelve(a, t, b[2]);
+    }
+    return r;
+}
+
+int64_t step_watch_use(struct actor *a, const uint8_t *b) {
+    struct use w = pick(a, b[0], K_WATCH);
+    if (b[1] & 1) return SAYS(&w, rt_watch_at(w.handle, time_of(b[2])), EBADF);
+    return SAYS(&w, rt_watch_for(w.handle, b[2] & (b[1] & 2 ? 0xff : RT_READABLE | RT_WRITABLE)), EBADF, EINVAL);
+}
+
+int64_t step_watch_close(struct actor *a, const uint8_t *b) {
+    struct use w = pick(a, b[0], K_WATCH);
+    return RELEASE(&w, rt_watch_close(w.handle), EBADF);
 }
