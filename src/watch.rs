@@ -30,7 +30,7 @@ pub(crate) trait Watcher: Send + Unpin + 'static {
 }
 
 /// What a watch is to wait for. Changed by anybody, looked at by its task.
-struct Wishes {
+pub(crate) struct Wishes {
     io: Option<Io>,
     /// The bits of an interest, or 0.
     interest: AtomicU8,

@@ -78,7 +78,19 @@ mod imp {
             let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             libc::mmap(std::ptr::null_mut(), size, access, kind, -1, 0)
         };
-        if page == libc::MAP_FAILED { std::ptr::null_mut() } else { page }
+        if page == libc::MAP_FAILED {
+            return std::ptr::null_mut();
+        }
+        // LeakSanitizer looks for pointers in what was allocated, and not in what was mapped, unless it is told to.
+        // SAFETY: the name is a C string.
+        let tell = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__lsan_register_root_region".as_ptr()) };
+        if !tell.is_null() {
+            // SAFETY: the function of this name is the sanitizer's, and the page is never unmapped.
+            unsafe {
+                std::mem::transmute::<*mut libc::c_void, extern "C" fn(*mut libc::c_void, usize)>(tell)(page, size)
+            };
+        }
+        page
     }
 
     /// A constructor that is `const` outside of loom, whose atomics cannot be.

@@ -88,7 +88,8 @@ static int64_t read_lines(rt_cx *cx, void *state) {
     CHECK_EQ(r->got, 0);
     CHECK(r->line == NULL);
     CHECK_EQ(r->len, 0);
-    CHECK_EQ(rt_poll_read_until(cx, r->stream, '\n', &r->line, &r->len), 0);
+    RT_AWAIT(r->got, rt_poll_read_until(cx, r->stream, '\n', &r->line, &r->len));
+    CHECK_EQ(r->got, 0);
     reader_close(r);
     RT_END((int64_t)r->i - LINES);
 }
