@@ -148,6 +148,49 @@ static int64_t be_reset(rt_cx *cx, void *state) {
 }
 static void a_reset_is_told(void) { play_alone(be_reset, fresh()); }
 
+/* ---- the end together with the last bytes ---- */
+
+enum end { CLOSED, SHUT, RESET };
+
+/* What comes while the worker is in a poll is one event to the kernel's receive, which must not take the bytes for all of it.
+ * `multi_end` has the same as a race. */
+static int64_t end_at_once(rt_cx *cx, struct receiver *r, void (*connect_ends)(int[2]), enum end end) {
+    struct steps *s = &r->steps;
+    RT_BEGIN(&s->frame);
+    for (s->n = 0; s->n < 40; s->n++) {
+        r->offset = 0;
+        steps_pair(cx, s, connect_ends);
+        CHECK_EQ(rt_submit_recv_multi(cx, s->io, &s->op), 0);
+        if (s->n % 2 == 1) {
+            put_more(r, 0, 10);
+            while (r->offset < 10) NEXT_DATA(r);
+        }
+        OP_TURNS(s, (int)s->n % 4 * 5);
+        put_more(r, r->offset, 100);
+        if (end == SHUT) CHECK_SYS(shutdown(s->far, SHUT_WR));
+        else if (end == RESET) net_reset(s->far);
+        else close(s->far);
+        if (end != SHUT) s->far = -1;
+        if (end == RESET) NEXT_END(r, -ECONNRESET);
+        else NEXT_END(r, 0);
+        /* A reset may overtake them. */
+        if (end != RESET) CHECK_EQ(r->offset % 100, s->n % 2 * 10);
+        steps_close(s);
+    }
+    RT_END(0);
+}
+
+static int64_t close_unix(rt_cx *cx, void *r) { return end_at_once(cx, r, net_unix_pair, CLOSED); }
+static int64_t shut_unix(rt_cx *cx, void *r) { return end_at_once(cx, r, net_unix_pair, SHUT); }
+static int64_t close_tcp(rt_cx *cx, void *r) { return end_at_once(cx, r, net_pair, CLOSED); }
+static int64_t shut_tcp(rt_cx *cx, void *r) { return end_at_once(cx, r, net_pair, SHUT); }
+static int64_t reset_tcp(rt_cx *cx, void *r) { return end_at_once(cx, r, net_pair, RESET); }
+static void a_unix_close_with_the_last_bytes(void) { play_alone(close_unix, fresh()); }
+static void a_unix_shutdown_with_the_last_bytes(void) { play_alone(shut_unix, fresh()); }
+static void a_tcp_close_with_the_last_bytes(void) { play_alone(close_tcp, fresh()); }
+static void a_tcp_shutdown_with_the_last_bytes(void) { play_alone(shut_tcp, fresh()); }
+static void a_reset_with_the_last_bytes(void) { play_alone(reset_tcp, fresh()); }
+
 /* What was received is taken first; what was not is still there for the next. */
 static int64_t be_cancelled(rt_cx *cx, void *state) {
     struct receiver *r = state;
@@ -291,6 +334,11 @@ int main(int argc, char **argv) {
     CASE(in_large_buffers);
     CASE(message_by_message);
     CASE(a_reset_is_told);
+    CASE(a_unix_close_with_the_last_bytes);
+    CASE(a_unix_shutdown_with_the_last_bytes);
+    CASE(a_tcp_close_with_the_last_bytes);
+    CASE(a_tcp_shutdown_with_the_last_bytes);
+    CASE(a_reset_with_the_last_bytes);
     CASE(a_cancel_loses_nothing);
     CASE(a_close_is_told);
     CASE(the_quiet_hold_no_buffer);

@@ -7,7 +7,7 @@
 
 use super::super::buffers::Lease;
 use super::super::context::PollContext;
-use super::super::io::{Errno, IoName, IoPoll};
+use super::super::io::{Errno, IoName, IoPoll, traits};
 use super::super::transfer::{MOST_PASSED_OVER, is_passed_over, is_starvation};
 use super::super::worker::Worker;
 use super::request::Request;
@@ -243,10 +243,19 @@ impl Worker {
         on_ring && self.provides()
     }
 
-    /// Queues a multishot receive. The kernel goes on with one for many buffers before it looks at a cancel, so where it can
-    /// be told a limit (Linux 6.17), it is.
+    /// Queues a receive into a buffer that the kernel chooses when there is something.
+    ///
+    /// For a stream it is one for each buffer, which costs no system call, for it leaves with the next wait. A multishot would
+    /// spare the entry; but one that takes the last bytes while the end is coming may never look again (Linux 6.18.44: once in
+    /// some thousand shutdowns of Unix sockets, and resets of TCP's; liburing's issue 1549 is about the former). What has no end
+    /// is received by a multishot. The kernel goes on with that for many buffers before it looks at a cancel, so where it can be
+    /// told a limit (Linux 6.17), it is.
     fn receive_on_ring(&self, op: &'static Operation) {
         let fd = io_uring::types::Fd(self.fds(op).first);
+        if op.body(self).ios[0].is_some_and(|io| io.has(traits::STREAM)) {
+            let entry = io_uring::opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(GROUP).build();
+            return self.push(op, entry.flags(io_uring::squeue::Flags::BUFFER_SELECT));
+        }
         let entry = io_uring::opcode::RecvMulti::new(fd, GROUP).build();
         let most = MOST_HELD * self.shared().config.buffer_size;
         self.push(op, if self.ops().limits.get() { with_limit(entry, most) } else { entry });

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 const SELECTS_BUFFER: u8 = 1 << 5;
-const MULTISHOT: u16 = 2;
 
 /// Memory that an operation may have.
 struct Block {
@@ -145,13 +144,12 @@ impl Backing {
             45 if chosen => return 0,
             _ => {}
         }
-        let many = chosen && sqe.ioprio & MULTISHOT != 0;
         if matches!(sqe.opcode, opcode::Recv::CODE | opcode::Read::CODE) {
             let next = self.received.entry(sqe.user_data).or_default();
             for at in 0..len {
                 // SAFETY: the buffer is the kernel's, or memory that is lent, as was seen above.
                 unsafe { *(address as *mut u8).add(at) = *next };
-                *next = next.wrapping_add(u8::from(many));
+                *next = next.wrapping_add(u8::from(chosen));
             }
         }
         len as i32
