@@ -182,6 +182,23 @@ mod tests {
     }
 
     #[test]
+    fn a_large_page_takes_no_memory_before_it_is_used() {
+        #[derive(Default)]
+        #[repr(align(128))]
+        struct Line([u64; 16]);
+
+        // SAFETY: all-zero bytes are what `default` makes.
+        let page = unsafe { alloc_entries::<Line>(8192) };
+        let (middle, mut resident) = (page.wrapping_add(4096).expose_provenance().next_multiple_of(4096), [1]);
+        // SAFETY: the address starts a page of our own memory, and one byte tells of it.
+        let asked =
+            unsafe { libc::mincore(std::ptr::with_exposed_provenance_mut(middle), 4096, resident.as_mut_ptr()) };
+        assert_eq!((asked, resident[0] & 1), (0, 0));
+        // SAFETY: the page is ours, and never given back.
+        assert_eq!(unsafe { &*page }.0, [0; 16]);
+    }
+
+    #[test]
     fn a_random_walk_agrees_with_a_set() {
         let slab = Slab::<Plain>::new();
         let (mut live, mut seed) = (Vec::new(), 1u64);
