@@ -304,6 +304,12 @@ static inline int scaled(int n) {
     return n > by ? n / by : 1;
 }
 
+/* For races that are tried again and again: whether it is enough. Where two threads share a busy CPU,
+ * each turn of theirs takes slices of time. */
+static inline bool long_at_it(uint64_t since) {
+    return test_clock() - since > UINT64_C(10000000000);
+}
+
 static inline bool flag_set(void *arg) { return atomic_load((atomic_bool *)arg); }
 
 /* ---- runtimes ---- */

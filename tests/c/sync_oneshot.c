@@ -146,7 +146,8 @@ static void *send_it(void *arg) {
 }
 
 static void a_send_races_the_end(void) {
-    for (int i = scaled(1000); i > 0; i--) {
+    uint64_t since = test_clock();
+    for (int i = scaled(1000); i > 0 && !long_at_it(since); i--) {
         struct race r = {fresh(), 0};
         void *item = NULL;
         pthread_t sender = thread_start(send_it, &r);
@@ -170,7 +171,10 @@ static void *free_them(void *arg) {
     struct frees *f = arg;
     while (!atomic_load(&f->over)) {
         rt_oneshot o = atomic_load(&f->o);
-        if (o == 0) continue;
+        if (o == 0) {
+            sched_yield();
+            continue;
+        }
         atomic_store(&f->o, 0);
         atomic_store(&f->freed, rt_oneshot_free(o));
     }
@@ -181,7 +185,8 @@ static void *free_them(void *arg) {
 static void a_receive_races_the_end(void) {
     struct frees f = {.freed = RT_PENDING};
     pthread_t freer = thread_start(free_them, &f);
-    for (int i = scaled(20000); i > 0; i--) {
+    uint64_t since = test_clock();
+    for (int i = scaled(20000); i > 0 && !long_at_it(since); i--) {
         rt_oneshot o = fresh();
         void *item = NULL;
         CHECK_EQ(rt_oneshot_send(o, &drops), 0);
