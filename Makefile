@@ -143,7 +143,7 @@ SERVER_BENCHES := $(addprefix build/bench/,load epoll_echo uring_echo)
 FILE_BENCHES := $(addprefix build/bench/,ring_read rt_read)
 TIMER_BENCHES := build/bench/rt_timers
 ifeq ($(call has_package,libuv),yes)
-UV_BENCHES := $(addprefix build/bench/,uv_streams_echo uv_poll_echo uv_read uv_timers)
+UV_BENCHES := $(addprefix build/bench/,uv_streams_echo uv_write_echo uv_poll_echo uv_read uv_timers)
 $(UV_BENCHES): PEER := $(shell pkg-config --cflags --libs libuv)
 SERVER_BENCHES += $(filter %_echo,$(UV_BENCHES))
 FILE_BENCHES += build/bench/uv_read

@@ -8,7 +8,10 @@
  * While its peer does not take what was sent, a connection keeps the rest in memory of its own, has
  * the ring wait for room, and receives nothing once that is much.
  *
- * Usage: uring_echo [--port P]
+ * Usage: uring_echo [--one-shot] [--port P]
+ *
+ * --one-shot has an entry for each buffer instead of a multishot receive. That is what a server can
+ * rely on where a multishot may lose the end of a stream; this one does not look after lost ends.
  *
  * It prints "listening on 127.0.0.1:PORT (..)", and on SIGTERM or SIGINT what it served.
  */
@@ -53,6 +56,7 @@ struct conn {
 
 struct server {
     struct ring ring;
+    bool one_shot; /* receives */
     int listener, signals;
     struct signalfd_siginfo signal;
     struct __kernel_timespec retry;
@@ -100,7 +104,7 @@ static void open_pool(struct server *s) {
 
 static void receive(struct server *s, struct conn *c) {
     struct io_uring_sqe *sqe = prepare(s, IORING_OP_RECV, c->fd, c, RECV);
-    sqe->ioprio = IORING_RECV_MULTISHOT;
+    if (!s->one_shot) sqe->ioprio = IORING_RECV_MULTISHOT;
     sqe->flags = IOSQE_BUFFER_SELECT;
     c->receiving = true;
 }
@@ -356,17 +360,25 @@ static void raise_descriptor_limit(void) {
 
 int main(int argc, char **argv) {
     static struct server s;
-    if (argc != 1 && (argc != 3 || strcmp(argv[1], "--port") != 0)) {
-        fprintf(stderr, "usage: %s [--port P]\n", argv[0]);
-        return 2;
+    uint16_t port = 0;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--one-shot") == 0) {
+            s.one_shot = true;
+        } else if (strcmp(argv[i], "--port") == 0 && i + 1 < argc) {
+            port = (uint16_t)atoi(argv[++i]);
+        } else {
+            fprintf(stderr, "usage: %s [--one-shot] [--port P]\n", argv[0]);
+            return 2;
+        }
     }
     raise_descriptor_limit();
     if (!ring_open(&s.ring, ENTRIES)) die("io_uring");
     open_pool(&s);
     open_signals(&s);
-    uint16_t port = listen_on(&s, argc == 3 ? (uint16_t)atoi(argv[2]) : 0);
+    port = listen_on(&s, port);
     accept_all(&s);
-    printf("listening on 127.0.0.1:%" PRIu16 " (io_uring by hand)\n", port);
+    printf("listening on 127.0.0.1:%" PRIu16 " (io_uring by hand%s)\n", port,
+           s.one_shot ? ", a receive for each buffer" : "");
     fflush(stdout);
 
     run(&s);
