@@ -109,6 +109,9 @@ impl Holder {
             return false;
         };
         self.drop_first();
+        if how != libc::SHUT_RD {
+            self.traffic.ends.store(true, Release);
+        }
         of.op.deliver_to(of.life, shut_down(self.io, how));
         true
     }

@@ -48,6 +48,8 @@ pub(crate) struct Traffic {
     queued: AtomicU64,
     /// Why nothing can be sent any more: an errno, or 0.
     pub(super) failed: AtomicU32,
+    /// Our direction was shut down, or is about to be: from then on the connection may be gone in order.
+    pub(super) ends: AtomicBool,
     flushers: Mutex<Flushers>,
     /// `| moves 31 | received 1 |`: how often bytes were moved, and whether any were received. Counted on served connections.
     moved: AtomicU32,
@@ -120,12 +122,12 @@ impl IoName {
     /// who receive it looks like an orderly end. What it told may not have been looked at yet: then the connection says it.
     pub(in super::super) fn end_of_stream(self) -> Result<usize, Errno> {
         let Some(traffic) = self.traffic_if_any() else { return Ok(0) };
-        let cut = traffic.is_sending() && self.is_connection_gone();
+        let cut = traffic.is_sending() && self.is_connection_gone() && !traffic.ends.load(Acquire);
         if cut || traffic.failed.load(Acquire) == libc::ECONNRESET as u32 { Err(libc::ECONNRESET) } else { Ok(0) }
     }
 
-    /// True for a TCP connection of which nothing is left. One that ended in order still waits for our own end, as long as
-    /// something is to be sent.
+    /// True for a TCP connection of which nothing is left. One that ended in order still waits for our own end, unless that was
+    /// made.
     fn is_connection_gone(self) -> bool {
         /// TCP_CLOSE.
         const GONE: u8 = 7;
@@ -283,6 +285,7 @@ impl Traffic {
         self.receiving.store(0, Relaxed);
         self.queued.store(0, Relaxed);
         self.failed.store(0, Relaxed);
+        self.ends.store(false, Relaxed);
         self.moved.store(0, Relaxed);
         self.wide.store(false, Relaxed);
         self.pump.store(0, Relaxed);
