@@ -223,8 +223,8 @@ int main(int argc, char **argv) {
     CASE(every_guest_is_received_once);
     OP_CASE(nobody_listens);
     CASE(also_on_unix_sockets);
+    scratch_remove();
     if (under("valgrind")) SKIP("valgrind takes no notice of a lower RLIMIT_NOFILE");
     CASE(no_descriptor_is_free);
-    scratch_remove();
     return test_end();
 }

@@ -81,6 +81,7 @@ struct meeting {
     } guests[2];
     struct steps host;
     gate came[2];
+    atomic_int taken; /* outcomes */
     bool with_operations;
 };
 
@@ -91,8 +92,9 @@ static int64_t come_and_wait(rt_cx *cx, void *state) {
     if (g->meeting->with_operations) {
         net_put(s->far, "x", 1);
         OP_EQ(s, 1, rt_submit_recv(cx, s->io, s->buf, 1, 0, &s->op));
+        atomic_fetch_add(&g->meeting->taken, 1);
         /* Until the other has taken its outcome as well: before that it is bound to its worker. */
-        for (s->n = 0; s->n < 8; s->n++) RT_YIELD(cx);
+        while (atomic_load(&g->meeting->taken) < 2) RT_YIELD(cx);
     }
     gate_open(&g->meeting->came[g->number]);
     gate_wait(&g->meeting->came[1 - g->number]);
