@@ -45,15 +45,11 @@ struct parent {
     probe probe;
     rt_waker waker;
     rt_cx *cx;
-    atomic_bool given;
 };
 
 static int64_t give_waker(rt_cx *cx, void *state) {
     struct parent *p = state;
-    if (!atomic_load(&p->given)) {
-        CHECK_EQ(rt_waker_clone(rt_cx_waker(cx), &p->waker), 0);
-        atomic_store(&p->given, true);
-    }
+    if (!probe_polled(&p->probe)) CHECK_EQ(rt_waker_clone(rt_cx_waker(cx), &p->waker), 0);
     return probe_poll(cx, &p->probe);
 }
 
@@ -133,7 +129,7 @@ static void check_parent_unharmed(struct parent *p) {
 static void a_child_is_refused_everything(void) {
     struct parent p = {.rt = test_runtime()};
     CHECK_EQ(rt_spawn(p.rt, give_waker, &p, drop_parent, &p.task), 0);
-    drive_until(p.rt, flag_set, &p.given);
+    drive_until(p.rt, probe_polled, &p.probe);
     CHECK_EQ(rt_cx_new(p.rt, &p.waker, &p.cx), 0);
     make_quiet(p.rt);
     in_child(everything_is_refused, &p);

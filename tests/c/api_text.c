@@ -109,7 +109,8 @@ static void tasks_and_polls_are_counted(void) {
         CHECK_EQ(join_task(tasks[i]), 0);
     }
     settle(rt);
-    CHECK(metrics(rt).polls >= start.polls + 6);
+    /* A worker adds those of a batch when it is over. */
+    while (metrics(rt).polls < start.polls + 6) sched_yield();
     test_runtime_free(rt);
 }
 

@@ -72,6 +72,7 @@ static int64_t reset_while_writing(rt_cx *cx, void *state) {
     CHECK_EQ(r->got, 4);
     RT_AWAIT(r->got, rt_poll_stream_write(cx, r->stream, "request", 7));
     net_reset(r->ends[1]);
+    net_wait(r->ends[0], POLLERR);
     RT_AWAIT(r->got, rt_poll_stream_flush(cx, r->stream));
     CHECK_EQ(r->got, -ECONNRESET);
     for (r->i = 0; r->i < 2; r->i++) {

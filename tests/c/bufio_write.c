@@ -254,6 +254,7 @@ static int64_t be_broken(rt_cx *cx, void *state) {
             RT_AWAIT(w->got, rt_poll_stream_read(cx, w->stream, data, 100));
             CHECK_EQ(w->got, -ECONNRESET);
         } else {
+            net_wait(w->ends[0], POLLERR);
             for (w->offset = 0; w->offset < 100; w->offset++) RT_YIELD(cx);
             RT_AWAIT(w->got, rt_poll_stream_flush(cx, w->stream));
             CHECK_EQ(w->got, -ECONNRESET);

@@ -213,7 +213,7 @@ static int64_t receives(rt_cx *cx, void *state) {
     CHECK_EQ(s->r, -ECANCELED);
     CHECK_EQ(shutdown(s->far, SHUT_WR), 0);
     RT_AWAIT(s->r, rt_poll_linger(cx, s->io, &s->left));
-    CHECK_EQ(recv(s->far, &s->byte, 1, 0), 0);
+    CHECK_EQ(net_get(s->far, &s->byte, 1), 0);
     RT_END(s->r);
 }
 

@@ -174,6 +174,18 @@ static void an_address_is_used_again(void) {
     test_runtime_free(rt);
 }
 
+/* A port that nobody else gets meanwhile: only who may use an address again can share it. */
+static int keep_port(const rt_addr *host, uint16_t *port) {
+    struct sockaddr_storage name;
+    const struct sockaddr *wanted = (const void *)host->storage;
+    int fd = (int)CHECK_SYS(socket(wanted->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)));
+    CHECK_SYS(bind(fd, wanted, host->len));
+    CHECK_SYS(getsockname(fd, (struct sockaddr *)&name, &(socklen_t){sizeof name}));
+    *port = ntohs(((struct sockaddr_in *)&name)->sin_port); /* at the same place in both families */
+    return fd;
+}
+
 /* Where connections come from: an address of either family, with a port of the kernel's choice or
  * the program's, which can be had again at once. */
 static void from_an_address(void) {
@@ -182,9 +194,10 @@ static void from_an_address(void) {
     for (int i = 0; i < 2; i++) {
         rt_tcp_opts opts = opts_of(0);
         rt_addr local, at;
-        rt_io listener = listen_at(rt, hosts[i], NULL), free_port = listen_at(rt, hosts[i], NULL);
-        uint16_t port = port_of(free_port);
-        CHECK_EQ(rt_close(free_port), 0);
+        rt_io listener = listen_at(rt, hosts[i], NULL);
+        CHECK_EQ(rt_addr_parse(hosts[i], 0, &at), 0);
+        uint16_t port;
+        int keeper = keep_port(&at, &port);
         opts.local = &local;
         for (int round = 0; round < 3; round++) {
             CHECK_EQ(rt_addr_parse(hosts[i], round == 0 ? 0 : port, &local), 0);
@@ -198,6 +211,7 @@ static void from_an_address(void) {
             CHECK_EQ(rt_close(io), 0);
         }
         CHECK_EQ(rt_close(listener), 0);
+        close(keeper);
     }
     test_runtime_free(rt);
 }
