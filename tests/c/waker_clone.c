@@ -48,6 +48,7 @@ static int64_t begin(rt_cx *own, void *state) {
 }
 
 static bool woken(void *arg) { return (void)arg, atomic_load(&wakes) > 0; }
+static bool let_go(void *arg) { return (void)arg, atomic_load(&refs) == 0; }
 
 static void finish(struct attempt *a, int64_t expected, void (*end)(void)) {
     if (a->r == RT_PENDING) {
@@ -57,7 +58,7 @@ static void finish(struct attempt *a, int64_t expected, void (*end)(void)) {
     CHECK_EQ(a->r, expected);
     rt_cx_free(a->cx);
     end();
-    CHECK_EQ(atomic_load(&refs), 0); /* no waker was left behind */
+    drive_until(a->rt, let_go, NULL); /* whoever woke it may be about to drop it; none is left behind */
 }
 
 /* On a worker, and beside it. */
