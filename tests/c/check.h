@@ -411,6 +411,12 @@ static inline rt_task probe_spawn(rt_runtime rt, probe *p) {
 
 static inline bool probe_polled(void *arg) { return atomic_load(&((probe *)arg)->polls) > 0; }
 
+/* Its poll is over, and found it not ready: only a wake leads to another one. Who has to wake it by a handle that
+ * somebody else may spend waits for this first, or a poll that goes on could end the task before the wake. */
+static inline bool probe_waits(void *arg) {
+    return probe_polled(arg) && atomic_load(&((probe *)arg)->inside) == 0;
+}
+
 static inline bool probe_dropped(void *arg) { return atomic_load(&((probe *)arg)->drops) > 0; }
 
 /* Sets it ready and wakes it. */
