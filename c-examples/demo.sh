@@ -7,6 +7,7 @@ set -u
 server=${1:?usage: $0 SERVER [OPTION...]}
 shift
 lines=("hello" "two tasks meet in a runtime" "goodbye")
+patience=60 # seconds for what should be there at once
 
 fail() {
     echo "$1" >&2
@@ -17,7 +18,7 @@ fail() {
 exec {output}< <(exec "$server" --port 0 "$@")
 pid=$!
 trap 'kill "$pid" 2> /dev/null' EXIT
-read -r -t 10 greeting <&"$output" || fail "$server: did not say where it listens"
+read -r -t "$patience" greeting <&"$output" || fail "$server: did not say where it listens"
 port=${greeting#*127.0.0.1:}
 port=${port%%[!0-9]*}
 [ -n "$port" ] || fail "$server: no port in: $greeting"
@@ -28,7 +29,7 @@ exec {connection}<> "/dev/tcp/127.0.0.1/$port" || fail "cannot connect to port $
 for line in "${lines[@]}"; do
     echo "  sent:      $line"
     echo "$line" >&"$connection"
-    read -r -t 10 answer <&"$connection" || fail "no answer"
+    read -r -t "$patience" answer <&"$connection" || fail "no answer"
     echo "  came back: $answer"
     [ "$answer" = "$line" ] || fail "that is not what was sent"
 done

@@ -307,7 +307,7 @@ static inline int scaled(int n) {
 /* For races that are tried again and again: whether it is enough. Where two threads share a busy CPU,
  * each turn of theirs takes slices of time. */
 static inline bool long_at_it(uint64_t since) {
-    return test_clock() - since > UINT64_C(10000000000);
+    return test_clock() - since > UINT64_C(3000000000);
 }
 
 static inline bool flag_set(void *arg) { return atomic_load((atomic_bool *)arg); }
@@ -416,6 +416,12 @@ static inline rt_task probe_spawn(rt_runtime rt, probe *p) {
 }
 
 static inline bool probe_polled(void *arg) { return atomic_load(&((probe *)arg)->polls) > 0; }
+
+/* Its poll is over, and found it not ready: only a wake leads to another one. Who has to wake it by a handle that
+ * somebody else may spend waits for this first, or a poll that goes on could end the task before the wake. */
+static inline bool probe_waits(void *arg) {
+    return probe_polled(arg) && atomic_load(&((probe *)arg)->inside) == 0;
+}
 
 static inline bool probe_dropped(void *arg) { return atomic_load(&((probe *)arg)->drops) > 0; }
 

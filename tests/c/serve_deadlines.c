@@ -15,6 +15,7 @@ static void until_cut(int fd) {
 }
 
 static uint64_t began, ended;
+static bool in_time; /* `quiet` had its answer before any deadline that counts from the accept */
 
 /* ---- a peer that says nothing ---- */
 
@@ -27,13 +28,18 @@ static void silent(site *s, int count) {
     close(fd);
 }
 
-/* Says one byte, then nothing. */
+/* Says one byte, then nothing. Whoever is held up may be cut before that byte is heard: with reason, if the
+ * deadline had come. */
 static void quiet(site *s, int count) {
     (void)count;
+    uint64_t dialled = rt_now();
+    char byte = 'x';
     int fd = site_dial(s);
     began = rt_now(); /* before the server moved anything */
-    net_put(fd, "x", 1);
-    CHECK_EQ(net_get(fd, &(char){0}, 1), 1);
+    in_time = send(fd, &byte, 1, MSG_NOSIGNAL) == 1 && recv(fd, &byte, 1, 0) == 1;
+    uint64_t answered = rt_now();
+    CHECK(in_time || answered - dialled >= SPAN * MS);
+    in_time = in_time && answered - dialled < SPAN * MS;
     until_cut(fd);
     ended = rt_now();
     close(fd);
@@ -58,11 +64,12 @@ static void dripping(site *s, int count) {
 }
 
 /* Asks again and again, for four idle times, then stops. `began` is before the last request that was
- * answered: whoever cuts an active connection is early. */
+ * answered, or before the dial: whoever cuts an active connection is early. */
 static void active(site *s, int count) {
     (void)count;
+    began = rt_now();
     int fd = site_dial(s);
-    uint64_t now = began = rt_now(), until = now + 4 * SPAN * MS;
+    uint64_t now = rt_now(), until = now + 4 * SPAN * MS;
     char byte = 'x';
     while (now < until && send(fd, &byte, 1, MSG_NOSIGNAL) == 1) {
         ssize_t r;
@@ -89,6 +96,14 @@ static rt_server_stats_data run(rt_serve_opts opts, void (*peer)(site *, int)) {
     return stats;
 }
 
+/* Until the quiet one was not held up. */
+static rt_server_stats_data run_quiet(rt_serve_opts opts) {
+    rt_server_stats_data stats;
+    do stats = run(opts, quiet);
+    while (!in_time);
+    return stats;
+}
+
 static void first_byte(void) {
     rt_serve_opts opts = site_opts();
     opts.first_byte_ns = SPAN * MS;
@@ -102,7 +117,7 @@ static void first_byte_came(void) {
     rt_serve_opts opts = site_opts();
     opts.first_byte_ns = SPAN * MS;
     opts.total_ns = 3 * SPAN * MS;
-    rt_server_stats_data stats = run(opts, quiet);
+    rt_server_stats_data stats = run_quiet(opts);
     CHECK_EQ(stats.cut_total, 1);
     CHECK_EQ(stats.cut_first_byte + stats.cut_idle, 0);
 }
@@ -110,7 +125,7 @@ static void first_byte_came(void) {
 static void idle(void) {
     rt_serve_opts opts = site_opts();
     opts.idle_ns = SPAN * MS;
-    rt_server_stats_data stats = run(opts, quiet);
+    rt_server_stats_data stats = run_quiet(opts);
     CHECK_EQ(stats.cut_idle, 1);
     CHECK_EQ(stats.cut_first_byte + stats.cut_total, 0);
     CHECK(ended - began >= SPAN * MS);

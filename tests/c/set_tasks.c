@@ -214,6 +214,7 @@ static void crowd_wait_for(bool frees) {
     CHECK_EQ(rt_block_on(rt, add_crowd, &c), 0);
     for (int i = 0; i < WAITERS; i++) CHECK_EQ(rt_spawn(rt, take_some, &c, NULL, &waiters[i]), 0);
     drive_until(rt, all_wait, &c);
+    for (int i = 0; i < CROWD; i++) drive_until(rt, probe_waits, &c.probes[i]);
     if (frees) on_thread(free_it, &c);
     for (int i = 0; i < CROWD; i++) probe_finish(&c.probes[i], c.tasks[i]);
     for (int i = 0; i < WAITERS; i++) CHECK_EQ(join_task(waiters[i]), c.expected);

@@ -23,6 +23,7 @@ static void a_detached_task_cannot_be_joined(void) {
     CHECK_EQ(rt_block_on(rt, poll_join_once, &task), -EBADF);
     CHECK_EQ(rt_detach(task), -EBADF);
     CHECK_EQ(p.drops, 0);
+    drive_until(rt, probe_waits, &p);
     probe_finish(&p, task);
     drive_until(rt, probe_dropped, &p);
     test_runtime_free(rt);
@@ -34,7 +35,7 @@ static void wake_and_abort_work_until_the_end(void) {
     rt_task first = probe_spawn(rt, &woken), second = probe_spawn(rt, &aborted);
     CHECK_EQ(rt_detach(first), 0);
     CHECK_EQ(rt_detach(second), 0);
-    drive_until(rt, probe_polled, &woken);
+    drive_until(rt, probe_waits, &woken);
     drive_until(rt, probe_polled, &aborted);
     probe_finish(&woken, first);
     CHECK_EQ(rt_abort(second), 0);
@@ -100,6 +101,7 @@ static void a_task_born_detached_has_a_handle_of_its_own(void) {
     struct anonymous a = {.self = 0};
     CHECK_EQ(rt_spawn(rt, tell_self, &a, drop_anonymous, NULL), 0);
     drive_until(rt, self_told, &a);
+    drive_until(rt, probe_waits, &a.probe);
     CHECK_EQ(rt_join(a.self, RT_NEVER, NULL), -EBADF);
     CHECK_EQ(rt_detach(a.self), -EBADF);
     probe_finish(&a.probe, a.self);

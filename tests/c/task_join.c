@@ -45,6 +45,7 @@ static void a_task_joins_a_task(void) {
     struct joiner j = {.target = probe_spawn(rt, &p)};
     rt_task waiting = spawn_joiner(rt, &j);
     drive_until(rt, joiner_waits, &j);
+    drive_until(rt, probe_waits, &p);
     probe_finish(&p, j.target);
     CHECK_EQ(join_task(waiting), 0);
     CHECK_EQ(j.returned, 0);
@@ -119,6 +120,7 @@ static void all_joiners_wake_and_one_gets_the_result(void) {
         tasks[i] = spawn_joiner(rt, &joiners[i]);
     }
     for (int i = 0; i < JOINERS; i++) drive_until(rt, joiner_waits, &joiners[i]);
+    drive_until(rt, probe_waits, &p);
     probe_finish(&p, target);
     for (int i = 0; i < JOINERS; i++) CHECK_EQ(join_task(tasks[i]), 0);
     check_one_winner(joiners, 17);
@@ -135,6 +137,7 @@ static void a_joiner_that_is_aborted_leaves_the_rest_waiting(void) {
     drive_until(rt, joiner_waits, &stayer);
     CHECK_EQ(rt_abort(quits), 0);
     CHECK_EQ(join_task(quits), -ECANCELED);
+    drive_until(rt, probe_waits, &p);
     probe_finish(&p, target);
     CHECK_EQ(join_task(stays), 0);
     CHECK_EQ(stayer.returned, 0);
@@ -148,6 +151,7 @@ static void a_detach_wakes_the_joiner_with_an_error(void) {
     struct joiner j = {.target = probe_spawn(rt, &p)};
     rt_task waiting = spawn_joiner(rt, &j);
     drive_until(rt, joiner_waits, &j);
+    drive_until(rt, probe_waits, &p);
     CHECK_EQ(rt_detach(j.target), 0);
     probe_finish(&p, j.target); /* at the latest now */
     CHECK_EQ(join_task(waiting), 0);
@@ -229,6 +233,7 @@ static void threads_compete_for_a_result(void) {
     struct thread_joiner joiners[3];
     pthread_t threads[3];
     rt_task target = probe_spawn(rt, &p);
+    drive_until(rt, probe_waits, &p);
     for (int i = 0; i < 3; i++) {
         joiners[i] = (struct thread_joiner){.target = target, .left = &left};
         threads[i] = thread_start(join_on_thread, &joiners[i]);

@@ -107,6 +107,8 @@ static void *act_on_a_thread(void *arg) {
     for (int i = 0; i < share; i++)
         while (finish_one(h.cx, a, &ones_of(a, 2)[i]) == RT_PENDING) gate_wait(&h.woken);
     hand_close(&h);
+    while (atomic_load(&h.wakers) > 0) sched_yield(); /* whoever woke it last may be about to drop it */
+    hand_check(&h);
     return NULL;
 }
 

@@ -105,8 +105,9 @@ static void over(void) {
 
 static int64_t nap(rt_cx *cx, void *state) {
     struct napper *s = state;
-    atomic_fetch_add(&s->polls, 1);
-    return rt_poll_sleep(cx, &s->slot, s->at);
+    int64_t r = rt_poll_sleep(cx, &s->slot, s->at);
+    atomic_fetch_add(&s->polls, 1); /* it has its timer by now */
+    return r;
 }
 
 static void nap_drop(void *state) {

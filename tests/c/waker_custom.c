@@ -235,6 +235,7 @@ static void a_waker_may_call_the_library(void) {
     gate_init(&c.called);
     rt_task target = probe_spawn(rt, &first);
     c.other = probe_spawn(rt, &second);
+    drive_until(rt, probe_waits, &second);
     CHECK_EQ(rt_waker_new(&callers, &c, &w), 0);
     CHECK_EQ(rt_cx_new(rt, &w, &cx), 0);
     CHECK_EQ(rt_poll_join(cx, target, NULL), RT_PENDING);

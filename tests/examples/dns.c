@@ -72,11 +72,15 @@ static void serve_stream(int fd) {
 int main(void) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t len = sizeof at;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), datagrams = socket(AF_INET, SOCK_DGRAM, 0);
+    int listener = -1, datagrams = socket(AF_INET, SOCK_DGRAM, 0);
     signal(SIGCHLD, SIG_IGN);
-    if (bind(listener, (struct sockaddr *)&at, len) < 0 || listen(listener, 16) < 0) return 1;
-    if (getsockname(listener, (struct sockaddr *)&at, &len) < 0) return 1;
-    if (bind(datagrams, (struct sockaddr *)&at, len) < 0) return 1; /* the same port */
+    do { /* until nobody has the same port for datagrams */
+        close(listener);
+        at.sin_port = 0;
+        listener = socket(AF_INET, SOCK_STREAM, 0);
+        if (bind(listener, (struct sockaddr *)&at, len) < 0 || listen(listener, 16) < 0) return 1;
+        if (getsockname(listener, (struct sockaddr *)&at, &len) < 0) return 1;
+    } while (bind(datagrams, (struct sockaddr *)&at, len) < 0);
     printf("%d\n", ntohs(at.sin_port));
     fflush(stdout);
     for (;;) {
