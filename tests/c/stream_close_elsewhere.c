@@ -6,8 +6,6 @@
 
 enum { ROUNDS = 1000, TASKS = 3, MUCH = 1 << 20, LITTLE = 3000 };
 
-/* Each round wants several threads to run, so a busy machine gets fewer of them. */
-
 struct closing {
     rt_io io;
     gate submitted;
