@@ -390,13 +390,12 @@ static void without_watches(uint32_t engine) {
     rt_runtime rt = test_runtime();
     for (int i = 0; i < NOUNS; i++) {
         kits[i].rt = rt;
-        if (nouns[i].make != make_unix_listener) nouns[i].prepare(&kits[i]);
+        nouns[i].prepare(&kits[i]);
     }
     refuse_watches();
     int refusals = 0;
     for (int i = 0; i < NOUNS; i++) {
         test_case = nouns[i].name;
-        if (nouns[i].make == make_unix_listener) continue;
         int before = open_fds();
         int64_t r = nouns[i].make(&kits[i]);
         if (r == 0) {
