@@ -113,6 +113,7 @@ pub(crate) async fn connect(runtime: u64, address: SockAddr, options: Options) -
         let mut pause = *PAUSES.start();
         loop {
             match socket.connect(&address).map_err(errno_of) {
+                Err(libc::EINTR) => continue,
                 Err(libc::EAGAIN) => Sleep::until(now().saturating_add(pause)).await,
                 connected => break connected?,
             }

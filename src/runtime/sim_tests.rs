@@ -13,6 +13,7 @@ mod sharing;
 mod tasks;
 mod times;
 mod waits;
+mod watches;
 
 use super::config::{Config, Flavour};
 use super::owned::Runtime;
@@ -53,6 +54,8 @@ const PARTS: &[(&str, Part)] = &[
     ("server", servers::server),
     ("blocking", calls::blocking),
     ("lines", lines::lines),
+    ("watches", watches::watches),
+    ("connects", watches::connects),
     ("c tasks", c_tasks::c_tasks),
     ("c tasks", c_tasks::c_tasks),
 ];

@@ -17,8 +17,6 @@ static void make_all(rt_runtime rt) {
     for (int i = 0; i < NOUNS; i++) {
         test_case = nouns[i].name;
         kits[i] = (struct kit){.rt = rt};
-        /* There is one abstract name: the connection has a listener of its own. */
-        if (nouns[i].make == make_unix_listener) continue;
         nouns[i].prepare(&kits[i]);
         CHECK_EQ(nouns[i].make(&kits[i]), 0);
     }
@@ -26,8 +24,7 @@ static void make_all(rt_runtime rt) {
 }
 
 static void end_all(void) {
-    for (int i = NOUNS - 1; i >= 0; i--)
-        if (nouns[i].make != make_unix_listener) nouns[i].end(&kits[i]);
+    for (int i = NOUNS - 1; i >= 0; i--) nouns[i].end(&kits[i]);
 }
 
 /* ---- each descriptor for itself: this says which ---- */

@@ -2,7 +2,7 @@
  * refuses), or live on with copies of every descriptor. The parent's streams and timers do not notice.
  */
 #include "multi.h"
-#include "soon.h"
+#include "watch.h"
 
 #include <sys/wait.h>
 
@@ -109,6 +109,21 @@ static void busy_end(struct busy *b) {
     multi_runtime_free(b->rt);
 }
 
+/* What else may be under way: a watch, an end that the peer has not heard to the last, and a connect that waits. */
+struct waiting {
+    struct watched watched;
+    rt_io lingering, io;
+    int peer, listener, filling[2];
+    size_t left;
+    rt_op slot;
+    char path[64];
+    atomic_int forks[3]; /* of the watch, of the one that lingers, of the one that connects */
+};
+
+/* The context of the poll that forks, and its slot. */
+static _Thread_local rt_cx *here;
+static _Thread_local rt_op its_slot;
+
 /* ---- the children ---- */
 
 static void hear_nothing(void *arg, int fd, uint32_t ready) { (void)arg, (void)fd, (void)ready; }
@@ -135,12 +150,15 @@ static void refused(rt_runtime rt) {
     CHECK_EQ(rt_free(rt), -EPERM);
 }
 
+static struct waiting waiting;
+static void refused_while_waiting(struct waiting *w);
+
 enum fate { ENDS, EXECUTES, ASKS, CLOSES, FATES };
 
 static _Noreturn void live(rt_runtime rt, enum fate fate) {
     switch (fate) {
     case EXECUTES: execl("/bin/true", "true", (char *)NULL); _exit(127);
-    case ASKS: refused(rt); _exit(0);
+    case ASKS: refused(rt); refused_while_waiting(&waiting); _exit(0);
     case CLOSES:
         for (int fd = 3; fd < 1024; fd++) close(fd);
         _exit(0);
@@ -208,6 +226,121 @@ static void children_of_tasks(void) {
     busy_end(&b);
 }
 
+/* ---- forks while somebody watches, lingers and connects ---- */
+
+static int64_t polled_while_waiting(rt_cx *cx, int which, int64_t r) {
+    atomic_int *forks = &waiting.forks[which];
+    if (r != RT_PENDING || atomic_load(forks) == FATES) return r;
+    here = cx;
+    bear(rt_cx_runtime(cx), (enum fate)atomic_load(forks));
+    atomic_fetch_add(forks, 1);
+    here = NULL;
+    return rt_yield(cx);
+}
+
+static int64_t lingers(rt_cx *cx, void *state) {
+    struct waiting *w = state;
+    return polled_while_waiting(cx, 1, rt_poll_linger(cx, w->lingering, &w->left));
+}
+
+static int64_t connects(rt_cx *cx, void *state) {
+    struct waiting *w = state;
+    int64_t r = rt_poll_unix_connect(cx, &w->slot, w->path, NULL, &w->io);
+    its_slot = w->slot;
+    r = polled_while_waiting(cx, 2, r);
+    its_slot = 0;
+    return r;
+}
+
+static void watches(struct watched *w, uint32_t ready) {
+    char byte;
+    CHECK_EQ(ready, RT_READABLE);
+    CHECK_EQ(read(w->fd, &byte, 1), 1);
+    int forks = atomic_fetch_add(&waiting.forks[0], 1);
+    if (forks < FATES) bear(w->rt, (enum fate)forks);
+}
+
+static void refused_while_waiting(struct waiting *w) {
+    if (w->watched.watch == 0) return;
+    CHECK_EQ(rt_watch_for(w->watched.watch, 0), -EPERM);
+    CHECK_EQ(rt_watch_at(w->watched.watch, 0), -EPERM);
+    CHECK_EQ(rt_watch_close(w->watched.watch), -EPERM);
+    if (here == NULL) return;
+    rt_op slot = its_slot, none = 0;
+    rt_io io = 0;
+    CHECK_EQ(rt_poll_linger(here, w->lingering, &(size_t){1}), -EPERM);
+    CHECK_EQ(rt_poll_unix_connect(here, &slot, w->path, NULL, &io), -EPERM);
+    CHECK_EQ(slot, its_slot);
+    CHECK_EQ(rt_poll_tcp_connect(here, &none, "localhost", 1, NULL, &io), -EPERM);
+    CHECK(none == 0 && io == 0);
+}
+
+/* A listener whose queue is full: a connect to it waits until somebody accepts. */
+static void fill_queue(struct waiting *w) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int n = snprintf(w->path, sizeof w->path, "@asyncio-fork-%d", (int)getpid());
+    memcpy(name.sun_path + 1, w->path + 1, (size_t)n - 1);
+    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n);
+    w->listener = (int)CHECK_SYS(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    CHECK_SYS(bind(w->listener, (struct sockaddr *)&name, len));
+    CHECK_SYS(listen(w->listener, 0));
+    for (int i = 0; i < 2; i++) {
+        w->filling[i] = (int)CHECK_SYS(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        if (connect(w->filling[i], (struct sockaddr *)&name, len) != 0) CHECK_EQ(errno, EAGAIN);
+    }
+}
+
+static bool all_forked(void *arg) {
+    struct waiting *w = arg;
+    return atomic_load(&w->forks[1]) == FATES && atomic_load(&w->forks[2]) == FATES;
+}
+
+static void children_of_who_waits(void) {
+    struct waiting *w = &waiting;
+    rt_task tasks[2];
+    int ends[2];
+    char byte;
+    rt_runtime rt = test_runtime();
+    memset(w, 0, sizeof *w);
+    net_pair(ends);
+    w->lingering = io_of(rt, ends[0], RW);
+    w->peer = ends[1];
+    w->left = RECORD;
+    fill_queue(w);
+    watched_pair(&w->watched, rt, net_pair, watches);
+    CHECK_EQ(rt_watch_for(w->watched.watch, RT_READABLE), 0);
+    CHECK_EQ(rt_spawn(rt, lingers, w, NULL, &tasks[0]), 0);
+    CHECK_EQ(rt_spawn(rt, connects, w, NULL, &tasks[1]), 0);
+    for (int i = 0; i < FATES; i++) {
+        bear(rt, (enum fate)i);
+        net_put(w->watched.far, "x", 1);
+        watched_await(&w->watched, i + 1);
+    }
+    /* Their polls end by a yield each, so that they come to an end by themselves. */
+    while (!all_forked(w)) deliver(rt);
+
+    CHECK_EQ(net_get(w->peer, &byte, 1), 0); /* heard, whoever else had the descriptor */
+    net_put(w->peer, "bye", 3);
+    CHECK_SYS(shutdown(w->peer, SHUT_WR));
+    CHECK_EQ(join_soon(tasks[0]), 0);
+    CHECK_EQ(w->left, RECORD - 3);
+    int taken = net_take(w->listener);
+    CHECK_EQ(join_soon(tasks[1]), 0);
+    CHECK(w->slot == 0 && w->io != 0);
+    net_put(w->watched.far, "x", 1);
+    watched_await(&w->watched, FATES + 1);
+
+    CHECK_EQ(rt_close(w->io), 0);
+    CHECK_EQ(rt_close(w->lingering), 0);
+    for (int i = 0; i < 2; i++) close(w->filling[i]);
+    close(taken);
+    close(w->listener);
+    close(w->peer);
+    watched_close(&w->watched);
+    w->watched.watch = 0;
+    op_runtime_free(rt);
+}
+
 /* ---- a child that lives on ---- */
 
 /* It has copies of everything, so that what the parent closes is open all the same: a set from which
@@ -257,6 +390,44 @@ static void a_child_with_copies(void) {
     hand_check(&reader);
 }
 
+/* The same of a watch, whose descriptor nobody registered but the watch. */
+static void a_child_with_a_watch(void) {
+    int gate[2], status;
+    char byte;
+    struct watched old, new;
+    rt_runtime rt = test_runtime();
+    watched_pair(&old, rt, net_pair, NULL);
+    CHECK_EQ(rt_watch_for(old.watch, RT_READABLE), 0);
+    deliver(rt);
+    CHECK_SYS(pipe2(gate, O_CLOEXEC));
+    fflush(NULL);
+    pid_t pid = (pid_t)CHECK_SYS(fork());
+    if (pid == 0) {
+        close(gate[1]);
+        while (read(gate[0], &byte, 1) == -1 && errno == EINTR) continue;
+        CHECK_EQ(rt_watch_close(old.watch), -EPERM);
+        _exit(0);
+    }
+    CHECK_EQ(rt_watch_close(old.watch), 0);
+    drive_until(rt, watched_dropped, &old);
+    CHECK_SYS(close(old.fd));
+    watched_pair(&new, rt, net_unix_pair, NULL);
+    CHECK_EQ(new.fd, old.fd); /* the number is a stranger's now */
+    CHECK_EQ(rt_watch_for(new.watch, RT_READABLE), 0);
+    net_put(old.far, "to the child's copy", 19);
+    deliver(rt);
+    CHECK_EQ(atomic_load(&old.calls) + atomic_load(&new.calls), 0);
+    net_put(new.far, "x", 1);
+    watched_await(&new, 1);
+    watched_close(&new);
+    CHECK_SYS(close(old.far));
+    close(gate[0]);
+    close(gate[1]);
+    CHECK_EQ(CHECK_SYS(waitpid(pid, &status, 0)), pid);
+    CHECK_EQ(status, 0);
+    test_runtime_free(rt);
+}
+
 /* It outlives the runtime. */
 static void a_child_that_is_left(void) {
     for (int i = 0; i < scaled(10); i++) {
@@ -285,7 +456,9 @@ int main(int argc, char **argv) {
     must_end_soon();
     CASE(children_of_threads);
     CASE(children_of_tasks);
+    CASE(children_of_who_waits);
     CASE(a_child_with_copies);
+    CASE(a_child_with_a_watch);
     CASE(a_child_that_is_left);
     return test_end();
 }

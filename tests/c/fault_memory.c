@@ -208,6 +208,120 @@ static void in_narrow_space(void) {
 }
 static void the_address_space_ends(void) { in_child(in_narrow_space); }
 
+/* ---- tables cannot grow ---- */
+
+enum { CROWD = 50000, FEW = 5 };
+
+/* Watches take all places for tasks, or descriptors all of theirs, and then somebody connects. */
+static struct crowd {
+    rt_frame frame;
+    char path[64];
+    rt_watch watches[CROWD];
+    rt_io ios[CROWD];
+    int count, calls, drops, i;
+    rt_op slots[FEW + 1];
+    rt_io made[FEW + 1];
+    int64_t r;
+} crowd;
+
+static void crowd_call(void *arg, int fd, uint32_t ready) {
+    (void)arg;
+    CHECK(fd == -1 && ready == 0);
+    crowd.calls++;
+}
+
+static void crowd_drop(void *arg) {
+    (void)arg;
+    crowd.drops++;
+}
+
+static int64_t crowd_watch(rt_runtime rt, int fd, rt_watch *out) {
+    *out = 77;
+    int64_t r = rt_watch_open(rt, 0, fd, crowd_call, NULL, crowd_drop, out);
+    if (r < 0) CHECK_EQ(*out, 0);
+    return r;
+}
+
+static int64_t crowd_dial(rt_cx *cx, int i) {
+    int64_t r = rt_poll_unix_connect(cx, &crowd.slots[i], crowd.path, NULL, &crowd.made[i]);
+    if (r != RT_PENDING) CHECK_EQ(crowd.slots[i], 0);
+    return r;
+}
+
+static int64_t out_of_tasks(rt_cx *cx, void *state) {
+    struct crowd *c = state;
+    const rt_runtime rt = rt_cx_runtime(cx);
+    RT_BEGIN(&c->frame);
+    while ((c->r = crowd_watch(rt, -1, &c->watches[c->count])) == 0) CHECK(++c->count < CROWD);
+    CHECK_EQ(c->r, -ENOMEM);
+    CHECK(c->count > FEW);
+    CHECK_EQ(c->drops, 0);
+    for (int i = 0; i < c->count; i++)
+        CHECK_EQ(rt_watch_at(c->watches[i], rt_now() + (uint64_t)(i % 4) * 1000000), 0);
+    while (c->calls < c->count) RT_YIELD(cx);
+    for (; c->i < FEW; c->i++) CHECK_EQ(rt_watch_close(c->watches[--c->count]), 0);
+    while (c->drops < FEW) RT_YIELD(cx);
+    for (int i = 0; i < FEW; i++) CHECK_EQ(crowd_dial(cx, i), RT_PENDING);
+    CHECK_EQ(crowd_dial(cx, FEW), -ENOMEM);
+    CHECK_EQ(metrics(rt).ops_live, FEW); /* what was begun for it is gone */
+    for (c->i = 0; c->i <= FEW; c->i++) { /* one by one there is room for the last, too */
+        RT_AWAIT(c->r, crowd_dial(cx, c->i));
+        CHECK_EQ(c->r, 0);
+        CHECK_EQ(rt_close(c->made[c->i]), 0);
+    }
+    while (c->count > 0) CHECK_EQ(rt_watch_close(c->watches[--c->count]), 0);
+    RT_END(0);
+}
+
+static int64_t out_of_descriptors(rt_cx *cx, void *state) {
+    struct crowd *c = state;
+    const rt_runtime rt = rt_cx_runtime(cx);
+    RT_BEGIN(&c->frame);
+    while ((c->r = rt_register_fd(rt, (int)CHECK_SYS(dup(0)), 0, &c->ios[c->count])) == 0)
+        CHECK(++c->count < CROWD);
+    CHECK_EQ(c->r, -ENOMEM);
+    RT_AWAIT(c->r, crowd_dial(cx, 0));
+    CHECK_EQ(c->r, -ENOMEM);
+    int fd = net_socket(SOCK_STREAM);
+    CHECK_EQ(crowd_watch(rt, fd, &c->watches[0]), -ENOMEM);
+    close(fd);
+    CHECK_EQ(c->drops, 0);
+    CHECK_EQ(rt_close(c->ios[--c->count]), 0);
+    RT_AWAIT(c->r, crowd_dial(cx, 0));
+    CHECK_EQ(c->r, 0);
+    CHECK_EQ(rt_close(c->made[0]), 0);
+    while (c->count > 0) CHECK_EQ(rt_close(c->ios[--c->count]), 0);
+    RT_END(0);
+}
+
+static void crowded(rt_poll_fn what) {
+    rt_io listener;
+    memset(&crowd, 0, sizeof crowd);
+    test_workers = 0;
+    rt_runtime rt = 0;
+    if (make(test_engine, RT_CURRENT_THREAD, &rt) != 0 && test_engine == RT_ENGINE_URING) return; /* there are no rings */
+    CHECK(rt != 0);
+    snprintf(crowd.path, sizeof crowd.path, "@asyncio-crowd-%d", (int)getpid());
+    CHECK_EQ(rt_unix_listen(rt, crowd.path, NULL, &listener), 0);
+    refuse_mappings(false);
+    CHECK_EQ(rt_block_on(rt, what, &crowd), 0);
+    CHECK_EQ(rt_close(listener), 0);
+    op_runtime_free(rt);
+}
+
+static void crowded_by_tasks(void) { crowded(out_of_tasks); }
+
+/* The one descriptor that was refused stays the test's. */
+static void crowded_by_descriptors(void) { crowded(out_of_descriptors); }
+
+static void tables_cannot_grow(void) {
+    for (test_engine = RT_ENGINE_EPOLL; test_engine <= RT_ENGINE_URING; test_engine++) {
+        in_child(crowded_by_tasks);
+        in_child(crowded_by_descriptors);
+    }
+    test_engine = RT_ENGINE_AUTO;
+}
+
 /* ---- threads are refused ---- */
 
 /* Every call that blocks says so, and the rest goes on. */
@@ -276,13 +390,12 @@ static void without_watches(uint32_t engine) {
     rt_runtime rt = test_runtime();
     for (int i = 0; i < NOUNS; i++) {
         kits[i].rt = rt;
-        if (nouns[i].make != make_unix_listener) nouns[i].prepare(&kits[i]);
+        nouns[i].prepare(&kits[i]);
     }
     refuse_watches();
     int refusals = 0;
     for (int i = 0; i < NOUNS; i++) {
         test_case = nouns[i].name;
-        if (nouns[i].make == make_unix_listener) continue;
         int before = open_fds();
         int64_t r = nouns[i].make(&kits[i]);
         if (r == 0) {
@@ -317,6 +430,7 @@ int main(int argc, char **argv) {
     CASE(no_memory_may_be_locked);
     CASE(rings_cannot_be_mapped);
     CASE(nothing_large_can_be_mapped);
+    CASE(tables_cannot_grow);
     CASE(the_address_space_ends);
     CASE(no_thread_can_be_made);
     CASE(nothing_may_be_watched);

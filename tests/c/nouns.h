@@ -99,9 +99,14 @@ static inline int64_t make_tcp_listener(struct kit *k) {
     return rt_tcp_listen(k->rt, "127.0.0.1", 0, NULL, &k->listener);
 }
 
+/* Each kit has a listener of its own. */
+static inline void kit_name(const struct kit *k, char name[64]) {
+    snprintf(name, 64, "@asyncio-nouns-%d-%p", (int)getpid(), (const void *)k);
+}
+
 static inline int64_t make_unix_listener(struct kit *k) {
     char name[64];
-    snprintf(name, sizeof name, "@asyncio-nouns-%d", (int)getpid());
+    kit_name(k, name);
     return rt_unix_listen(k->rt, name, NULL, &k->listener);
 }
 
@@ -126,10 +131,32 @@ static inline int64_t make_tcp_connection(struct kit *k) {
 static inline int64_t make_unix_connection(struct kit *k) {
     char name[64];
     rt_task task = 0;
-    snprintf(name, sizeof name, "@asyncio-nouns-%d", (int)getpid());
+    kit_name(k, name);
     int64_t r = rt_unix_connect(k->rt, name, NULL, &task);
     return r == 0 ? kit_connected(k, task) : r;
 }
+
+/* The same by one call in a poll, with nothing but a slot. */
+static inline int64_t kit_dial(rt_cx *cx, void *state) {
+    struct kit *k = state;
+    rt_addr addr;
+    CHECK_EQ(rt_local_addr(k->listener, &addr), 0);
+    int64_t r = rt_poll_tcp_connect(cx, &k->op, "127.0.0.1", (uint16_t)rt_addr_port(&addr), NULL, &k->ios[0]);
+    CHECK_EQ(k->op == 0, r != RT_PENDING);
+    return r;
+}
+
+static inline int64_t kit_dial_unix(rt_cx *cx, void *state) {
+    struct kit *k = state;
+    char name[64];
+    kit_name(k, name);
+    int64_t r = rt_poll_unix_connect(cx, &k->op, name, NULL, &k->ios[0]);
+    CHECK_EQ(k->op == 0, r != RT_PENDING);
+    return r;
+}
+
+static inline int64_t make_dialled(struct kit *k) { return rt_block_on(k->rt, kit_dial, k); }
+static inline int64_t make_dialled_unix(struct kit *k) { return rt_block_on(k->rt, kit_dial_unix, k); }
 
 static inline int64_t make_unix_pair(struct kit *k) {
     return rt_unix_pair(k->rt, SOCK_STREAM, k->ios);
@@ -292,6 +319,8 @@ static const struct noun nouns[] = {
     {"a Unix listener", prepare_nothing, make_unix_listener, kit_end},
     {"a TCP connection", prepare_tcp_listener, make_tcp_connection, kit_end},
     {"a Unix connection", prepare_unix_listener, make_unix_connection, kit_end},
+    {"a TCP connection by one call", prepare_tcp_listener, make_dialled, kit_end},
+    {"a Unix connection by one call", prepare_unix_listener, make_dialled_unix, kit_end},
     {"a Unix pair", prepare_nothing, make_unix_pair, kit_end},
     {"a UDP socket", prepare_nothing, make_udp, kit_end},
     {"a connection that was accepted", prepare_client, make_accepted, kit_end},

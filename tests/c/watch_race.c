@@ -3,7 +3,7 @@
  */
 #include "watch.h"
 
-enum { MANY = 6, THREADS = 2, LIVES = 100 };
+enum { MANY = 6, TIMED = 2, THREADS = 2, LIVES = 100 };
 
 /* Each round wants several threads to run, so a busy machine gets fewer of them. */
 static const uint64_t a_while = 300000000;
@@ -91,7 +91,7 @@ static void the_last_time_stands(void) {
 /* ---- one worker ---- */
 
 struct instance {
-    struct watched w[MANY]; /* the last has only a time */
+    struct watched w[MANY]; /* the last TIMED have only a time */
     rt_task task;
     int inside, turns; /* of the library that all of them call: no lock, and not atomic */
     pthread_t thread;
@@ -142,20 +142,22 @@ static void what_is_near_runs_in_turn(void) {
     int ends[2];
     for (int i = 0; i < MANY; i++) { /* near a watch, near a task */
         uint64_t whom = i == 0 ? 0 : i % 2 == 0 ? shared.task : shared.w[0].watch;
-        if (i < MANY - 1) net_unix_pair(ends);
-        watched_open_near(&shared.w[i], rt, whom, i < MANY - 1 ? ends[0] : -1, use_in_a_watch);
-        if (i < MANY - 1) shared.w[i].far = ends[1];
+        bool timed = i >= MANY - TIMED;
+        if (!timed) net_unix_pair(ends);
+        watched_open_near(&shared.w[i], rt, whom, timed ? -1 : ends[0], use_in_a_watch);
+        if (!timed) shared.w[i].far = ends[1];
         if (i == 0) shared.task = near(rt, shared.w[0].watch, use_in_a_task);
     }
-    for (int i = 0; i < MANY - 1; i++) CHECK_EQ(rt_watch_for(shared.w[i].watch, RT_WRITABLE), 0);
-    CHECK_EQ(rt_watch_at(shared.w[MANY - 1].watch, 0), 0);
+    for (int i = 0; i < MANY; i++)
+        if (i < MANY - TIMED) CHECK_EQ(rt_watch_for(shared.w[i].watch, RT_WRITABLE), 0);
+        else CHECK_EQ(rt_watch_at(shared.w[i].watch, 0), 0);
     drive_until(rt, flag_set, &shared.enough);
     CHECK_EQ(join_task(near(rt, shared.w[0].watch, close_all)), 0);
     CHECK_EQ(join_task(shared.task), 0);
     for (int i = 0; i < MANY; i++) {
         drive_until(rt, watched_dropped, &shared.w[i]);
         CHECK(atomic_load(&shared.w[i].calls) + atomic_load(&shared.w[i].times) > 0);
-        if (i == MANY - 1) continue;
+        if (i >= MANY - TIMED) continue;
         CHECK_SYS(close(shared.w[i].fd));
         CHECK_SYS(close(shared.w[i].far));
     }

@@ -134,14 +134,15 @@ enum style { DIRECT, OPERATIONS, QUEUES, BUFFERED, STYLES };
 struct client {
     rt_frame frame;
     enum style style;
+    bool dials; /* by itself, and not by a task */
     uint16_t port;
     rt_io io;
-    rt_op out, in;
+    rt_op slot, out, in;
     rt_stream stream;
     rt_task task;
     rt_buf lease;
     int64_t r, n;
-    size_t sent, came, off;
+    size_t sent, came, off, left;
     char data[PIECE], back[PIECE];
 };
 
@@ -200,12 +201,18 @@ static int64_t get(rt_cx *cx, struct client *c) {
 static int64_t client(rt_cx *cx, void *state) {
     struct client *c = state;
     RT_BEGIN(&c->frame);
-    c->r = rt_tcp_connect(rt_cx_runtime(cx), "127.0.0.1", c->port, NULL, &c->task);
-    if (c->r < 0) RT_RETURN(c->r);
-    RT_AWAIT(c->n, rt_poll_join(cx, c->task, &c->r));
-    CHECK_EQ(c->n, 0);
-    if (c->r < 0) RT_RETURN(c->r);
-    c->io = (rt_io)c->r;
+    if (c->dials) {
+        RT_AWAIT(c->r, rt_poll_tcp_connect(cx, &c->slot, "127.0.0.1", c->port, NULL, &c->io));
+        CHECK_EQ(c->slot, 0);
+        if (c->r < 0) RT_RETURN(c->r);
+    } else {
+        c->r = rt_tcp_connect(rt_cx_runtime(cx), "127.0.0.1", c->port, NULL, &c->task);
+        if (c->r < 0) RT_RETURN(c->r);
+        RT_AWAIT(c->n, rt_poll_join(cx, c->task, &c->r));
+        CHECK_EQ(c->n, 0);
+        if (c->r < 0) RT_RETURN(c->r);
+        c->io = (rt_io)c->r;
+    }
     if (c->style == BUFFERED) CHECK_EQ(rt_stream_new(c->io, NULL, &c->stream), 0);
     while (c->sent < BYTES) {
         c->n = BYTES - c->sent < PIECE ? (int64_t)(BYTES - c->sent) : PIECE;
@@ -222,6 +229,12 @@ static int64_t client(rt_cx *cx, void *state) {
                 CHECK(net_pattern_holds(c->back, (size_t)c->r, c->port, c->came));
             c->came += (size_t)c->r;
         }
+    }
+    if (c->style == DIRECT) {
+        c->left = 1;
+        RT_AWAIT(c->r, rt_poll_linger(cx, c->io, &c->left));
+        if (c->r < 0) RT_RETURN(c->r);
+        CHECK_EQ(c->left, 1);
     }
     RT_END(0);
 }
@@ -266,6 +279,7 @@ static void sockets(rt_runtime rt) {
     for (int i = 0; i < CLIENTS; i++) {
         clients[i].style = (enum style)(i % STYLES);
         clients[i].port = ports[i / STYLES];
+        clients[i].dials = i >= STYLES;
         CHECK_EQ(rt_spawn(rt, client, &clients[i], client_drop, &tasks[i]), 0);
     }
     for (int i = 0; i < CLIENTS; i++) fine("client", join_task(tasks[i]));
@@ -276,12 +290,135 @@ static void sockets(rt_runtime rt) {
     if (r != -ECANCELED) fine("accept", r);
 }
 
+/* ---- a conversation that has an end ---- */
+
+struct farewell {
+    rt_frame frame;
+    rt_io listener, io;
+    rt_op slot;
+    char path[64];
+    int64_t r;
+    size_t left;
+    char data[PIECE];
+};
+
+/* What was queued is sent, and comes back after the end was told. */
+static int64_t farewell(rt_cx *cx, void *state) {
+    struct farewell *f = state;
+    RT_BEGIN(&f->frame);
+    RT_AWAIT(f->r, rt_poll_unix_connect(cx, &f->slot, f->path, NULL, &f->io));
+    CHECK_EQ(f->slot, 0);
+    if (f->r < 0) RT_RETURN(f->r);
+    net_pattern(f->data, PIECE, 4, 0);
+    f->r = rt_send(f->io, f->data, PIECE);
+    if (f->r < 0) RT_RETURN(f->r);
+    f->left = PIECE + 1;
+    RT_AWAIT(f->r, rt_poll_linger(cx, f->io, &f->left));
+    if (f->r < 0) RT_RETURN(f->r);
+    RT_END(f->left == 1 ? 0 : -EPIPE); /* the server told of something */
+}
+
+static void farewells(rt_runtime rt) {
+    static struct farewell f;
+    rt_server server;
+    memset(&f, 0, sizeof f);
+    snprintf(f.path, sizeof f.path, "@asyncio-work-%d", (int)getpid());
+    if (!fine("unix listen", rt_unix_listen(rt, f.path, NULL, &f.listener))) return;
+    if (!fine("unix serve", rt_serve(rt, f.listener, NULL, conn_begin, NULL, &server))) {
+        rt_close(f.listener);
+        return;
+    }
+    fine("farewell", rt_block_on(rt, farewell, &f));
+    CHECK_EQ(rt_close(f.io), 0);
+    fine("unix drain", rt_block_on(rt, drain, &server));
+    CHECK_EQ(rt_server_free(server), 0);
+}
+
+/* ---- watches ---- */
+
+/* A library that has callbacks: one for its descriptor, which reads a little at a time, and one for the time. */
+struct watching {
+    rt_frame frame;
+    rt_io io;
+    int fd;
+    rt_watch reads, ticks;
+    rt_notify done;
+    int64_t r, failed;
+    size_t off, came;
+    int times;
+    char data[PIECE];
+};
+
+/* A watch may be closed while its function is called. */
+static void asked(int64_t r) { CHECK(r == 0 || r == -EBADF); }
+
+static void watch_is_done(struct watching *w) {
+    if (w->failed == 0 && (w->came < PIECE || w->times < 3)) return;
+    asked(rt_watch_for(w->reads, 0));
+    CHECK_EQ(rt_notify_one(w->done), 0);
+}
+
+static void watch_reads(void *arg, int fd, uint32_t ready) {
+    struct watching *w = arg;
+    char back[PIECE / 4];
+    CHECK(ready != 0);
+    ssize_t n = recv(fd, back, sizeof back, 0);
+    if (n < 0 && errno == EINTR) return; /* and is called again */
+    CHECK(n != 0);
+    if (n < 0) w->failed = -errno;
+    else CHECK(net_pattern_holds(back, (size_t)n, 5, w->came)), w->came += (size_t)n;
+    watch_is_done(w);
+}
+
+static void watch_ticks(void *arg, int fd, uint32_t ready) {
+    struct watching *w = arg;
+    CHECK(fd == -1 && ready == 0);
+    if (++w->times < 3) asked(rt_watch_at(w->ticks, rt_now() + 100000));
+    watch_is_done(w);
+}
+
+static void watch_drop(void *arg) { CHECK_SYS(close(((struct watching *)arg)->fd)); }
+
+static int64_t watching(rt_cx *cx, void *state) {
+    struct watching *w = state;
+    RT_BEGIN(&w->frame);
+    net_pattern(w->data, PIECE, 5, 0);
+    RT_AWAIT(w->r, rt_poll_write_all(cx, w->io, w->data, PIECE, &w->off));
+    if (w->r < 0) RT_RETURN(w->r);
+    RT_AWAIT(w->r, rt_poll_notified(cx, w->done));
+    RT_END(w->r < 0 ? w->r : w->failed);
+}
+
+static void watches(rt_runtime rt) {
+    static struct watching w;
+    rt_io pair[2];
+    memset(&w, 0, sizeof w);
+    if (!fine("pair", rt_unix_pair(rt, SOCK_STREAM, pair))) return;
+    w.io = pair[0];
+    w.fd = (int)rt_io_fd(pair[1]);
+    CHECK_EQ(rt_deregister(pair[1]), 0);
+    if (fine("notify", rt_notify_new(&w.done)) &&
+        fine("watch", rt_watch_open(rt, 0, w.fd, watch_reads, &w, watch_drop, &w.reads)) &&
+        fine("watch", rt_watch_open(rt, w.reads, -1, watch_ticks, &w, NULL, &w.ticks))) {
+        CHECK_EQ(rt_watch_for(w.reads, RT_READABLE), 0);
+        CHECK_EQ(rt_watch_at(w.ticks, 0), 0);
+        fine("watching", rt_block_on(rt, watching, &w));
+    }
+    if (w.reads == 0) CHECK_SYS(close(w.fd));
+    CHECK_EQ(rt_watch_close(w.reads), 0);
+    CHECK_EQ(rt_watch_close(w.ticks), 0);
+    CHECK_EQ(rt_close(w.io), 0);
+    settle(rt); /* a function may be in its last steps */
+    CHECK_EQ(rt_notify_free(w.done), 0);
+}
+
 /* ---- files ---- */
 
 struct filing {
     rt_frame frame;
     rt_op op;
     rt_io file;
+    struct iovec part;
     int64_t r;
     char name[64];
     char data[BYTES], back[BYTES];
@@ -301,8 +438,11 @@ static int64_t filing(rt_cx *cx, void *state) {
     FILE_STEP(rt_submit_openat(cx, 0, f->name, O_RDWR | O_CREAT | O_EXCL, 0600, &f->op));
     f->file = (rt_io)f->r;
     net_pattern(f->data, BYTES, 8, 0);
-    FILE_STEP(rt_submit_write(cx, f->file, f->data, BYTES, 0, 0, &f->op));
-    CHECK_EQ(f->r, BYTES);
+    FILE_STEP(rt_submit_write(cx, f->file, f->data, BYTES - PIECE, 0, RWF_DSYNC, &f->op));
+    CHECK_EQ(f->r, BYTES - PIECE);
+    f->part = (struct iovec){f->data + BYTES - PIECE, PIECE};
+    FILE_STEP(rt_submit_writev(cx, f->file, &f->part, 1, 0, RWF_APPEND, &f->op));
+    CHECK_EQ(f->r, PIECE);
     FILE_STEP(rt_submit_fsync(cx, f->file, &f->op));
     FILE_STEP(rt_submit_read(cx, f->file, f->back, BYTES, 0, &f->op));
     CHECK_EQ(f->r, BYTES);
@@ -442,6 +582,8 @@ static void work(void) {
         return;
     }
     PART(sockets);
+    PART(farewells);
+    PART(watches);
     PART(files);
     PART(children);
     PART(things);
