@@ -325,15 +325,16 @@ impl IoName {
         if !seen.ready.is_closed() {
             return None;
         }
-        if self.ask_kernel(seen.ready).is_empty() {
+        if self.ask_kernel(seen.ready, Some(seen)).is_empty() {
             self.io.clear_exactly(self.generation, seen.tick, seen.ready);
             return None;
         }
         Some(seen)
     }
 
-    /// What poll(2) says of the descriptor at this moment, of the given states.
-    pub(super) fn ask_kernel(self, wanted: Ready) -> Ready {
+    /// What poll(2) says of the descriptor at this moment, of the given states. Where it does not say, what was heard
+    /// of stands: nobody would tell it again.
+    pub(super) fn ask_kernel(self, wanted: Ready, heard: Option<ReadyEvent>) -> Ready {
         let Ok(_in_use) = self.enter() else {
             return Ready::EMPTY;
         };
@@ -342,10 +343,12 @@ impl IoName {
         let mut entry = libc::pollfd { fd: self.fd(), events, revents: 0 };
         // SAFETY: one writable entry; the descriptor is kept open by our use.
         let found = unsafe { libc::poll(&mut entry, 1, 0) };
-        if found <= 0 {
-            return Ready::EMPTY;
-        }
-        Ready::from_epoll(entry.revents as u16 as u32) & wanted
+        let says = if found >= 0 {
+            Ready::from_epoll(entry.revents as u16 as u32)
+        } else {
+            heard.map_or(Ready::EMPTY, |seen| seen.ready)
+        };
+        says & wanted
     }
 
     /// Asks the kernel again, for callers that did not read until EAGAIN.
@@ -361,7 +364,7 @@ impl IoName {
             if !cx.can_spend() {
                 return Poll::Pending;
             }
-            let ready = self.ask_kernel(interest.ready());
+            let ready = self.ask_kernel(interest.ready(), seen);
             let event = ReadyEvent { ready, tick: seen.map_or(0, |seen| seen.tick) };
             if !ready.is_empty() && self.is_believable(event) {
                 cx.spend();

@@ -498,10 +498,13 @@ unsafe fn write_at(fd: RawFd, parts: &[iovec], offset: u64, flags: i32) -> Attem
 /// Waits until one end can be read and the other be written. The kernel is asked, for neither says EAGAIN by itself.
 fn poll_ends(from: IoName, to: IoName, cx: &PollContext) -> IoPoll<()> {
     for (io, interest) in [(from, Interest::READABLE), (to, Interest::WRITABLE)] {
-        while !io.has(traits::FILE)
-            && io.ask_kernel(interest.ready() | Ready::READ_CLOSED | Ready::WRITE_CLOSED).is_empty()
-        {
-            if let Some(seen) = io.try_ready_for_op(interest) {
+        let wanted = interest.ready() | Ready::READ_CLOSED | Ready::WRITE_CLOSED;
+        while !io.has(traits::FILE) {
+            let seen = io.try_ready_for_op(interest);
+            if !io.ask_kernel(wanted, seen).is_empty() {
+                break;
+            }
+            if let Some(seen) = seen {
                 io.drained(seen);
             }
             if let Err(errno) = ready!(io.poll_ready(cx, interest)) {
