@@ -2,7 +2,7 @@
 
 use super::context::PollContext;
 use super::io::{IoName, IoPoll};
-use super::registration::is_fresh;
+use super::registration::said_too_early;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::task::{Poll, ready};
@@ -24,7 +24,7 @@ impl IoName {
         }
         let told = self.with_fd(|fd| match self.shut_down(libc::SHUT_WR) {
             // A connection that is over says so, too: the read tells how it ended.
-            Err(libc::ENOTCONN) if !is_fresh(fd.as_raw_fd()) => Ok(0),
+            Err(libc::ENOTCONN) if said_too_early(fd.as_raw_fd()).is_empty() => Ok(0),
             told => told,
         });
         if let Ok(Err(errno)) | Err(errno) = told {
