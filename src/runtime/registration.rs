@@ -89,6 +89,7 @@ impl Shared {
         let Some(old) = self.fds.get(fd).and_then(IoName::parse) else {
             return Ok(None);
         };
+        let moving = self.fds.moving(fd).lock();
         let same = match old.interest() {
             // Arming anew succeeds only for the very descriptor that was added; it also reports its state once more, which
             // does no harm.
@@ -100,6 +101,7 @@ impl Shared {
             }
             _ => old.io.identity.load(Relaxed) == identity(fd),
         };
+        drop(moving);
         if same {
             return Err(libc::EEXIST);
         }
