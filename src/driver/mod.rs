@@ -265,7 +265,9 @@ impl Driver {
             return self.wait(timeout);
         };
         if timeout == Some(Duration::ZERO) || !side.is_busy() {
-            side.enter(false, None, completions)?;
+            if let Err(error) = side.enter(false, None, completions) {
+                return self.wait_without_ring(error);
+            }
             return match timeout {
                 Some(Duration::ZERO) if side.set_armed => Ok(0),
                 // Something came by the way.
@@ -276,8 +278,18 @@ impl Driver {
         side.arm(self.epfd);
         let result = side.enter(true, timeout, completions);
         side.bell.in_ring.store(false, Relaxed);
-        result?;
+        if let Err(error) = result {
+            return self.wait_without_ring(error);
+        }
         if side.set_armed { Ok(0) } else { self.wait(Some(Duration::ZERO)) }
+    }
+
+    /// The ring could not be entered. What the set has is heard of all the same, and nothing else is a reason to fail.
+    fn wait_without_ring(&mut self, error: io::Error) -> io::Result<usize> {
+        match self.wait(Some(Duration::ZERO))? {
+            0 => Err(error),
+            delivered => Ok(delivered),
+        }
     }
 
     /// Waits in the epoll set.

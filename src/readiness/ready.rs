@@ -25,7 +25,8 @@ impl Ready {
     /// Everything.
     pub const ALL: Self = Self(0x3f);
 
-    const CLOSED: Self = Self(Self::READ_CLOSED.0 | Self::WRITE_CLOSED.0);
+    /// Final states.
+    pub(crate) const CLOSED: Self = Self(Self::READ_CLOSED.0 | Self::WRITE_CLOSED.0);
 
     /// The set with these bits; others are dropped.
     pub const fn from_bits(bits: u8) -> Self {

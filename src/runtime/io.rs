@@ -2,7 +2,7 @@
 
 use super::context::PollContext;
 use super::operation::{OpName, leave_traffic};
-use super::registration::{identity, is_fresh};
+use super::registration::{identity, said_too_early};
 use super::runtimes::RuntimeRef;
 use super::shared::Shared;
 use crate::primitives::guard::Left;
@@ -200,11 +200,14 @@ impl IoName {
         let Some(interest) = Interest::from_bits(interest.bits() & registered) else {
             return if self.io.guard.is_open(self.generation) { Ok(None) } else { Err(libc::EBADF) };
         };
-        match self.io.look(self.generation, interest) {
-            Polled::Ready(event) if self.is_believable(event) => Ok(Some(event)),
-            Polled::Ready(_) | Polled::Pending => Ok(None),
-            Polled::Shutdown => Err(libc::ESHUTDOWN),
-            Polled::Stale => Err(libc::EBADF),
+        loop {
+            match self.io.look(self.generation, interest) {
+                Polled::Ready(event) if self.believed(event) != event.ready => {}
+                Polled::Ready(event) => return Ok(Some(event)),
+                Polled::Pending => return Ok(None),
+                Polled::Shutdown => return Err(libc::ESHUTDOWN),
+                Polled::Stale => return Err(libc::EBADF),
+            }
         }
     }
 
@@ -262,7 +265,7 @@ impl IoName {
         let waiting = Waiting { key: cx.key(), waker: &waker, dead: is_dead, in_vain };
         loop {
             match self.io.poll(self.generation, interest, &waiting) {
-                Polled::Ready(event) if !self.is_believable(event) => {}
+                Polled::Ready(event) if self.believed(event) != event.ready => {}
                 Polled::Ready(event) => {
                     cx.spend();
                     return Poll::Ready(Ok(event));
@@ -292,19 +295,23 @@ impl IoName {
         if self.io.guard.is_open(self.generation) { libc::EINVAL } else { libc::EBADF }
     }
 
-    /// False for the end of a stream that has not begun: epoll calls a socket hung up before its connect. What it said is
-    /// taken back then.
-    fn is_believable(self, event: ReadyEvent) -> bool {
+    /// What of an event is so; the rest is taken back. It matters where a stream may not have begun: epoll calls a socket hung up
+    /// before its connect, and may have said so before a connect of which it says nothing.
+    fn believed(self, event: ReadyEvent) -> Ready {
         if !event.ready.is_closed() || !self.has(traits::LATE) {
-            return true;
+            return event.ready;
         }
-        let Ok(_in_use) = self.enter() else { return true };
-        if is_fresh(self.fd()) {
-            self.io.clear_exactly(self.generation, event.tick, Ready::ALL);
-            return false;
+        let Ok(_in_use) = self.enter() else { return event.ready };
+        // In this order: what is said of a stream that has begun is not about the time before.
+        let early = said_too_early(self.fd());
+        let said = self.ask_kernel(event.ready, Some(event));
+        let untrue = event.ready.without(if said.is_closed() { said.without(early) } else { said });
+        if !untrue.is_empty() {
+            self.io.clear_exactly(self.generation, event.tick, untrue);
+        } else {
+            self.io.traits.fetch_and(!traits::LATE, AcqRel);
         }
-        self.io.traits.fetch_and(!traits::LATE, AcqRel);
-        true
+        event.ready.without(untrue)
     }
 
     /// What is ready, or a call of this waker later: for who is neither a task nor a context. The key tells it apart.
@@ -366,9 +373,10 @@ impl IoName {
             }
             let ready = self.ask_kernel(interest.ready(), seen);
             let event = ReadyEvent { ready, tick: seen.map_or(0, |seen| seen.tick) };
-            if !ready.is_empty() && self.is_believable(event) {
+            let ready = self.believed(event);
+            if !ready.is_empty() {
                 cx.spend();
-                return Poll::Ready(Ok(event));
+                return Poll::Ready(Ok(ReadyEvent { ready, ..event }));
             }
             if let Some(seen) = seen {
                 // A delivery since then moved the tick, and the wait below sees it.

@@ -2,8 +2,7 @@
 
 use super::context::PollContext;
 use super::io::{IoName, IoPoll};
-use super::registration::is_fresh;
-use super::transfer::attempted;
+use super::registration::said_too_early;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::task::{Poll, ready};
@@ -23,13 +22,10 @@ impl IoName {
         if let Err(errno) = ready!(self.poll_flush(cx, 0)) {
             return Poll::Ready(Err(errno));
         }
-        let told = self.with_fd(|fd| {
-            // SAFETY: a descriptor that is in use may be shut down.
-            match attempted(unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) } as isize) {
-                // A connection that is over says so, too: the read tells how it ended.
-                Err(libc::ENOTCONN) if !is_fresh(fd.as_raw_fd()) => Ok(0),
-                told => told,
-            }
+        let told = self.with_fd(|fd| match self.shut_down(libc::SHUT_WR) {
+            // A connection that is over says so, too: the read tells how it ended.
+            Err(libc::ENOTCONN) if said_too_early(fd.as_raw_fd()).is_empty() => Ok(0),
+            told => told,
         });
         if let Ok(Err(errno)) | Err(errno) = told {
             return Poll::Ready(Err(errno));

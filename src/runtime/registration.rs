@@ -89,6 +89,7 @@ impl Shared {
         let Some(old) = self.fds.get(fd).and_then(IoName::parse) else {
             return Ok(None);
         };
+        let moving = self.fds.moving(fd).lock();
         let same = match old.interest() {
             // Arming anew succeeds only for the very descriptor that was added; it also reports its state once more, which
             // does no harm.
@@ -100,6 +101,7 @@ impl Shared {
             }
             _ => old.io.identity.load(Relaxed) == identity(fd),
         };
+        drop(moving);
         if same {
             return Err(libc::EEXIST);
         }
@@ -210,28 +212,27 @@ pub(super) fn identity(fd: RawFd) -> u64 {
     }
 }
 
-/// True for a stream socket on which no connect was begun: epoll and poll(2) call it hung up, which it is not. A connect
-/// gives a socket a peer, or a port of its own at least.
-pub(super) fn is_fresh(fd: RawFd) -> bool {
-    let mut entry = libc::pollfd { fd, events: 0, revents: 0 };
-    // SAFETY: one writable entry.
-    unsafe { libc::poll(&mut entry, 1, 0) };
-    if entry.revents & libc::POLLHUP == 0 {
-        return false;
-    }
+/// What epoll and poll(2) say of a stream socket on which no connect was begun, and is not so: that it is hung up, and that there
+/// is room. A connect gives a socket a peer, or a port of its own at least. Nothing, if one was begun.
+pub(super) fn said_too_early(fd: RawFd) -> Ready {
     // SAFETY: an all-zero address is valid.
     let mut address = unsafe { std::mem::zeroed::<libc::sockaddr_storage>() };
     let mut len = size_of_val(&address) as libc::socklen_t;
     let pointer = (&raw mut address).cast::<libc::sockaddr>();
-    // SAFETY: the address is as large as `len` says.
-    let named = unsafe { libc::getsockname(fd, pointer, &mut len) } == 0;
-    match i32::from(address.ss_family) {
+    // SAFETY: the address is as large as `len` says. Where it cannot be had, its family is none.
+    unsafe { libc::getsockname(fd, pointer, &mut len) };
+    let family = i32::from(address.ss_family);
+    let begun = if matches!(family, libc::AF_INET | libc::AF_INET6) {
         // SAFETY: the kernel filled in an address of this family. The port is at the same place in both.
-        libc::AF_INET | libc::AF_INET6 => named && unsafe { (*pointer.cast::<libc::sockaddr_in>()).sin_port } == 0,
-        _ => {
-            // SAFETY: as above. A Unix socket whose peer is gone still has its name.
-            let peer = unsafe { libc::getpeername(fd, pointer, &mut len) };
-            peer != 0
-        }
+        unsafe { (*pointer.cast::<libc::sockaddr_in>()).sin_port != 0 }
+    } else {
+        // A Unix socket whose peer is gone still has its name.
+        is_connected(fd) || errno_of(std::io::Error::last_os_error()) != libc::ENOTCONN
+    };
+    match begun {
+        true => Ready::EMPTY,
+        // Its connect is made at once, and there is no event that would tell of the room then.
+        false if family == libc::AF_UNIX => Ready::CLOSED,
+        false => Ready::ALL,
     }
 }

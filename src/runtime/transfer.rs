@@ -490,8 +490,10 @@ impl IoName {
             let wrote =
                 unsafe { libc::syscall(libc::SYS_pwritev2, number, parts, n, -1i64, -1i64, i64::from(RWF_NOSIGNAL)) };
             match attempted(wrote as isize) {
-                // An older kernel, or a kind of descriptor that takes no flags.
-                Err(libc::EOPNOTSUPP | libc::ENOSYS) => self.io.traits.fetch_or(traits::NO_WRITE_FLAGS, Relaxed),
+                // An older kernel, a kind of descriptor that takes no flags, or a sandbox that has not heard of the call.
+                Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM) => {
+                    self.io.traits.fetch_or(traits::NO_WRITE_FLAGS, Relaxed)
+                }
                 result => return result,
             };
         }

@@ -84,11 +84,12 @@ impl IoName {
         self.changing(|shared| {
             let old = self.home();
             if self.has(traits::WATCHED) && old != worker {
-                shared.remote(old).driver.deregister(self.fd()).map_err(errno_of)?;
-                if let Err(errno) = self.add_to_set(shared, worker) {
-                    // Back to where it was heard of: nothing is lost.
-                    self.add_to_set(shared, old)?;
-                    return Err(errno);
+                // In this order it is heard of in one of them, whatever fails.
+                self.add_to_set(shared, worker)?;
+                if let Err(error) = shared.remote(old).driver.deregister(self.fd()) {
+                    // It was closed behind us, and a stranger's was added.
+                    let _ = shared.remote(worker).driver.deregister(self.fd());
+                    return Err(errno_of(error));
                 }
             }
             self.io.home.store(worker as u16, Relaxed);

@@ -9,9 +9,10 @@ use super::super::buffers::Lease;
 use super::super::context::{Current, PollContext};
 use super::super::io::{Errno, IoName, IoPoll, traits};
 use super::super::runtimes::RuntimeRef;
-use super::super::transfer::attempted;
+use super::super::transfer::{Attempted, attempted};
 use super::super::worker::Worker;
 use super::parcel::{Batch, Content, Goods, MOST_PARTS, MOST_TOGETHER, Owed, Parcel, parcel_of};
+use super::progress::errno_outcome;
 use super::request::Request;
 use super::submit::make;
 use super::*;
@@ -109,10 +110,7 @@ impl Holder {
             return false;
         };
         self.drop_first();
-        if how != libc::SHUT_RD {
-            self.traffic.ends.store(true, Release);
-        }
-        of.op.deliver_to(of.life, shut_down(self.io, how));
+        of.op.deliver_to(of.life, errno_outcome(self.io.shut_down(how)));
         true
     }
 
@@ -286,12 +284,6 @@ impl Holder {
     }
 }
 
-/// Shuts a socket down, of which the caller is a user.
-pub(super) fn shut_down(io: IoName, how: i32) -> i64 {
-    // SAFETY: the caller says so.
-    super::progress::errno_outcome(attempted(unsafe { libc::shutdown(io.fd(), how) } as isize))
-}
-
 /// The operations at the head of a queue whose turn is taken, and whether a part of them went.
 fn batch_left(queue: &VecDeque<Box<Parcel>>) -> impl Iterator<Item = (Owed, bool)> {
     queue
@@ -302,6 +294,15 @@ fn batch_left(queue: &VecDeque<Box<Parcel>>) -> impl Iterator<Item = (Owed, bool
 }
 
 impl IoName {
+    /// Shuts the socket down, of which the caller is a user. Whoever sent last may still have the baton.
+    pub(in super::super) fn shut_down(self, how: i32) -> Attempted {
+        if let Some(traffic) = self.traffic_if_any().filter(|_| how != libc::SHUT_RD) {
+            traffic.ends.store(true, Release);
+        }
+        // SAFETY: the caller says so.
+        attempted(unsafe { libc::shutdown(self.fd(), how) } as isize)
+    }
+
     fn stream(self) -> Result<&'static Traffic, Errno> {
         match (self.has(traits::SOCKET), self.has(traits::NONBLOCK)) {
             (false, _) => Err(libc::ENOTSOCK),
@@ -426,7 +427,9 @@ impl Worker {
         };
         match body.request {
             // Nothing that is queued has to do with reading.
-            Request::Shutdown { how: libc::SHUT_RD } => return self.settle(op, shut_down(io, libc::SHUT_RD)),
+            Request::Shutdown { how: libc::SHUT_RD } => {
+                return self.settle(op, errno_outcome(io.shut_down(libc::SHUT_RD)));
+            }
             Request::Shutdown { .. } => {}
             _ if traffic.failed.load(Acquire) != 0 => return self.settle(op, -i64::from(libc::EPIPE)),
             _ => {}

@@ -5,6 +5,7 @@ use super::super::io::{Errno, InUse, IoName, IoPoll, traits};
 use super::super::pool::{Job, Pool};
 use super::super::shared::{Counters, Phase};
 use super::super::worker::Worker;
+use super::progress::errno_outcome;
 use super::request::{CURRENT, Fds, Request, Yields};
 use super::*;
 use crate::primitives::sync::Ordering::{AcqRel, Relaxed};
@@ -293,7 +294,7 @@ impl Worker {
             }
             // Not a stream: nothing is queued, and the call does not block.
             Request::Shutdown { how } => {
-                return self.settle(op, io.map_or(-i64::from(libc::EBADF), |io| super::stream::shut_down(io, *how)));
+                return self.settle(op, errno_outcome(io.map_or(Err(libc::EBADF), |io| io.shut_down(*how))));
             }
             // It begins when the last user of the descriptor has gone.
             Request::Close => return self.await_last_user(op),
