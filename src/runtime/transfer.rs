@@ -130,10 +130,23 @@ impl IoName {
                     }
                     return Poll::Ready(Ok(moved));
                 }
-                Ok(0) if interest == Interest::READABLE => return Poll::Ready(self.end_of_stream()),
                 result => return Poll::Ready(result),
             }
         }
+    }
+
+    /// The same for a call that receives bytes, of which none mean the end.
+    fn receive(
+        self,
+        cx: &PollContext,
+        interest: Interest,
+        whole: usize,
+        call: impl FnMut(RawFd) -> Attempted,
+    ) -> IoPoll<usize> {
+        Poll::Ready(match ready!(self.transfer(cx, interest, whole, call)) {
+            Ok(0) if interest == Interest::READABLE => self.end_of_stream(),
+            result => result,
+        })
     }
 
     /// True if out-of-band data was seen and not taken back.
@@ -173,7 +186,7 @@ impl IoName {
         // A recv takes a shorter way in the kernel. Only a read of nothing leaves a datagram where it is.
         let socket = self.has(traits::SOCKET) && len > 0;
         // SAFETY: the caller says so; the descriptor is kept open by our use.
-        self.transfer(cx, Interest::READABLE, len, |fd| unsafe {
+        self.receive(cx, Interest::READABLE, len, |fd| unsafe {
             attempted(match socket {
                 true => libc::recv(fd, buffer.cast(), len, 0),
                 false => libc::read(fd, buffer.cast(), len),
@@ -208,7 +221,7 @@ impl IoName {
         // SAFETY: the caller says so.
         let whole = unsafe { total(parts, count) };
         // SAFETY: as above.
-        self.transfer(cx, Interest::READABLE, whole, |fd| attempted(unsafe { libc::readv(fd, parts, count) }))
+        self.receive(cx, Interest::READABLE, whole, |fd| attempted(unsafe { libc::readv(fd, parts, count) }))
     }
 
     /// # Safety
@@ -242,7 +255,7 @@ impl IoName {
         let interest = interest_of(flags);
         let flags = flags | libc::MSG_DONTWAIT;
         // SAFETY: the caller says so.
-        self.transfer(cx, interest, 0, |fd| attempted(unsafe { libc::recvmsg(fd, message, flags) }))
+        self.receive(cx, interest, 0, |fd| attempted(unsafe { libc::recvmsg(fd, message, flags) }))
     }
 
     /// # Safety
@@ -346,7 +359,7 @@ impl IoName {
         };
         let flags = flags | libc::MSG_DONTWAIT;
         // SAFETY: the caller says so; the descriptor is kept open by our use.
-        self.transfer(cx, interest, whole, |fd| attempted(unsafe { libc::recv(fd, buffer.cast(), len, flags) }))
+        self.receive(cx, interest, whole, |fd| attempted(unsafe { libc::recv(fd, buffer.cast(), len, flags) }))
     }
 
     /// Sends one datagram.
