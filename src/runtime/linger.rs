@@ -24,6 +24,8 @@ impl IoName {
             return Poll::Ready(Err(errno));
         }
         let told = self.with_fd(|fd| {
+            // Who sent the last of what was queued may not have looked up yet.
+            self.will_end();
             // SAFETY: a descriptor that is in use may be shut down.
             match attempted(unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) } as isize) {
                 // A connection that is over says so, too: the read tells how it ended.

@@ -110,7 +110,7 @@ impl Holder {
         };
         self.drop_first();
         if how != libc::SHUT_RD {
-            self.traffic.ends.store(true, Release);
+            self.io.will_end();
         }
         of.op.deliver_to(of.life, shut_down(self.io, how));
         true

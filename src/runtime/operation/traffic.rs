@@ -126,6 +126,11 @@ impl IoName {
         if cut || traffic.failed.load(Acquire) == libc::ECONNRESET as u32 { Err(libc::ECONNRESET) } else { Ok(0) }
     }
 
+    /// Our direction is about to be shut down.
+    pub(in super::super) fn will_end(self) {
+        self.traffic_if_any().into_iter().for_each(|traffic| traffic.ends.store(true, Release));
+    }
+
     /// True for a TCP connection of which nothing is left. One that ended in order still waits for our own end, unless that was
     /// made.
     fn is_connection_gone(self) -> bool {
