@@ -37,6 +37,11 @@ pub(super) fn is_passed_over(errno: Errno) -> bool {
     )
 }
 
+/// What broke a connection. The kernel tells of it once, to whoever asks first: all others see an end, or EPIPE.
+pub(crate) fn breaks_connection(errno: Errno) -> bool {
+    matches!(errno, libc::ECONNRESET | libc::ETIMEDOUT) || is_passed_over(errno)
+}
+
 /// A call that accepts one connection.
 fn accepting() -> impl FnMut(RawFd) -> Attempted {
     let mut passed_over = 0;
