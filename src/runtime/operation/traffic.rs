@@ -132,6 +132,13 @@ impl IoName {
         }
     }
 
+    /// Who received was told why the connection broke, and has something else to say: the next one hears of it.
+    pub(super) fn broke(self, errno: Errno) {
+        if breaks_connection(errno) {
+            self.traffic_if_any().into_iter().for_each(|traffic| traffic.fails(errno));
+        }
+    }
+
     /// Our direction is about to be shut down.
     pub(in super::super) fn will_end(self) {
         self.traffic_if_any().into_iter().for_each(|traffic| traffic.ends.store(true, Release));
