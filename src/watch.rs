@@ -7,7 +7,7 @@
 
 use crate::primitives::handle::Kind;
 use crate::primitives::shelf::Shelf;
-use crate::primitives::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering::*, process_static};
+use crate::primitives::sync::{AtomicBool, AtomicU8, AtomicU64, Mutex, Ordering::*, process_static};
 use crate::readiness::{Interest, Ready};
 use crate::runtime::{Errno, Error, Io, IoName, IoPoll, NEVER, PollContext, Runtime, RuntimeRef, now};
 use crate::task::TaskName;
@@ -36,6 +36,8 @@ pub(crate) struct Wishes {
     interest: AtomicU8,
     at: AtomicU64,
     closed: AtomicBool,
+    /// Held while the descriptor leaves the runtime.
+    leaving: Mutex<()>,
     runtime: u64,
     home: u32,
     /// 0 before there is one.
@@ -54,7 +56,8 @@ impl Wishes {
     /// The descriptor is its owner's alone again when this returns, but for a function that is being called.
     fn let_go(&self) {
         self.closed.store(true, Release);
-        // Its task may have done so before.
+        // Who closes and the task, which hears of that, both come here: the second waits until the first is done.
+        let _leaving = self.leaving.lock();
         let _ = self.io.as_ref().map(|io| io.name().and_then(IoName::deregister));
     }
 }
@@ -165,6 +168,7 @@ pub(crate) fn open<W: Watcher>(
         interest: AtomicU8::new(0),
         at: AtomicU64::new(NEVER),
         closed: AtomicBool::new(false),
+        leaving: Mutex::new(()),
         runtime: runtime.handle(),
         home,
         task: AtomicU64::new(0),

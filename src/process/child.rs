@@ -25,11 +25,8 @@ impl Child {
         if fd < 0 {
             let errno = errno_of(io::Error::last_os_error());
             // A thread's number is no process's, which older kernels call EINVAL and newer ones ENOENT.
-            return Err(if matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOSYS) {
-                errno
-            } else {
-                libc::ECHILD
-            });
+            let is_none = matches!(errno, libc::ESRCH | libc::EINVAL | libc::ENOENT);
+            return Err(if is_none { libc::ECHILD } else { errno });
         }
         // SAFETY: the descriptor is fresh, and nobody else's. The kernel made it close-on-exec.
         let pidfd = unsafe { OwnedFd::from_raw_fd(fd) };

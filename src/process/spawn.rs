@@ -59,7 +59,13 @@ impl Process {
         }
         // SAFETY: the caller says so.
         let pid = unsafe { start(program, &ends) }?;
-        let child = Arc::new(Child::open(pid, true).inspect_err(|_| destroy(pid))?);
+        let child = Child::open(pid, true).inspect_err(|&errno| {
+            // Of one that somebody reaped the number may be another's.
+            if errno != libc::ECHILD {
+                destroy(pid);
+            }
+        });
+        let child = Arc::new(child?);
         Self::new(runtime, child.clone(), pipes).inspect_err(|_| child.destroy())
     }
 }

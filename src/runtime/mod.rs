@@ -54,3 +54,4 @@ pub(crate) use runtimes::{RuntimeRef, create, free};
 pub(crate) use shared::{NEVER, now};
 pub use timer::Missed;
 pub(crate) use timer::{Start, TimerName, start as start_timer, start_here as start_timer_here};
+pub(crate) use transfer::breaks_connection;

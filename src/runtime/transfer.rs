@@ -37,6 +37,11 @@ pub(super) fn is_passed_over(errno: Errno) -> bool {
     )
 }
 
+/// What broke a connection. The kernel tells of it once, to whoever asks first: all others see an end, or EPIPE.
+pub(crate) fn breaks_connection(errno: Errno) -> bool {
+    matches!(errno, libc::ECONNRESET | libc::ETIMEDOUT) || is_passed_over(errno)
+}
+
 /// A call that accepts one connection.
 fn accepting() -> impl FnMut(RawFd) -> Attempted {
     let mut passed_over = 0;
@@ -130,10 +135,23 @@ impl IoName {
                     }
                     return Poll::Ready(Ok(moved));
                 }
-                Ok(0) if interest == Interest::READABLE => return Poll::Ready(self.end_of_stream()),
                 result => return Poll::Ready(result),
             }
         }
+    }
+
+    /// The same for a call that receives bytes, of which none mean the end.
+    fn receive(
+        self,
+        cx: &PollContext,
+        interest: Interest,
+        whole: usize,
+        call: impl FnMut(RawFd) -> Attempted,
+    ) -> IoPoll<usize> {
+        Poll::Ready(match ready!(self.transfer(cx, interest, whole, call)) {
+            Ok(0) if interest == Interest::READABLE => self.end_of_stream(),
+            result => result,
+        })
     }
 
     /// True if out-of-band data was seen and not taken back.
@@ -173,7 +191,7 @@ impl IoName {
         // A recv takes a shorter way in the kernel. Only a read of nothing leaves a datagram where it is.
         let socket = self.has(traits::SOCKET) && len > 0;
         // SAFETY: the caller says so; the descriptor is kept open by our use.
-        self.transfer(cx, Interest::READABLE, len, |fd| unsafe {
+        self.receive(cx, Interest::READABLE, len, |fd| unsafe {
             attempted(match socket {
                 true => libc::recv(fd, buffer.cast(), len, 0),
                 false => libc::read(fd, buffer.cast(), len),
@@ -208,7 +226,7 @@ impl IoName {
         // SAFETY: the caller says so.
         let whole = unsafe { total(parts, count) };
         // SAFETY: as above.
-        self.transfer(cx, Interest::READABLE, whole, |fd| attempted(unsafe { libc::readv(fd, parts, count) }))
+        self.receive(cx, Interest::READABLE, whole, |fd| attempted(unsafe { libc::readv(fd, parts, count) }))
     }
 
     /// # Safety
@@ -242,7 +260,7 @@ impl IoName {
         let interest = interest_of(flags);
         let flags = flags | libc::MSG_DONTWAIT;
         // SAFETY: the caller says so.
-        self.transfer(cx, interest, 0, |fd| attempted(unsafe { libc::recvmsg(fd, message, flags) }))
+        self.receive(cx, interest, 0, |fd| attempted(unsafe { libc::recvmsg(fd, message, flags) }))
     }
 
     /// # Safety
@@ -346,7 +364,7 @@ impl IoName {
         };
         let flags = flags | libc::MSG_DONTWAIT;
         // SAFETY: the caller says so; the descriptor is kept open by our use.
-        self.transfer(cx, interest, whole, |fd| attempted(unsafe { libc::recv(fd, buffer.cast(), len, flags) }))
+        self.receive(cx, interest, whole, |fd| attempted(unsafe { libc::recv(fd, buffer.cast(), len, flags) }))
     }
 
     /// Sends one datagram.

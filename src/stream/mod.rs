@@ -23,7 +23,7 @@ pub use owned::Stream;
 use crate::primitives::handle::Kind;
 use crate::primitives::shelf::{Shelf, Use};
 use crate::primitives::sync::{Mutex, process_static};
-use crate::runtime::{IoName, IoPoll, PollContext};
+use crate::runtime::{IoName, IoPoll, PollContext, breaks_connection};
 use reader::Reader;
 use std::sync::Arc;
 use std::task::Poll;
@@ -146,8 +146,8 @@ impl Channel {
             Poll::Ready(Err(libc::EPIPE)) => {
                 Poll::Ready(Err(self.writer.fail(self.reader.broken_by().unwrap_or(libc::EPIPE))))
             }
-            Poll::Ready(Err(libc::ECONNRESET)) => {
-                self.reader.was_reset();
+            Poll::Ready(Err(errno)) if breaks_connection(errno) => {
+                self.reader.was_broken(errno);
                 polled
             }
             polled => polled,

@@ -26,8 +26,8 @@ pub(super) struct Reader {
     exact: Option<Exact>,
     /// The end of the stream, or what broke it.
     end: Option<Result<(), Errno>>,
-    /// The writer was told that the connection was reset, so what looks like its end is none.
-    reset: bool,
+    /// What the writer was told that broke the connection, so what looks like its end is none.
+    broken: Option<Errno>,
     source: Source,
     chunk: usize,
     limit: usize,
@@ -65,7 +65,7 @@ impl Reader {
             delimiter: 0,
             exact: None,
             end: None,
-            reset: false,
+            broken: None,
             source: Source::Open,
             chunk: options.read_buffer.max(1),
             limit: options.limit,
@@ -178,7 +178,7 @@ impl Reader {
 
     /// Keeps an end, which reads as `end`, or what broke the stream.
     fn note_end<T: PartialEq>(&mut self, got: Result<T, Errno>, end: T) -> Result<T, Errno> {
-        let got = got.and_then(|got| if got == end && self.reset { Err(libc::ECONNRESET) } else { Ok(got) });
+        let got = got.and_then(|got| self.broken.filter(|_| got == end).map_or(Ok(got), Err));
         match &got {
             Ok(got) if *got == end => self.end = Some(Ok(())),
             Err(errno) if is_final(*errno) => self.end = Some(Err(*errno)),
@@ -188,8 +188,8 @@ impl Reader {
     }
 
     /// The writer was told why the connection broke.
-    pub(super) fn was_reset(&mut self) {
-        self.reset = true;
+    pub(super) fn was_broken(&mut self, errno: Errno) {
+        self.broken = Some(errno);
     }
 
     fn poll_source(&mut self, cx: &PollContext, io: IoName) -> IoPoll<bool> {

@@ -221,6 +221,10 @@ impl Default for Batch {
 }
 
 impl Batch {
+    pub(super) fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.iov_len).sum()
+    }
+
     /// The message, good as long as the batch stays where it is and is not changed.
     pub(super) fn message(&mut self) -> *const msghdr {
         self.header.msg_iov = self.parts.as_mut_ptr();

@@ -462,7 +462,10 @@ impl Worker {
 
     /// The deadline of the operation with this handle has come.
     pub(in super::super) fn op_timed_out(&self, op: u64) {
-        let Some(OpName { op, .. }) = OpName::parse(op).filter(|name| name.is_live()) else { return };
+        // It holds for one that was forgotten, too.
+        let Some(OpName { op, .. }) = OpName::parse(op).filter(|name| name.op.word.lives(name.generation)) else {
+            return;
+        };
         let body = op.body(self);
         self.end_deadline(body);
         body.timed_out.set(true);

@@ -533,7 +533,10 @@ unsafe fn poll_recv_whole(
         let received = unsafe { io.poll_recv(cx, buffer.add(before), len - before, flags & !libc::MSG_WAITALL) };
         match ready!(received) {
             Ok(0) => return Poll::Ready(Ok(before)),
-            Err(_) if before > 0 => return Poll::Ready(Ok(before)),
+            Err(errno) if before > 0 => {
+                io.broke(errno);
+                return Poll::Ready(Ok(before));
+            }
             Err(errno) => return Poll::Ready(Err(errno)),
             Ok(n) if before + n == len => return Poll::Ready(Ok(len)),
             Ok(n) => moved.set(before + n),

@@ -184,7 +184,7 @@ impl Holder {
 
     /// Nothing can be sent any more. The first of what is queued learns why.
     fn fail(self, errno: Errno) {
-        self.traffic.failed.store(errno as u32, Release);
+        self.traffic.fails(errno);
         if let Some(of) = self.with_queue(|queue| queue.front().and_then(|parcel| parcel.owed())) {
             self.drop_first();
             self.end(of, errno);
@@ -542,7 +542,15 @@ impl Worker {
         let holder = Holder { io, traffic };
         let mut batch = body.batch.take().unwrap_or_default();
         match completion.result.checked_neg().unwrap_or(0) {
-            sent if sent <= 0 => holder.unload(&mut batch, Some(sent.unsigned_abs() as usize)),
+            sent if sent <= 0 => {
+                let sent = sent.unsigned_abs() as usize;
+                // A ring keeps to itself what came after some bytes, and the kernel does not tell it again.
+                let is_cut = sent < batch.bytes() && !body.cancels.get() && io.is_connection_gone();
+                holder.unload(&mut batch, Some(sent));
+                if is_cut {
+                    holder.failed(libc::ECONNRESET);
+                }
+            }
             libc::EAGAIN | libc::EINTR | libc::ECANCELED => holder.unload(&mut batch, None),
             errno => {
                 holder.unload(&mut batch, None);

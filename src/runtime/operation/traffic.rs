@@ -5,6 +5,7 @@
 //! fails if something was pushed. So a send is never passed by a later one, and never left behind.
 
 use super::super::io::{Errno, IoName, traits};
+use super::super::transfer::breaks_connection;
 use super::parcel::Parcel;
 use super::{News, OPS, OpName, Operation, Told};
 use crate::primitives::inbox::Inbox;
@@ -118,17 +119,29 @@ impl IoName {
         TRAFFIC.get(self.io.traffic.load(Acquire).checked_sub(1)?)
     }
 
-    /// What nothing to read means. The kernel tells of a reset once; if it told those who send here what was queued, to those
-    /// who receive it looks like an orderly end. What it told may not have been looked at yet: then the connection says it.
+    /// What nothing to read means. The kernel tells once why a connection broke; if it told those who send here what was queued,
+    /// to those who receive it looks like an orderly end. What it told may not have been looked at yet: then the connection
+    /// says it.
     pub(in super::super) fn end_of_stream(self) -> Result<usize, Errno> {
         let Some(traffic) = self.traffic_if_any() else { return Ok(0) };
         let cut = traffic.is_sending() && self.is_connection_gone() && !traffic.ends.load(Acquire);
-        if cut || traffic.failed.load(Acquire) == libc::ECONNRESET as u32 { Err(libc::ECONNRESET) } else { Ok(0) }
+        match traffic.failed.load(Acquire) as Errno {
+            failed if breaks_connection(failed) => Err(failed),
+            _ if cut => Err(libc::ECONNRESET),
+            _ => Ok(0),
+        }
+    }
+
+    /// Who received was told why the connection broke, and has something else to say: the next one hears of it.
+    pub(super) fn broke(self, errno: Errno) {
+        if breaks_connection(errno) {
+            self.traffic_if_any().into_iter().for_each(|traffic| traffic.fails(errno));
+        }
     }
 
     /// True for a TCP connection of which nothing is left. One that ended in order still waits for our own end, unless that was
     /// made.
-    fn is_connection_gone(self) -> bool {
+    pub(super) fn is_connection_gone(self) -> bool {
         /// TCP_CLOSE.
         const GONE: u8 = 7;
         let (mut state, mut len) = (0u8, 1);
@@ -296,6 +309,14 @@ impl Traffic {
         !self.baton.is_parked()
     }
 
+    /// Nothing can be sent any more. Why a connection broke is told once: EPIPE, as others see it, is no news.
+    pub(super) fn fails(&self, errno: Errno) {
+        match errno {
+            libc::EPIPE => drop(self.failed.compare_exchange(0, errno as u32, AcqRel, Acquire)),
+            _ => self.failed.store(errno as u32, Release),
+        }
+    }
+
     // The queue. Only for the holder of the baton.
 
     /// Runs `f` with the queue.
@@ -375,5 +396,24 @@ impl Traffic {
         drop(flushers);
         drop(old);
         flushed
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Who looked before the connection broke may send after that, and is told EPIPE.
+    #[test]
+    fn why_a_connection_broke_is_remembered() {
+        let traffic = Traffic::default();
+        traffic.begin();
+        traffic.fails(libc::ECONNRESET);
+        traffic.fails(libc::EPIPE);
+        assert_eq!(traffic.failed.load(Acquire), libc::ECONNRESET as u32);
+        traffic.begin();
+        traffic.fails(libc::EPIPE);
+        traffic.fails(libc::ECONNRESET);
+        assert_eq!(traffic.failed.load(Acquire), libc::ECONNRESET as u32);
     }
 }
