@@ -75,20 +75,22 @@ impl Server {
             server.cut_all();
             return Ok(());
         }
-        let before = {
-            let mut state = server.state.lock();
-            if state.is_over() || state.cut_at <= at {
-                return Ok(());
-            }
-            std::mem::replace(&mut state.cut_at, at)
+        let covered = {
+            let state = server.state.lock();
+            state.is_over() || state.cut_at <= at
         };
+        if covered {
+            return Ok(());
+        }
         let runtime = RuntimeRef::enter(server.runtime)?;
         let reaper = reap(server.clone(), at);
-        let named = |name| server.state.lock().reapers.push(name);
-        runtime.spawn(reaper, Some(runtime.pick_home()), false, named).map_err(|(error, _reaper)| {
-            server.state.lock().cut_at = before;
-            error.errno()
-        })
+        // Noted when there is one: until then another's time, though it is later, is not covered by it.
+        let named = |name| {
+            let mut state = server.state.lock();
+            state.cut_at = state.cut_at.min(at);
+            state.reapers.push(name);
+        };
+        runtime.spawn(reaper, Some(runtime.pick_home()), false, named).map_err(|(error, _reaper)| error.errno())
     }
 }
 

@@ -252,6 +252,7 @@ impl Worker {
             Request::RecvMany => return self.received(op, completion),
             Request::Pump => return self.pumped(op, completion),
             _ if completion.has_more() => return,
+            request if result == 0 && request.receives() => return self.settle(op, self.end_of(op)),
             request if body.cancelled.get() && !matches!(request, Request::Close) => {
                 // Interrupted on the way, in words that are the kernel's own.
                 let cut_short = matches!(errno, libc::EINTR | libc::EAGAIN | 512..=516);
@@ -271,7 +272,6 @@ impl Worker {
                 return self.to_ring(op);
             }
             _ if errno == libc::EINTR => return self.to_ring(op),
-            request if result == 0 && request.receives() => return self.settle(op, self.end_of(op)),
             _ => {}
         }
         self.settle(op, result.into());
