@@ -150,8 +150,8 @@ FILE_BENCHES += build/bench/uv_read
 TIMER_BENCHES += build/bench/uv_timers
 endif
 ifeq ($(call has_package,libevent_core),yes)
-build/bench/event_echo build/bench/event_timers: PEER := $(shell pkg-config --cflags --libs libevent_core libevent_extra)
-SERVER_BENCHES += build/bench/event_echo
+build/bench/event_echo build/bench/event_write_echo build/bench/event_timers: PEER := $(shell pkg-config --cflags --libs libevent_core libevent_extra)
+SERVER_BENCHES += build/bench/event_echo build/bench/event_write_echo
 TIMER_BENCHES += build/bench/event_timers
 endif
 ifeq ($(call has_header,ev.h),yes)
