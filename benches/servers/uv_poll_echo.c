@@ -1,7 +1,5 @@
 /* An echo server on libuv's poll handles: libuv says when, the system calls are ours. */
-#include <uv.h>
-
-#include "peer.h"
+#include "uv_peer.h"
 
 struct conn {
     uv_poll_t poll;
@@ -51,23 +49,12 @@ static void on_listener(uv_poll_t *poll, int status, int events) {
     if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) die("accept", strerror(errno));
 }
 
-static void on_signal(uv_signal_t *signal, int number) {
-    (void)number;
-    uv_stop(signal->loop);
-}
-
-static void check(const char *what, int error) {
-    if (error < 0) die(what, uv_strerror(error));
-}
-
 int main(int argc, char **argv) {
     uv_loop_t loop;
     uv_poll_t listener;
     uv_signal_t signal;
     int fd = open_listener(argc, argv, "libuv's poll handles");
-    check("uv_loop_init", uv_loop_init(&loop));
-    check("uv_signal_init", uv_signal_init(&loop, &signal));
-    check("uv_signal_start", uv_signal_start(&signal, on_signal, SIGTERM));
+    open_loop(&loop, &signal);
     check("uv_poll_init", uv_poll_init(&loop, &listener, fd));
     listener.data = &fd;
     check("uv_poll_start", uv_poll_start(&listener, UV_READABLE, on_listener));

@@ -1,9 +1,7 @@
 /* An echo server on libuv's streams. What was read is sent at once, from the one buffer that all
  * connections share; only what the socket does not take is copied and queued, and until it is sent
  * nothing more is read. */
-#include <uv.h>
-
-#include "peer.h"
+#include "uv_peer.h"
 
 struct conn {
     uv_tcp_t tcp;
@@ -72,26 +70,7 @@ static void on_connection(uv_stream_t *listener, int status) {
         end(c);
 }
 
-static void on_signal(uv_signal_t *signal, int number) {
-    (void)number;
-    uv_stop(signal->loop);
-}
-
-static void check(const char *what, int error) {
-    if (error < 0) die(what, uv_strerror(error));
-}
-
 int main(int argc, char **argv) {
-    uv_loop_t loop;
-    uv_tcp_t listener;
-    uv_signal_t signal;
-    int fd = open_listener(argc, argv, "libuv's streams");
-    check("uv_loop_init", uv_loop_init(&loop));
-    check("uv_signal_init", uv_signal_init(&loop, &signal));
-    check("uv_signal_start", uv_signal_start(&signal, on_signal, SIGTERM));
-    check("uv_tcp_init", uv_tcp_init(&loop, &listener));
-    check("uv_tcp_open", uv_tcp_open(&listener, fd));
-    check("uv_listen", uv_listen((uv_stream_t *)&listener, SOMAXCONN, on_connection));
-    uv_run(&loop, UV_RUN_DEFAULT);
+    serve_streams(open_listener(argc, argv, "libuv's streams"), on_connection);
     return 0;
 }
