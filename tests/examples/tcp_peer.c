@@ -4,6 +4,8 @@
  * Usage: tcp_peer listen BYTES [after|reset|stall]    says its port; serves one connection
  *        tcp_peer connect PORT BYTES [after|slow]
  *        tcp_peer many PORT COUNT                     of an echo server, all at once
+ *        tcp_peer deaf                                says a port that nobody else is given while it
+ *                                                     runs, and that refuses every connection
  *
  * Sends BYTES and then the end, and receives up to the end, both at the same time; the last line
  * says how much went and came, and how it ended.
@@ -94,14 +96,25 @@ static int connected(const char *port) {
     return fd;
 }
 
-static int accepted(void) {
+/* A socket with a port of its own, which it says: one that listens, or one that refuses all. */
+static int bound(bool listens) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t len = sizeof at;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    if (bind(listener, (struct sockaddr *)&at, len) < 0 || listen(listener, 1) < 0) return -1;
-    if (getsockname(listener, (struct sockaddr *)&at, &len) < 0) return -1;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(fd, (struct sockaddr *)&at, len) < 0 || (listens && listen(fd, 1) < 0)) return -1;
+    if (getsockname(fd, (struct sockaddr *)&at, &len) < 0) return -1;
     printf("%d\n", ntohs(at.sin_port));
-    return accept(listener, NULL, NULL);
+    return fd;
+}
+
+static int accepted(void) {
+    int listener = bound(true);
+    return listener < 0 ? -1 : accept(listener, NULL, NULL);
+}
+
+static int deaf(void) {
+    if (bound(false) < 0) return fail("bind");
+    for (;;) pause();
 }
 
 static int many(const char *port, int count) {
@@ -130,6 +143,7 @@ int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
     fill_text();
+    if (argc == 2 && strcmp(argv[1], "deaf") == 0) return deaf();
     if (argc == 4 && strcmp(argv[1], "many") == 0) return many(argv[2], atoi(argv[3]));
     bool listens = argc >= 3 && strcmp(argv[1], "listen") == 0;
     if (!listens && (argc < 4 || strcmp(argv[1], "connect") != 0)) return 2;
