@@ -186,12 +186,16 @@ static int64_t submit_out(rt_cx *cx, struct slot *s, struct place *at, unsigned 
     return rt_submit_send(cx, at->io, p->data, s->want, 0, out);
 }
 
+/* ThreadSanitizer hears of no close that a ring makes. It takes the descriptor for open, and for a race that another
+ * thread is given its number. */
+static bool closes_unheard(void) { return under("tsan") && test_engine == RT_ENGINE_URING; }
+
 static int64_t submit_one(rt_cx *cx, struct slot *s, struct place *at, rt_op *out) {
     struct actor *a = s->actor;
     unsigned way = below(&a->random, 20), what = below(&a->random, 30);
     size_t want = 1 + below(&a->random, DATA);
     parcel_fill(s, NOTHING, 0);
-    if (what == 0) return rt_submit_close(cx, at->io, out);
+    if (what == 0 && !closes_unheard()) return rt_submit_close(cx, at->io, out);
     if (what == 1) return rt_submit_statx(cx, 0, "/", 0, STATX_SIZE, &s->parcel->x, out);
     if (what == 2 && at->kind == PLAIN_FILE) return rt_submit_fdatasync(cx, at->io, out);
     if (what == 2 && at->kind == UNIX_PAIR) return rt_submit_shutdown(cx, at->io, SHUT_WR, out);
