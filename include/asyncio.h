@@ -651,6 +651,25 @@ typedef struct rt_ready {
 typedef int64_t (*rt_attempt_fn)(int fd, void *arg);
 
 /**
+ * Received bytes in a buffer of the library's, leased until `rt_buf_release` or `rt_send_buf`. The memory is the program's to
+ * read and write meanwhile. A lease may outlive its operation, its connection, its task and its runtime.
+ */
+typedef struct rt_buf {
+    /**
+     * The lease's handle.
+     */
+    uint64_t lease;
+    /**
+     * The bytes.
+     */
+    void *ptr;
+    /**
+     * How many there are.
+     */
+    size_t len;
+} rt_buf;
+
+/**
  * An operation: work that a task submits and whose outcome it takes later. On io_uring the kernel does it; on epoll it is
  * tried, waits for readiness, or blocks a thread of the library's. Results, cancellation and the end of streams are the
  * same.
@@ -677,25 +696,6 @@ typedef uint64_t rt_op;
  * Takes the outcome of an operation that its task let go of.
  */
 typedef void (*rt_done_fn)(void *arg, int64_t outcome);
-
-/**
- * Received bytes in a buffer of the library's, leased until `rt_buf_release` or `rt_send_buf`. The memory is the program's to
- * read and write meanwhile. A lease may outlive its operation, its connection, its task and its runtime.
- */
-typedef struct rt_buf {
-    /**
-     * The lease's handle.
-     */
-    uint64_t lease;
-    /**
-     * The bytes.
-     */
-    void *ptr;
-    /**
-     * How many there are.
-     */
-    size_t len;
-} rt_buf;
 
 /**
  * Constant bytes that are counted by reference, to be sent to many. 0 is never one.
@@ -1883,6 +1883,25 @@ int64_t rt_poll_write_all(rt_cx *cx,
                           const void *buf,
                           size_t n,
                           size_t *off);
+
+/**
+ * As `rt_poll_read`, into a buffer of the library's, which is taken when there is something to read: while nothing comes the
+ * descriptor holds none.
+ *
+ * Returns how many bytes were read, at most `buffer_size` (see `rt_config`), and a lease on them in `*out`, to be given back by
+ * `rt_buf_release` or `rt_send_buf`; 0 at the end of the stream, without a lease; `RT_PENDING`. Errors as for `rt_poll_read`;
+ * `-EPERM` also for a context that is no task's, and `-ENOMEM`.
+ *
+ * It does not wait for buffers. They are the worker's `buffer_count`, which it shares with operations that receive; if all of
+ * these are in use, memory is mapped for one more, and unmapped with its lease, which costs two system calls. So there are as
+ * many as the program keeps.
+ *
+ * # Safety
+ * `cx` is the context of this poll; `out` is writable.
+ */
+int64_t rt_poll_read_buf(rt_cx *cx,
+                         rt_io io,
+                         rt_buf *out);
 
 /**
  * As `rt_poll_read`, into several buffers.

@@ -1,6 +1,7 @@
 //! The noun direct I/O.
 
 use super::context::rt_cx;
+use super::multishot::{hand_out, rt_buf};
 use super::readiness::rt_io;
 use super::{Errno, check, context, io_name, not_null, polled};
 use crate::runtime::{IoName, IoPoll, PollContext, RuntimeRef};
@@ -107,6 +108,31 @@ pub unsafe extern "C" fn rt_poll_write_all(
         }
         *off = 0;
         Poll::Ready(Ok(n as i64))
+    })
+}
+
+/// As `rt_poll_read`, into a buffer of the library's, which is taken when there is something to read: while nothing comes the
+/// descriptor holds none.
+///
+/// Returns how many bytes were read, at most `buffer_size` (see `rt_config`), and a lease on them in `*out`, to be given back by
+/// `rt_buf_release` or `rt_send_buf`; 0 at the end of the stream, without a lease; `RT_PENDING`. Errors as for `rt_poll_read`;
+/// `-EPERM` also for a context that is no task's, and `-ENOMEM`.
+///
+/// It does not wait for buffers. They are the worker's `buffer_count`, which it shares with operations that receive; if all of
+/// these are in use, memory is mapped for one more, and unmapped with its lease, which costs two system calls. So there are as
+/// many as the program keeps.
+///
+/// # Safety
+/// `cx` is the context of this poll; `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_poll_read_buf(cx: *mut rt_cx, io: rt_io, out: *mut rt_buf) -> i64 {
+    polled(|| {
+        check!(not_null(out));
+        // SAFETY: the caller says so, and so below.
+        let (cx, name) = check!(unsafe { begin(cx, io) });
+        let read = check!(ready!(name.poll_read_pooled(cx)));
+        // SAFETY: as above.
+        Poll::Ready(Ok(read.map_or(0, |lease| unsafe { hand_out(lease, out) })))
     })
 }
 

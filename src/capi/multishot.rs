@@ -4,7 +4,7 @@ use super::context::rt_cx;
 use super::operation::{begin, on, op_name, rt_op};
 use super::readiness::rt_io;
 use super::{check, context, guarded, not_null, polled};
-use crate::runtime::{Delivered, Request, release_lease};
+use crate::runtime::{Delivered, Lease, Request, release_lease};
 use std::ffi::c_void;
 use std::task::{Poll, ready};
 
@@ -88,15 +88,21 @@ pub unsafe extern "C" fn rt_poll_recv_next(cx: *mut rt_cx, op: rt_op, out: *mut 
         let cx = check!(unsafe { context(cx) });
         match check!(ready!(check!(op_name(op)).poll_received(cx))) {
             Delivered::Last(outcome) => Poll::Ready(Ok(outcome)),
-            Delivered::Data(lease) => {
-                let buf = lease.hand_out();
-                let len = buf.len as usize;
-                // SAFETY: as above.
-                unsafe { out.write(rt_buf { lease: buf.lease, ptr: buf.ptr.cast(), len }) };
-                Poll::Ready(Ok(len as i64))
-            }
+            // SAFETY: as above.
+            Delivered::Data(lease) => Poll::Ready(Ok(unsafe { hand_out(lease, out) })),
         }
     })
+}
+
+/// Gives the program a lease. Returns how many bytes it is of.
+///
+/// # Safety
+/// `out` is writable.
+pub(super) unsafe fn hand_out(lease: Lease, out: *mut rt_buf) -> i64 {
+    let buf = lease.hand_out();
+    // SAFETY: the caller says so.
+    unsafe { out.write(rt_buf { lease: buf.lease, ptr: buf.ptr.cast(), len: buf.len as usize }) };
+    i64::from(buf.len)
 }
 
 /// Gives a leased buffer back, whose memory is the library's from now on.

@@ -64,6 +64,27 @@ fn accepting() -> impl FnMut(RawFd) -> Attempted {
     }
 }
 
+/// A read that is due, of a descriptor that its caller keeps open.
+pub(super) struct Reading {
+    fd: RawFd,
+    socket: bool,
+    len: usize,
+}
+
+impl Reading {
+    /// # Safety
+    /// `buffer` has as many writable bytes as are to be read.
+    pub(super) unsafe fn read(self, buffer: *mut u8) -> Attempted {
+        // SAFETY: the caller says so.
+        attempted(unsafe {
+            match self.socket {
+                true => libc::recv(self.fd, buffer.cast(), self.len, 0),
+                false => libc::read(self.fd, buffer.cast(), self.len),
+            }
+        })
+    }
+}
+
 /// No descriptor, or no memory for one, could be had: trying again at once is no use.
 pub(super) fn is_starvation(errno: Errno) -> bool {
     matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
@@ -184,19 +205,24 @@ impl IoName {
     /// # Safety
     /// `buffer` has `len` writable bytes.
     pub(crate) unsafe fn poll_read(self, cx: &PollContext, buffer: *mut u8, len: usize) -> IoPoll<usize> {
+        // SAFETY: the caller says so.
+        self.poll_read_by(cx, len, |by| unsafe { by.read(buffer) })
+    }
+
+    /// The same into a buffer that is there by the time that there is something to read.
+    pub(super) fn poll_read_by(
+        self,
+        cx: &PollContext,
+        len: usize,
+        mut call: impl FnMut(Reading) -> Attempted,
+    ) -> IoPoll<usize> {
         if let Err(errno) = self.check_apart(cx, false) {
             return Poll::Ready(Err(errno));
         }
         let len = short(len);
         // A recv takes a shorter way in the kernel. Only a read of nothing leaves a datagram where it is.
         let socket = self.has(traits::SOCKET) && len > 0;
-        // SAFETY: the caller says so; the descriptor is kept open by our use.
-        self.receive(cx, Interest::READABLE, len, |fd| unsafe {
-            attempted(match socket {
-                true => libc::recv(fd, buffer.cast(), len, 0),
-                false => libc::read(fd, buffer.cast(), len),
-            })
-        })
+        self.receive(cx, Interest::READABLE, len, |fd| call(Reading { fd, socket, len }))
     }
 
     /// # Safety

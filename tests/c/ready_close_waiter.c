@@ -29,6 +29,10 @@ static int64_t in_level(rt_cx *cx, struct sleeper *s) {
 static int64_t in_read(rt_cx *cx, struct sleeper *s) {
     return rt_poll_read(cx, s->io, &s->byte, 1);
 }
+static int64_t in_read_buf(rt_cx *cx, struct sleeper *s) {
+    rt_buf buf;
+    return rt_poll_read_buf(cx, s->io, &buf);
+}
 static int64_t in_readv(rt_cx *cx, struct sleeper *s) {
     struct iovec iov = {&s->byte, 1};
     return rt_poll_readv(cx, s->io, &iov, 1);
@@ -54,7 +58,7 @@ static int64_t in_try(rt_cx *cx, struct sleeper *s) {
 }
 
 static int64_t (*const waits[])(rt_cx *, struct sleeper *) = {
-    in_ready, in_room, in_level, in_read, in_readv, in_write, in_write_all, in_sendmsg, in_try,
+    in_ready, in_room, in_level, in_read, in_read_buf, in_readv, in_write, in_write_all, in_sendmsg, in_try,
 };
 enum { WAITS = sizeof waits / sizeof waits[0] };
 

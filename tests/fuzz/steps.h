@@ -75,6 +75,7 @@ extern const unsigned char pattern[4096];
 
 /* A descriptor that the library gave. */
 struct thing *keep_io(struct actor *a, rt_io io, struct thing *home, uint8_t slot);
+void keep_lease(struct actor *a, const rt_buf *buf, int64_t received, uint8_t slot);
 /* The outcome of a task that was joined. */
 void task_ended(struct actor *a, struct use *u, int64_t result);
 

@@ -148,6 +148,13 @@ int64_t step_io_forget(struct actor *a, const uint8_t *b) {
 
 int64_t step_io_read(struct actor *a, const uint8_t *b) {
     struct use io = pick(a, b[0], K_IO);
+    if (b[1] & 16) {
+        rt_buf leased = {0, NULL, 0};
+        int64_t r = IO_SAYS(&io, rt_poll_read_buf(cx_of(a, b[1]), io.handle, &leased));
+        if (r > 0) keep_lease(a, &leased, r, b[2]);
+        else HOLDS(leased.lease == 0);
+        return r;
+    }
     unsigned char buf[256];
     size_t n = b[2];
     memset(buf, 0xee, sizeof buf);

@@ -262,6 +262,19 @@ int64_t step_poll_op(struct actor *a, const uint8_t *b) {
     return r;
 }
 
+void keep_lease(struct actor *a, const rt_buf *buf, int64_t received, uint8_t slot) {
+    HOLDS(buf->lease != 0 && buf->ptr != NULL && (int64_t)buf->len == received);
+    /* It is the program's memory now. */
+    memset(buf->ptr, (int)buf->len, buf->len);
+    struct thing *t = thing_new(K_LEASE, NULL);
+    if (t == NULL) HOLDS_EQ(rt_buf_release(buf->lease), 0);
+    else {
+        t->handle = buf->lease;
+        t->buf = *buf;
+        thing_shelve(a, t, slot);
+    }
+}
+
 int64_t step_poll_next(struct actor *a, const uint8_t *b) {
     struct use op = pick_op(a, b[0]);
     struct pending *p = own_op(a, op.thing);
@@ -281,16 +294,7 @@ int64_t step_poll_next(struct actor *a, const uint8_t *b) {
         r = POLL_SAYS(&op, rt_poll_recv_next(cx_of(a, b[2]), op.handle, &buf), SYSTEM);
         if (r > 0) {
             HOLDS(p != NULL && op.thing->multi);
-            HOLDS(buf.lease != 0 && buf.ptr != NULL && (int64_t)buf.len == r);
-            /* It is the program's memory now. */
-            memset(buf.ptr, (int)buf.len, buf.len);
-            struct thing *t = thing_new(K_LEASE, NULL);
-            if (t == NULL) HOLDS_EQ(rt_buf_release(buf.lease), 0);
-            else {
-                t->handle = buf.lease;
-                t->buf = buf;
-                thing_shelve(a, t, b[2]);
-            }
+            keep_lease(a, &buf, r, b[2]);
             return r;
         }
     }

@@ -9,7 +9,7 @@
 //! - `submit.rs`: beginning an operation and choosing its way; what a task may ask of it.
 //! - `progress.rs`: completions, news and deadlines; ending an operation and letting go of it.
 //! - `many.rs`: operations with many results: accepting, and receiving into leased buffers; `legacy.rs`: what receivers
-//!   leave to a stream.
+//!   leave to a stream. `pooled.rs`: reading into such buffers without an operation.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
 //! - `stream.rs`: ordered sends; `parcel.rs`: what they consist of; `blob.rs`: what is sent to many.
 //! - `call.rs`: functions of the program's, as a task; `question.rs`: what is asked of name servers; `errand.rs`: what a task of the
@@ -25,6 +25,7 @@ mod errand;
 mod legacy;
 mod many;
 mod parcel;
+mod pooled;
 mod progress;
 mod question;
 mod request;

@@ -2,9 +2,9 @@
 
 use super::Outsiders;
 use super::ledger::{Act, insist};
-use crate::runtime::NEVER;
 use crate::runtime::operation::{CURRENT, Delivered, Goods, OpName, Request, submit};
 use crate::runtime::owned::{Io, in_task};
+use crate::runtime::{Lease, NEVER};
 use crate::sim::nature::TROUBLE;
 use crate::sim::{stand_by, thread};
 use crate::task::JoinHandle;
@@ -65,9 +65,10 @@ fn flow(act: &mut Act, from: &Arc<Io>, to: &Arc<Io>) -> Vec<JoinHandle<()>> {
         let _ = from.with_fd(|fd| unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) });
     });
     let read = act.spawn(async move {
-        let got = match reader.random.below(3) {
+        let got = match reader.random.below(4) {
             0 => read_direct(&mut reader, &to).await,
             1 => read_by_operations(&mut reader, &to).await,
+            2 => read_pooled(&mut reader, &to).await,
             _ => receive_many(&mut reader, &to).await,
         };
         assert!(got == total || cut.load(Relaxed) || reader.ledger.is_ending(), "{got} bytes of {total}");
@@ -238,6 +239,33 @@ fn errno_of(error: &std::io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
+/// Reads into buffers of the library's, of which some are kept while more are read.
+async fn read_pooled(act: &mut Act, io: &Io) -> u64 {
+    let (mut at, mut kept, name) = (0, Vec::new(), io.name().expect("a handle"));
+    loop {
+        match in_task(|cx| name.poll_read_pooled(cx)).await {
+            Ok(Some(lease)) => {
+                let buffer = Leased::hand_out(lease);
+                at = check(at, buffer.bytes());
+                kept.push(buffer);
+            }
+            Ok(None) => return at,
+            Err(error) => {
+                if errno_of(&error) != libc::ENOMEM {
+                    assert!(act.ledger.is_ending(), "{error}");
+                    return at;
+                }
+            }
+        }
+        if kept.len() > 20 || act.random.chance(200) {
+            kept.clear();
+        }
+        if act.random.chance(200) {
+            act.pause().await;
+        }
+    }
+}
+
 /// A receiver with buffers of the library's, some of which are kept for a while.
 async fn receive_many(act: &mut Act, io: &Io) -> u64 {
     let (mut at, mut kept) = (0, Vec::new());
@@ -249,10 +277,9 @@ async fn receive_many(act: &mut Act, io: &Io) -> u64 {
     loop {
         match in_task(|cx| op.poll_received(cx)).await.expect("it is this task's") {
             Delivered::Data(lease) => {
-                let buffer = lease.hand_out();
-                // SAFETY: the lease is ours.
-                at = check(at, unsafe { std::slice::from_raw_parts(buffer.ptr, buffer.len as usize) });
-                kept.push(Leased(buffer.lease));
+                let buffer = Leased::hand_out(lease);
+                at = check(at, buffer.bytes());
+                kept.push(buffer);
             }
             Delivered::Last(0) => return at,
             Delivered::Last(errno) if errno == -i64::from(libc::ENOMEM) => {
@@ -283,12 +310,31 @@ async fn receive_many(act: &mut Act, io: &Io) -> u64 {
     }
 }
 
-/// Given back when dropped.
-struct Leased(u64);
+/// A lease as a program has it. Given back when dropped.
+struct Leased {
+    lease: u64,
+    ptr: *const u8,
+    len: u32,
+}
+
+// SAFETY: the memory is whose the lease is.
+unsafe impl Send for Leased {}
+
+impl Leased {
+    fn hand_out(lease: Lease) -> Self {
+        let buffer = lease.hand_out();
+        Self { lease: buffer.lease, ptr: buffer.ptr, len: buffer.len }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: the lease is ours until the drop.
+        unsafe { std::slice::from_raw_parts(self.ptr, self.len as usize) }
+    }
+}
 
 impl Drop for Leased {
     fn drop(&mut self) {
-        drop(crate::runtime::claim_lease(self.0).expect("it is ours"));
+        drop(crate::runtime::claim_lease(self.lease).expect("it is ours"));
     }
 }
 
