@@ -23,6 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build")
 RESULTS = os.path.join(BUILD, "bench", "results")
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
+STYLES = ("await", "pooled", "readiness", "completion")  # of c-examples/echo_server
 
 os.chdir(ROOT)
 os.environ["LC_ALL"] = "C"
@@ -218,7 +219,7 @@ class Results:
             "metric": metric, "unit": unit, "values": values,
             "median": statistics.median(values), "low": min(values), "high": max(values),
         }
-        if base is not None and program.baseline and all(base):
+        if base and program.baseline and all(base):
             ratios = [v / b for v, b in zip(values, base)]
             row |= {
                 "baseline": program.baseline, "ratio": statistics.median(ratios),

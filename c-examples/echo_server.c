@@ -1,14 +1,16 @@
 /* A TCP echo server: one task that accepts, and one for each connection.
  *
- * It shows the same server in three styles:
+ * It shows the same server in four styles:
  *   await       reads top to bottom, with the macros of asyncio_await.h and the library's calls;
+ *   pooled      the same with a buffer of the library's, which a connection has only while there
+ *               is something in it;
  *   readiness   makes the system calls itself and tells the library what they said, as a program
  *               does whose read(2) and write(2) are buried in a protocol library;
  *   completion  asks once for all connections, and once for all that a connection receives: each
  *               comes in a buffer of the library's, which goes back to the peer without a copy.
  *
  * Usage: echo_server [--port P] [--engine auto|epoll|uring] [--workers N]
- *                    [--style await|readiness|completion] [--spin US]
+ *                    [--style await|pooled|readiness|completion] [--spin US]
  *
  *   --port     0, the default, lets the kernel pick one; the first line of output says which.
  *   --workers  threads; 0 runs everything on the main one. Default: as many as there are CPUs.
@@ -113,6 +115,21 @@ static int64_t echo_await(rt_cx *cx, void *state) {
         if (c->n <= 0) RT_RETURN(c->n);
         RT_AWAIT(c->m, rt_poll_write_all(cx, c->io, c->buf, (size_t)c->n, &c->off));
         if (c->m < 0) RT_RETURN(c->m);
+        c->bytes += (uint64_t)c->m;
+    }
+    RT_END(0);
+}
+
+static int64_t echo_pooled(rt_cx *cx, void *state) {
+    struct conn *c = state;
+    RT_BEGIN(&c->frame);
+    for (;;) {
+        RT_AWAIT(c->n, rt_poll_read_buf(cx, c->io, &c->received));
+        if (c->n <= 0) RT_RETURN(c->n);
+        RT_AWAIT(c->m, rt_poll_write_all(cx, c->io, c->received.ptr, c->received.len, &c->off));
+        if (c->m < 0) RT_RETURN(c->m);
+        rt_buf_release(c->received.lease);
+        c->received.lease = 0;
         c->bytes += (uint64_t)c->m;
     }
     RT_END(0);
@@ -281,6 +298,7 @@ static int64_t accept_completion(rt_cx *cx, void *state) {
 
 static const struct style styles[] = {
     {"await", accept_await, echo_await, BUFFER},
+    {"pooled", accept_await, echo_pooled, 0},
     {"readiness", accept_readiness, echo_readiness, BUFFER},
     {"completion", accept_completion, echo_completion, 0},
 };
@@ -409,7 +427,7 @@ int main(int argc, char **argv) {
     rt_config_init(&o.config, sizeof o.config);
     if (!parse(&o, argc, argv)) {
         fprintf(stderr, "usage: %s [--port P] " OPTIONS_USAGE
-                        " [--style await|readiness|completion] [--spin US]\n", argv[0]);
+                        " [--style await|pooled|readiness|completion] [--spin US]\n", argv[0]);
         return 2;
     }
     raise_descriptor_limit();
