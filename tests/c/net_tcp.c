@@ -24,6 +24,22 @@ static rt_io listen_at(rt_runtime rt, const char *host, const rt_tcp_opts *opts)
     return io;
 }
 
+/* Listens, and has the port at the other family's own address as well, where it refuses: whoever is given a port
+ * meanwhile is given another one. */
+static rt_io listen_alone(rt_runtime rt, const char *host, const rt_tcp_opts *opts, int other, int *deaf) {
+    for (;;) {
+        rt_io io = listen_at(rt, host, opts);
+        struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port_of(io)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+        struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port_of(io)), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+        const struct sockaddr *name = other == AF_INET ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6;
+        *deaf = (int)CHECK_SYS(socket(other, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        if (bind(*deaf, name, other == AF_INET ? sizeof v4 : sizeof v6) == 0) return io;
+        CHECK_EQ(errno, EADDRINUSE);
+        close(*deaf);
+        CHECK_EQ(rt_close(io), 0);
+    }
+}
+
 static int64_t connect_to(rt_runtime rt, const char *host, uint16_t port, const rt_tcp_opts *opts) {
     rt_task task = 0;
     CHECK_EQ(rt_tcp_connect(rt, host, port, opts, &task), 0);
@@ -68,11 +84,13 @@ static void talk(rt_runtime rt, rt_io listener, const char *host, const char *fr
 
 static void both_families(void) {
     rt_runtime rt = test_runtime();
-    rt_io v4 = listen_at(rt, "127.0.0.1", NULL), v6 = listen_at(rt, "::1", NULL);
+    int deaf;
+    rt_io v4 = listen_alone(rt, "127.0.0.1", NULL, AF_INET6, &deaf), v6 = listen_at(rt, "::1", NULL);
     talk(rt, v4, "127.0.0.1", "127.0.0.1:", "127.0.0.1:");
     talk(rt, v6, "::1", "[::1]:", "[::1]:");
     /* Whether or not the name stands for the other family too, at which nobody listens. */
     talk(rt, v4, "localhost", "127.0.0.1:", "127.0.0.1:");
+    close(deaf);
     CHECK_EQ(rt_close(v4), 0);
     CHECK_EQ(rt_close(v6), 0);
     test_runtime_free(rt);
@@ -81,12 +99,15 @@ static void both_families(void) {
 static void all_addresses(void) {
     rt_runtime rt = test_runtime();
     rt_tcp_opts only = opts_of(RT_TCP_V6ONLY);
-    rt_io both = listen_at(rt, NULL, NULL), any = listen_at(rt, "::", NULL), v6 = listen_at(rt, NULL, &only);
+    int deaf;
+    rt_io both = listen_at(rt, NULL, NULL), any = listen_at(rt, "::", NULL);
+    rt_io v6 = listen_alone(rt, NULL, &only, AF_INET, &deaf);
     talk(rt, both, "127.0.0.1", "127.0.0.1:", "127.0.0.1:");
     talk(rt, both, "::1", "[::1]:", "[::1]:");
     talk(rt, any, "127.0.0.1", "127.0.0.1:", "127.0.0.1:");
     talk(rt, v6, "::1", "[::1]:", "[::1]:");
     CHECK_EQ(connect_to(rt, "127.0.0.1", port_of(v6), NULL), -ECONNREFUSED);
+    close(deaf);
     CHECK_EQ(rt_close(both), 0);
     CHECK_EQ(rt_close(any), 0);
     CHECK_EQ(rt_close(v6), 0);
