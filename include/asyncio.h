@@ -1892,9 +1892,9 @@ int64_t rt_poll_write_all(rt_cx *cx,
  * `rt_buf_release` or `rt_send_buf`; 0 at the end of the stream, without a lease; `RT_PENDING`. Errors as for `rt_poll_read`;
  * `-EPERM` also for a context that is no task's, and `-ENOMEM`.
  *
- * It does not wait for buffers. They are the worker's `buffer_count`, which it shares with operations that receive; if all of
- * these are in use, memory is mapped for one more, and unmapped with its lease, which costs two system calls. So there are as
- * many as the program keeps.
+ * It does not wait for buffers. They are the worker's (`buffer_count`); if half of these are in use, the rest is left to
+ * operations that receive, and memory is mapped for one more, and unmapped with its lease, which costs three system calls. So
+ * there are as many as the program keeps.
  *
  * # Safety
  * `cx` is the context of this poll; `out` is writable.

@@ -283,6 +283,38 @@ static void operations_and_reads_share(void) {
     multi_runtime_free(rt);
 }
 
+/* However many are kept of what was read, operations have theirs, too. */
+static int64_t receive_beside_kept(rt_cx *cx, void *state) {
+    struct reader *r = state;
+    RT_BEGIN(&r->frame);
+    CHECK_EQ(rt_submit_recv_multi(cx, r->io, &r->op), 0);
+    for (r->i = 0; r->i < ROUNDS; r->i++) {
+        say_something(r);
+        RT_AWAIT(r->got, rt_poll_recv_next(cx, r->op, &r->buf));
+        reader_got(r);
+        give_back(r);
+    }
+    CHECK_EQ(rt_cancel(r->op), 0);
+    RT_AWAIT(r->got, rt_poll_recv_next(cx, r->op, &r->buf));
+    CHECK_EQ(r->got, -ECANCELED);
+    RT_END(0);
+}
+
+static void operations_beside_kept(void) {
+    rt_config config = test_config();
+    config.buffer_count = 4;
+    rt_runtime rt = test_runtime_with(&config);
+    memset(&keeper, 0, sizeof keeper);
+    reader_open(&keeper.from, rt, 9, net_unix_pair);
+    reader_open(&readers[0], rt, 1, net_unix_pair);
+    CHECK_EQ(join_task(spawn_near(rt, keep_many, NULL, 0)), 0);
+    CHECK_EQ(join_task(spawn_near(rt, receive_beside_kept, &readers[0], 0)), 0);
+    for (int i = 0; i < KEPT; i++) CHECK_EQ(rt_buf_release(keeper.kept[i].lease), 0);
+    reader_close(&keeper.from);
+    reader_close(&readers[0]);
+    multi_runtime_free(rt);
+}
+
 /* The kernel may have the only buffer, for an operation to which nothing comes. */
 static int64_t read_beside_idle(rt_cx *cx, void *state) {
     struct reader *r = state;
@@ -370,6 +402,7 @@ int main(int argc, char **argv) {
     CASE(as_many_as_are_kept);
     CASE(sent_on);
     CASE(operations_and_reads_share);
+    CASE(operations_beside_kept);
     CASE(the_only_buffer);
     CASE(what_cannot_be);
     CASE(a_reset);

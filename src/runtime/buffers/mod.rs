@@ -180,6 +180,11 @@ impl Buffers {
         Some(Taken { number, ptr: self.address(number), len: self.size })
     }
 
+    /// The same, for who can do without one: it leaves half of them to those who would have to wait.
+    pub(super) fn take_if_plenty(&mut self) -> Option<Taken> {
+        if self.free() > self.count.div_ceil(2) { self.take() } else { None }
+    }
+
     /// Something was received into it.
     pub(super) fn keep(&mut self, taken: Taken, len: u32, owner: u64) -> Lease {
         debug_assert_eq!(self.used[usize::from(taken.number)].place, Place::Taken);

@@ -1,9 +1,9 @@
 //! Direct reads into the pool's buffers, for those who have nothing at hand while nothing comes: a buffer is taken when there
 //! is something to read, so that who waits for it holds none.
 //!
-//! Nobody waits for a buffer: a read that finds the pool empty has one of its own, a pool of one that ends with the read and
-//! whose memory ends with the lease. Operations do wait, since the kernel fills their buffers whether their task looks or not;
-//! a task that reads has as many as it keeps.
+//! Nobody waits for a buffer: a read that finds half of the pool in use has one of its own, a pool of one that ends with the
+//! read and whose memory ends with the lease. Operations do wait, since their buffers fill whether their task looks or not;
+//! so the other half is theirs. A task that reads has as many as it keeps.
 
 use super::super::buffers::{Buffers, Lease, Taken};
 use super::super::context::{Current, PollContext};
@@ -53,7 +53,7 @@ impl Worker {
 
     /// `None`: there is no memory for one.
     fn borrow_buffer(&self) -> Option<Borrowed> {
-        if let Some(taken) = self.ops().buffers.borrow_mut().take() {
+        if let Some(taken) = self.ops().buffers.borrow_mut().take_if_plenty() {
             return Some(Borrowed { taken, extra: None });
         }
         let mut extra = Buffers::new(self.shared().config.buffer_size, 1, Box::new(|| {}));
