@@ -55,6 +55,7 @@ static void an_end_in_order_is_no_reset(void) {
     static const char words[1 << 20];
     size_t left = 1 << 20;
     scene_open(&scene, net_pair, RW);
+    atomic_store(&is_over, false);
     gate_init(&flushed);
     gate_init(&heard);
     rt_cx *cx = context_with(scene.rt, &holding, NULL);

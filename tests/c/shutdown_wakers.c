@@ -35,6 +35,7 @@ static const rt_waker_vtable table = {clones_inside, wakes_inside, wakes_inside,
 
 static void woken_by_a_shutdown(void) {
     scene_rt = test_runtime();
+    atomic_store(&wakes, 0);
     rt_io io = 0, pair[2];
     CHECK_EQ(rt_unix_pair(scene_rt, SOCK_STREAM, pair), 0);
     io = pair[0];

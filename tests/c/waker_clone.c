@@ -177,7 +177,9 @@ static int64_t poll_join(rt_cx *cx, uint64_t task) {
 static void make_task(rt_runtime rt) {
     static probe probes[4]; /* aborted ones may end late, though not later than their runtime */
     static int used;
-    what = probe_spawn(rt, &probes[used++ % 4]);
+    probe *p = &probes[used++ % 4];
+    memset(p, 0, sizeof *p);
+    what = probe_spawn(rt, p);
 }
 static void detach(void) { CHECK_OK(rt_detach(what)); }
 static void abort_task(void) { CHECK_OK(rt_abort(what)); }
