@@ -383,7 +383,8 @@ int main(int argc, char **argv) {
     CASE(modes);
     CASE(what_is_in_the_way);
     CASE(one_of_many_starters);
-    CASE(a_lock_and_signals);
+    if (under("tsan")) printf("left out: a_lock_and_signals: a thread hears of signals when it makes a call that ThreadSanitizer knows\n");
+    else CASE(a_lock_and_signals);
     CASE(a_full_queue);
     CASE(pairs_and_peers);
     CASE(bad_arguments);
