@@ -52,6 +52,14 @@ static void give_back(struct reader *r) {
     r->buf.lease = 0;
 }
 
+/* In a coroutine. */
+#define STOP_RECEIVING(r)                                                   \
+    do {                                                                    \
+        CHECK_EQ(rt_cancel((r)->op), 0);                                    \
+        RT_AWAIT((r)->got, rt_poll_recv_next(cx, (r)->op, &(r)->buf));      \
+        CHECK_EQ((r)->got, -ECANCELED);                                     \
+    } while (0)
+
 /* ---- what comes, to the end ---- */
 
 static int64_t read_to_the_end(rt_cx *cx, void *state) {
@@ -122,8 +130,8 @@ static void who_waits_holds_none(void) {
 
 /* ---- fewer buffers than tasks ---- */
 
-/* Keeps what it got while others run; what is given back is another's at once. */
-static int64_t echo_in_turn(rt_cx *cx, void *state) {
+/* Keeps what it got while others run. */
+static int64_t echo_kept(rt_cx *cx, void *state) {
     struct reader *r = state;
     char data[MESSAGE];
     RT_BEGIN(&r->frame);
@@ -144,21 +152,21 @@ static int64_t echo_in_turn(rt_cx *cx, void *state) {
     RT_END(0);
 }
 
-static void take_turns(uint32_t buffers) {
+static void share(uint32_t buffers) {
     rt_config config = test_config();
     config.buffer_count = buffers;
     rt_runtime rt = test_runtime_with(&config);
     for (int i = 0; i < MANY; i++) {
         reader_open(&readers[i], rt, (uint64_t)i, net_unix_pair);
-        CHECK_EQ(rt_spawn(rt, echo_in_turn, &readers[i], NULL, &readers[i].task), 0);
+        CHECK_EQ(rt_spawn(rt, echo_kept, &readers[i], NULL, &readers[i].task), 0);
     }
     for (int i = 0; i < MANY; i++) CHECK_EQ(join_task(readers[i].task), 0);
     for (int i = 0; i < MANY; i++) reader_close(&readers[i]);
     multi_runtime_free(rt);
 }
 
-static void fifty_take_turns_with_one(void) { take_turns(1); }
-static void fifty_take_turns_with_three(void) { take_turns(3); }
+static void fifty_share_one(void) { share(1); }
+static void fifty_share_three(void) { share(3); }
 
 /* ---- more than the pool has ---- */
 
@@ -294,9 +302,7 @@ static int64_t receive_beside_kept(rt_cx *cx, void *state) {
         reader_got(r);
         give_back(r);
     }
-    CHECK_EQ(rt_cancel(r->op), 0);
-    RT_AWAIT(r->got, rt_poll_recv_next(cx, r->op, &r->buf));
-    CHECK_EQ(r->got, -ECANCELED);
+    STOP_RECEIVING(r);
     RT_END(0);
 }
 
@@ -325,9 +331,7 @@ static int64_t read_beside_idle(rt_cx *cx, void *state) {
     RT_AWAIT(r->got, rt_poll_read_buf(cx, r->io, &r->buf));
     reader_got(r);
     give_back(r);
-    CHECK_EQ(rt_cancel(r->op), 0);
-    RT_AWAIT(r->got, rt_poll_recv_next(cx, r->op, &r->buf));
-    CHECK_EQ(r->got, -ECANCELED);
+    STOP_RECEIVING(r);
     RT_END(0);
 }
 
@@ -355,9 +359,7 @@ static int64_t refused(rt_cx *cx, void *state) {
     CHECK_EQ(rt_close(io), 0);
     CHECK_EQ(rt_submit_recv_multi(cx, r->io, &r->op), 0);
     CHECK_EQ(rt_poll_read_buf(cx, r->io, &r->buf), -EBUSY);
-    CHECK_EQ(rt_cancel(r->op), 0);
-    RT_AWAIT(r->got, rt_poll_recv_next(cx, r->op, &r->buf));
-    CHECK_EQ(r->got, -ECANCELED);
+    STOP_RECEIVING(r);
     CHECK_EQ(rt_close(r->io), 0);
     CHECK_EQ(rt_poll_read_buf(cx, r->io, &r->buf), -EBADF);
     CHECK_EQ(r->buf.lease, 0);
@@ -397,8 +399,8 @@ int main(int argc, char **argv) {
     CASE(of_unix);
     CASE(of_a_pipe);
     CASE(who_waits_holds_none);
-    CASE(fifty_take_turns_with_one);
-    CASE(fifty_take_turns_with_three);
+    CASE(fifty_share_one);
+    CASE(fifty_share_three);
     CASE(as_many_as_are_kept);
     CASE(sent_on);
     CASE(operations_and_reads_share);

@@ -5,6 +5,7 @@
 
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 static char dir[64];
@@ -178,9 +179,13 @@ static void what_is_in_the_way(void) {
 static atomic_int hurried;
 static atomic_bool may_begin;
 
-static void on_hurry(int signum) {
-    (void)signum;
-    atomic_fetch_add(&hurried, 1);
+static void on_hurry(int signum) { (void)signum; }
+
+/* The library's, too. A handler would not do to count: ThreadSanitizer calls it only from calls that it knows. */
+int flock(int fd, int operation) {
+    int r = (int)syscall(SYS_flock, fd, operation);
+    if (r < 0 && errno == EINTR) atomic_fetch_add(&hurried, 1);
+    return r;
 }
 
 static void *start_in_time(void *arg) {
@@ -198,6 +203,8 @@ static void a_lock_and_signals(void) {
     CHECK_SYS(flock(lock, LOCK_EX));
     struct sigaction hurry = {.sa_handler = on_hurry}, before;
     CHECK_SYS(sigaction(SIGUSR1, &hurry, &before));
+    atomic_store(&hurried, 0);
+    atomic_store(&may_begin, false);
     pthread_t thread = thread_start(start_in_time, &rt);
     while (atomic_load(&hurried) < 20) {
         CHECK_EQ(pthread_kill(thread, SIGUSR1), 0);
@@ -383,8 +390,7 @@ int main(int argc, char **argv) {
     CASE(modes);
     CASE(what_is_in_the_way);
     CASE(one_of_many_starters);
-    if (under("tsan")) printf("left out: a_lock_and_signals: a thread hears of signals when it makes a call that ThreadSanitizer knows\n");
-    else CASE(a_lock_and_signals);
+    CASE(a_lock_and_signals);
     CASE(a_full_queue);
     CASE(pairs_and_peers);
     CASE(bad_arguments);
