@@ -1,17 +1,7 @@
 /* An echo server on libevent's bufferevents. What came in is sent at once, straight from the input
  * buffer; what the socket does not take moves to the output buffer without a copy, and until that is
  * sent nothing more is read. */
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/event.h>
-#include <event2/listener.h>
-
-#include "peer.h"
-
-static void on_event(struct bufferevent *b, short what, void *arg) {
-    (void)what, (void)arg;
-    bufferevent_free(b);
-}
+#include "event_peer.h"
 
 static void on_input(struct bufferevent *b, void *arg) {
     struct evbuffer *in = bufferevent_get_input(b), *out = bufferevent_get_output(b);
@@ -40,11 +30,6 @@ static void on_connection(struct evconnlistener *listener, evutil_socket_t fd,
     bufferevent_enable(b, EV_READ);
 }
 
-static void on_signal(evutil_socket_t number, short what, void *arg) {
-    (void)number, (void)what;
-    event_base_loopbreak(arg);
-}
-
 int main(int argc, char **argv) {
     int fd = open_listener(argc, argv, "libevent's bufferevents");
     struct event_config *config = event_config_new();
@@ -54,14 +39,6 @@ int main(int argc, char **argv) {
     struct event_base *base = event_base_new_with_config(config);
     event_config_free(config);
     if (base == NULL) die("event_base_new", strerror(errno));
-    struct event *signal = evsignal_new(base, SIGTERM, on_signal, base);
-    struct evconnlistener *listener =
-        evconnlistener_new(base, on_connection, base, LEV_OPT_CLOSE_ON_FREE, 0, fd);
-    if (signal == NULL || listener == NULL || event_add(signal, NULL) < 0)
-        die("event_base", "no listener");
-    event_base_dispatch(base);
-    evconnlistener_free(listener);
-    event_free(signal);
-    event_base_free(base);
+    serve(base, fd, on_connection);
     return 0;
 }

@@ -1,17 +1,7 @@
 /* An echo server on libevent's bufferevents as most are written: what came in is moved to the output
  * buffer, which libevent sends when its loop comes round. The frugal way, which its users may take
  * where they know that it pays, is in event_echo.c. */
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/event.h>
-#include <event2/listener.h>
-
-#include "peer.h"
-
-static void on_event(struct bufferevent *b, short what, void *arg) {
-    (void)what, (void)arg;
-    bufferevent_free(b);
-}
+#include "event_peer.h"
 
 static void on_input(struct bufferevent *b, void *arg) {
     (void)arg;
@@ -27,23 +17,10 @@ static void on_connection(struct evconnlistener *listener, evutil_socket_t fd,
     bufferevent_enable(b, EV_READ | EV_WRITE);
 }
 
-static void on_signal(evutil_socket_t number, short what, void *arg) {
-    (void)number, (void)what;
-    event_base_loopbreak(arg);
-}
-
 int main(int argc, char **argv) {
     int fd = open_listener(argc, argv, "libevent's bufferevents, answers by the output buffer");
     struct event_base *base = event_base_new();
     if (base == NULL) die("event_base_new", strerror(errno));
-    struct event *signal = evsignal_new(base, SIGTERM, on_signal, base);
-    struct evconnlistener *listener =
-        evconnlistener_new(base, on_connection, base, LEV_OPT_CLOSE_ON_FREE, 0, fd);
-    if (signal == NULL || listener == NULL || event_add(signal, NULL) < 0)
-        die("event_base", "no listener");
-    event_base_dispatch(base);
-    evconnlistener_free(listener);
-    event_free(signal);
-    event_base_free(base);
+    serve(base, fd, on_connection);
     return 0;
 }
