@@ -208,6 +208,48 @@ static void in_narrow_space(void) {
 }
 static void the_address_space_ends(void) { in_child(in_narrow_space); }
 
+/* A read for which no buffer can be mapped says so, and what it would have read is there for the next. */
+static struct {
+    rt_frame frame;
+    rt_io io;
+    int far;
+    rt_buf buf;
+    int64_t got;
+} wanting;
+
+static int64_t read_in_want(rt_cx *cx, void *state) {
+    const struct rlimit none = {mapped_now(), RLIM_INFINITY}, plenty = {RLIM_INFINITY, RLIM_INFINITY};
+    (void)state;
+    RT_BEGIN(&wanting.frame);
+    net_put(wanting.far, "kept", 4);
+    CHECK_SYS(setrlimit(RLIMIT_AS, &none));
+    RT_AWAIT(wanting.got, rt_poll_read_buf(cx, wanting.io, &wanting.buf));
+    CHECK_EQ(wanting.got, -ENOMEM);
+    CHECK_EQ(wanting.buf.lease, 0);
+    CHECK_SYS(setrlimit(RLIMIT_AS, &plenty));
+    RT_AWAIT(wanting.got, rt_poll_read_buf(cx, wanting.io, &wanting.buf));
+    CHECK_EQ(wanting.got, 4);
+    CHECK(memcmp(wanting.buf.ptr, "kept", 4) == 0);
+    CHECK_EQ(rt_buf_release(wanting.buf.lease), 0);
+    CHECK_EQ(rt_close(wanting.io), 0);
+    RT_END(0);
+}
+
+static void without_a_buffer(void) {
+    rt_config config = test_config();
+    config.buffer_count = 1; /* which is left to operations */
+    config.buffer_size = 64 << 20;
+    rt_runtime rt = test_runtime_with(&config);
+    int ends[2];
+    net_unix_pair(ends);
+    wanting.io = io_of(rt, ends[0], RT_READABLE);
+    wanting.far = ends[1];
+    CHECK_EQ(rt_block_on(rt, read_in_want, NULL), 0);
+    close(wanting.far);
+    multi_runtime_free(rt);
+}
+static void a_read_finds_no_memory(void) { in_child(without_a_buffer); }
+
 /* ---- tables cannot grow ---- */
 
 enum { CROWD = 50000, FEW = 5 };
@@ -432,6 +474,7 @@ int main(int argc, char **argv) {
     CASE(nothing_large_can_be_mapped);
     CASE(tables_cannot_grow);
     CASE(the_address_space_ends);
+    CASE(a_read_finds_no_memory);
     CASE(no_thread_can_be_made);
     CASE(nothing_may_be_watched);
     return test_end();
