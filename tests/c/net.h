@@ -80,12 +80,24 @@ static inline int net_take(int listener) {
     return (int)CHECK_SYS(accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
 }
 
+/* The room for what is unsent stays what it is. By itself TCP may give more when a probe of a closed window is answered,
+ * 200 ms after nothing more could be written. */
+static inline void net_keep_room(int fd) {
+    int room;
+    socklen_t len = sizeof room;
+    CHECK_SYS(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &len));
+    room /= 2; /* Linux says twice what it was told */
+    CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room));
+}
+
 /* One TCP connection: out[0] was accepted, out[1] dialled. */
 static inline void net_pair(int out[2]) {
     int listener = net_listen(1);
     out[1] = net_dial(listener);
     out[0] = net_take(listener);
     net_no_delay(out[0]);
+    net_keep_room(out[0]);
+    net_keep_room(out[1]);
     close(listener);
 }
 
