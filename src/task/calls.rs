@@ -98,6 +98,7 @@ impl Header {
             return false;
         }
         list.places().calls.push_back(call);
+        self.called.store(true, Relaxed);
         extra.called.count.fetch_add(1, AcqRel);
         true
     }
@@ -105,6 +106,9 @@ impl Header {
     /// How many calls there are. For the runner, before a poll.
     #[inline]
     pub(super) fn count_calls(&self) -> u32 {
+        if !self.called.load(Relaxed) {
+            return 0;
+        }
         self.extra().map_or(0, |extra| extra.called.count.load(Acquire))
     }
 

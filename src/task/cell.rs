@@ -41,7 +41,7 @@ pub(crate) struct Extra {
     label: Option<CString>,
     /// The first of the task's operations: its index and 1. For whoever runs tasks to define, and used only where the task
     /// runs, as all that follows.
-    pub(crate) first_op: AtomicU32,
+    first_op: AtomicU32,
     /// How many of them go on.
     pub(crate) live_ops: AtomicU32,
     /// How many of them are over, and their outcomes yet to be told to functions of the program's.
@@ -54,7 +54,8 @@ pub(crate) struct Extra {
     pub(super) called: Called,
 }
 
-/// See the module of tasks for who may touch which field.
+/// See the module of tasks for who may touch which field. All that a wake and a poll look at is in the first cache line, with
+/// the first two words of the stage: a C task's poll function and its state.
 #[derive(Default)]
 #[repr(C, align(128))]
 pub(crate) struct Header {
@@ -67,14 +68,21 @@ pub(crate) struct Header {
     extra: AtomicPtr<Extra>,
     /// Where a pinned task runs.
     home: AtomicU32,
+    /// The task asked for another poll. The runner's.
+    again: AtomicBool,
+    /// `Extra::first_op` is not 0.
+    has_ops: AtomicBool,
+    /// It was called once in its life: `Extra::called` is worth a look. Written before that, and before the caller's wake.
+    pub(super) called: AtomicBool,
+    stage: UnsafeCell<Stage>,
     /// The cell's own index, once it was handed out.
     index: AtomicU32,
     next_free: AtomicU32,
-    /// The task asked for another poll. The runner's.
-    again: AtomicBool,
     pub(super) joiners: Mutex<Joiners>,
-    stage: UnsafeCell<Stage>,
 }
+
+#[cfg(not(loom))]
+const _: () = assert!(std::mem::offset_of!(Header, stage) + 2 * size_of::<usize>() <= 64);
 
 // SAFETY: each cell is shared by the protocol that the module of tasks states; the stage moves between threads, and every
 // future and output in it is Send.
@@ -151,7 +159,18 @@ impl Header {
 
     /// True if the task has operations, be they over. Asked where it runs.
     pub(crate) fn has_ops(&self) -> bool {
-        self.extra().is_some_and(|extra| extra.first_op.load(Relaxed) != 0)
+        self.has_ops.load(Relaxed)
+    }
+
+    /// The first of its operations: its index and 1, or 0. Asked where it runs.
+    pub(crate) fn first_op(&self) -> u32 {
+        self.extra().map_or(0, |extra| extra.first_op.load(Relaxed))
+    }
+
+    /// The same, set.
+    pub(crate) fn set_first_op(&self, first: u32) {
+        self.extra_or_new().first_op.store(first, Relaxed);
+        self.has_ops.store(first != 0, Relaxed);
     }
 
     /// True if none of its operations goes on, and no outcome is yet to be told. Asked where it runs.
@@ -286,6 +305,8 @@ pub(super) fn dealloc(cell: &'static Header) {
     let extra = cell.extra.load(Relaxed);
     if !extra.is_null() {
         cell.extra.store(ptr::null_mut(), Relaxed);
+        cell.has_ops.store(false, Relaxed);
+        cell.called.store(false, Relaxed);
         // SAFETY: the cell made it for this life, and the last reference is gone.
         drop(unsafe { Box::from_raw(extra) });
     }

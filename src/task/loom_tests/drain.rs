@@ -9,7 +9,7 @@ fn launch_with_operation(pool: &Arc<Pool>, victim: Victim) -> (TaskName, &'stati
     let task = spawn(victim, pool.clone(), None, true).ok().expect("memory");
     let cell = task.header();
     cell.stay(0);
-    cell.extra_or_new().first_op.store(1, Relaxed);
+    cell.set_first_op(1);
     pool.schedule(task);
     (TaskName::of(cell), cell)
 }
@@ -17,7 +17,7 @@ fn launch_with_operation(pool: &Arc<Pool>, victim: Victim) -> (TaskName, &'stati
 /// The last operation ends, on the thread where the task runs. The task's state was not dropped before.
 fn end_operation(cell: &'static Header, state: &Tally) {
     assert_eq!(state.get(), 0, "the operation outlived the task's state");
-    cell.extra_or_new().first_op.store(0, Relaxed);
+    cell.set_first_op(0);
     cell.drained();
 }
 
