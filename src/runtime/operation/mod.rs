@@ -93,7 +93,7 @@ pub(crate) type Done = Option<unsafe extern "C" fn(arg: *mut c_void, outcome: i6
 /// Such a function, and what it is called with.
 type Report = (Done, *mut c_void);
 
-/// See the module. Four cache lines.
+/// See the module. Four cache lines, of which a result of many looks at the first two.
 #[repr(C, align(64))]
 pub(crate) struct Operation {
     word: Word,
@@ -106,13 +106,13 @@ pub(crate) struct Operation {
     runtime: AtomicU64,
     /// The task that it belongs to; null for the library's own.
     task: AtomicPtr<Header>,
+    body: UnsafeCell<MaybeUninit<Body>>,
     /// What another thread did for it: written before `News::DONE`.
     result: AtomicU64,
     /// Whose turn a send is: see `parcel::Turn`.
     turn: parcel::Turn,
     /// Its places in the lists of its descriptors. Under their locks.
     links: [Links; 2],
-    body: UnsafeCell<MaybeUninit<Body>>,
 }
 
 impl Default for Operation {
@@ -125,10 +125,10 @@ impl Default for Operation {
             home: AtomicU32::default(),
             runtime: AtomicU64::default(),
             task: AtomicPtr::default(),
+            body: UnsafeCell::new(MaybeUninit::uninit()),
             result: AtomicU64::default(),
             turn: parcel::Turn::default(),
             links: Default::default(),
-            body: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 }
@@ -180,19 +180,17 @@ enum Fate {
     Dropped,
 }
 
-/// What is the owner's.
+/// What is the owner's. What each result of many needs comes first.
+#[repr(C)]
 struct Body {
-    request: Request,
-    ios: [Option<IoName>; 2],
-    /// It is a user of them: from its begin until it settled.
-    uses: Cell<bool>,
-    /// What a connection that it accepts has in common with its listener.
-    family: u16,
     stage: Cell<Stage>,
-    outcome: Cell<i64>,
+    ios: [Option<IoName>; 2],
+    many: Option<Box<Many>>,
+    /// What a set has of it that wants to know when it is ready, or that it never will be.
+    watcher: Cell<Option<Arc<Member>>>,
+    /// It is a user of its descriptors: from its begin until it settled.
+    uses: Cell<bool>,
     fate: Cell<Fate>,
-    /// Where the outcome goes that is `Fate::Reported`.
-    report: Cell<Report>,
     /// The task found it pending, and is to be woken.
     awaited: Cell<bool>,
     /// Somebody asked for its end.
@@ -201,19 +199,25 @@ struct Body {
     timed_out: Cell<bool>,
     /// A cancel was handed to the kernel for the entry that is there now.
     cancels: Cell<bool>,
+    /// What a connection that it accepts has in common with its listener.
+    family: u16,
+    request: Request,
+    outcome: Cell<i64>,
+    /// Where the outcome goes that is `Fate::Reported`.
+    report: Cell<Report>,
     /// What ends it at a certain time.
     deadline: Cell<Option<TimerName>>,
     /// Its neighbours in the task's list, as index and 1.
     prev: Cell<u32>,
     next: Cell<u32>,
-    /// What a set has of it that wants to know when it is ready, or that it never will be.
-    watcher: Cell<Option<Arc<Member>>>,
     /// Bytes that an operation which must be whole has moved so far.
     moved: Cell<usize>,
-    many: Option<Box<Many>>,
     /// What a pump has on the ring.
     batch: Cell<Option<Box<Batch>>>,
 }
+
+#[cfg(not(loom))]
+const _: () = assert!(std::mem::offset_of!(Operation, body) + std::mem::offset_of!(Body, request) < 2 * 64);
 
 impl Body {
     /// The descriptors may be closed from here on, as far as this operation is concerned.
@@ -230,22 +234,23 @@ impl Drop for Body {
     }
 }
 
-/// The results of an operation with many.
+/// The results of an operation with many. What each needs comes first.
 #[derive(Default)]
+#[repr(C)]
 struct Many {
-    /// The connections of one that accepts, from the first on.
-    accepted: OnceCell<Box<RefCell<VecDeque<i32>>>>,
     leases: RefCell<LeaseQueue>,
-    /// Errors that do not end it.
-    error: Cell<Option<Errno>>,
     /// How many buffers are the task's or waiting for it.
     held: Cell<u32>,
-    /// Who gets what is left at the end.
-    legacy: RefCell<Option<Arc<Legacy>>>,
     /// It waits for a buffer of the pool, or for a descriptor.
     starves: Cell<bool>,
     /// It waits for buffers to come back, and is counted for that in `Ops::waiting`.
     waits: Cell<bool>,
+    /// Errors that do not end it.
+    error: Cell<Option<Errno>>,
+    /// The connections of one that accepts, from the first on.
+    accepted: OnceCell<Box<RefCell<VecDeque<i32>>>>,
+    /// Who gets what is left at the end.
+    legacy: RefCell<Option<Arc<Legacy>>>,
 }
 
 /// An operation by its handle. Keeps nothing alive and never dangles.

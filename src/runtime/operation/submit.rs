@@ -234,15 +234,14 @@ impl Worker {
 
     /// Puts the operation first in its task's list; from its first on the task stays here.
     fn join_task(&self, op: &'static Operation, task: &'static Header) {
-        let extra = task.extra_or_new();
-        let first = extra.first_op.load(Relaxed);
+        let first = task.first_op();
         let me = op.index.load(Relaxed) + 1;
         op.body(self).next.set(first);
         match neighbour(first) {
             Some(next) => next.body(self).prev.set(me),
             None => task.stay(self.index()),
         }
-        extra.first_op.store(me, Relaxed);
+        task.set_first_op(me);
     }
 
     /// The reverse of `join_task`. The last one lets a task end that only waited for it.
@@ -256,7 +255,7 @@ impl Worker {
         match neighbour(prev) {
             Some(prev) => prev.body(self).next.set(next),
             None => {
-                task.extra_or_new().first_op.store(next, Relaxed);
+                task.set_first_op(next);
                 if next == 0 {
                     task.drained();
                 }
@@ -266,7 +265,7 @@ impl Worker {
 
     /// A task ends: its operations are cancelled, and those that are over let go.
     pub(in super::super) fn drain_task(&self, task: &'static Header) {
-        let mut next = task.extra_or_new().first_op.load(Relaxed);
+        let mut next = task.first_op();
         while let Some(op) = neighbour(next) {
             let body = op.body(self);
             // Read first: the operation may be gone after the next lines. No other one is touched by them.
