@@ -78,20 +78,19 @@ struct server {
 };
 
 struct conn {
-    struct server *server;
+    /* what each message touches, next to each other: with a thousand connections that can be felt */
     rt_io io;
-    uint64_t bytes;
-
     rt_frame frame;
     int64_t n, m;
+    uint64_t bytes;
     size_t off;
-
-    int fd;
-    size_t len; /* of what was read and is not written yet, from `off` on */
-
-    rt_op receiving;
     rt_buf received; /* its lease is zero once the library has it back */
-    size_t unsent;   /* at most so much is */
+    rt_op receiving;
+    size_t unsent; /* at most so much is */
+
+    size_t len; /* of what was read and is not written yet, from `off` on */
+    int fd;
+    struct server *server;
 
     char buf[];
 };
