@@ -81,9 +81,6 @@ pub(crate) struct Header {
     pub(super) joiners: Mutex<Joiners>,
 }
 
-#[cfg(not(loom))]
-const _: () = assert!(std::mem::offset_of!(Header, stage) + 2 * size_of::<usize>() <= 64);
-
 // SAFETY: each cell is shared by the protocol that the module of tasks states; the stage moves between threads, and every
 // future and output in it is Send.
 unsafe impl Sync for Header {}

@@ -216,9 +216,6 @@ struct Body {
     batch: Cell<Option<Box<Batch>>>,
 }
 
-#[cfg(not(loom))]
-const _: () = assert!(std::mem::offset_of!(Operation, body) + std::mem::offset_of!(Body, request) < 2 * 64);
-
 impl Body {
     /// The descriptors may be closed from here on, as far as this operation is concerned.
     fn leave_descriptors(&self) {

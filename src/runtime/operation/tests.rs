@@ -5,7 +5,7 @@ mod backing;
 mod world;
 
 use super::submit::GROUP;
-use super::{CURRENT, OPS, Operation, Stage};
+use super::{Body, CURRENT, OPS, Operation, Stage};
 use crate::driver::fake::{Chaos, FakeRing, Kernel, Random};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::sync::Ordering::*;
@@ -16,6 +16,7 @@ use actor::{Actor, FAILED};
 use backing::Backing;
 use io_uring::opcode;
 use parking_lot::Mutex;
+use std::mem::offset_of;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -297,8 +298,9 @@ impl Scenario {
 
 /// An idle connection has one of them for each thing that it waits for.
 #[test]
-fn an_operation_is_four_cache_lines() {
+fn an_operation_is_four_cache_lines_and_a_result_touches_two() {
     assert_eq!(size_of::<Operation>(), 256);
+    assert!(offset_of!(Operation, body) + offset_of!(Body, request) < 2 * 64, "what the request is comes last");
 }
 
 #[test]

@@ -14,6 +14,18 @@ fn a_cell_takes_two_cache_lines() {
     assert_eq!((size_of::<Header>(), align_of::<Header>()), (128, 128));
 }
 
+/// With many tasks each line is a miss.
+#[test]
+fn a_poll_looks_at_one_of_them() {
+    let (queue, words) = (Arc::<Queue>::default(), [1usize, 2]);
+    let name = queue.spawn(poll_fn(move |context| {
+        let end = ptr::from_ref(&words).addr() + size_of_val(&words);
+        Poll::Ready(end - context.waker().data().addr())
+    }));
+    queue.run();
+    assert!(joined::<usize>(name).expect("a distance") <= 64);
+}
+
 #[test]
 fn a_zeroed_page_holds_free_cells() {
     // SAFETY: this is what is tested: `Entry` promises that all zeros are a free entry.
