@@ -5,6 +5,7 @@ pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod inbox;
 pub(crate) mod pack;
+pub(crate) mod prefetch;
 pub(crate) mod shelf;
 pub(crate) mod slab;
 pub(crate) mod sync;

@@ -22,6 +22,7 @@
 mod blob;
 mod call;
 mod errand;
+mod foresee;
 mod legacy;
 mod many;
 mod parcel;

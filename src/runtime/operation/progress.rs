@@ -92,6 +92,7 @@ impl Worker {
             }
         };
         let news = events + completions.len();
+        self.foresee(&completions);
         for completion in completions.drain(..) {
             self.completed(completion);
         }
@@ -221,11 +222,8 @@ impl Worker {
         if let Some(handle) = Handle::parse(completion.user_data, Kind::Cancel) {
             return self.cancel_returned(handle, completion.result);
         }
-        let found = Handle::parse(completion.user_data, Kind::Op).and_then(|handle| {
-            let op = OPS.get(handle.index)?;
-            let mine = op.word.lives(handle.generation) && op.home.load(Relaxed) == self.index();
-            (mine && op.runtime.load(Relaxed) == self.shared().handle).then_some(op)
-        });
+        let found = Handle::parse(completion.user_data, Kind::Op)
+            .and_then(|handle| OPS.get(handle.index).filter(|op| self.owns(op, handle.generation)));
         match found {
             Some(op) if matches!(op.body(self).stage.get(), Stage::Ring(_)) => {
                 if !completion.has_more() {
@@ -240,6 +238,13 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// True if the operation lives this life, and is this worker's.
+    pub(super) fn owns(&self, op: &Operation, generation: u32) -> bool {
+        op.word.lives(generation)
+            && op.home.load(Relaxed) == self.index()
+            && op.runtime.load(Relaxed) == self.shared().handle
     }
 
     fn completed_op(&self, op: &'static Operation, completion: Completion) {
@@ -280,10 +285,7 @@ impl Worker {
     /// A cancel came back. What it did not find may have been on its way between two places in the kernel: if it is still
     /// there, it is looked for again.
     fn cancel_returned(&self, handle: Handle, result: i32) {
-        let Some(op) = OPS.get(handle.index).filter(|op| op.word.lives(handle.generation)) else { return };
-        if op.home.load(Relaxed) != self.index() || op.runtime.load(Relaxed) != self.shared().handle {
-            return;
-        }
+        let Some(op) = OPS.get(handle.index).filter(|op| self.owns(op, handle.generation)) else { return };
         let body = op.body(self);
         if result == -libc::ENOENT && matches!(body.stage.get(), Stage::Ring(_)) && body.cancels.get() {
             self.push_cancel(op);
