@@ -1,7 +1,7 @@
 //! What many completions are about is asked for before they are looked at, one after the other.
 //!
 //! With a thousand connections nothing of one is in the caches any more when its next message comes. Each of its lines is
-//! then waited for, about 60 ns, unless the way of one overlaps with those of others.
+//! then waited for, some tens of nanoseconds, unless the way of one overlaps with those of others.
 
 use super::super::worker::Worker;
 use super::*;
