@@ -19,6 +19,8 @@ const NOBODY: Kinds = Kinds { reader: false, writer: false, list: false };
 /// A registered descriptor of its own for each test, never given back.
 fn registered() -> (u32, &'static ScheduledIo) {
     let (_, io) = IOS.alloc().expect("memory");
+    // A runtime of another test may have had the entry, and its end must not reach this life.
+    io.owner.store(0, Relaxed);
     let generation = io.guard.next_generation();
     io.begin(generation, Ready::EMPTY);
     io.guard.open();
