@@ -24,8 +24,10 @@ pub(crate) use uring::fake;
 pub(crate) use uring::{Completion, Entry, Ring, Ticket, make, prove};
 
 use crate::primitives::handle::{Handle as RawHandle, Kind};
+use crate::primitives::prefetch::{MANY, prefetch};
 use crate::primitives::sync::{Arc, AtomicBool, Ordering::*};
-use crate::readiness::{IOS, Interest, Ready};
+use crate::primitives::wake_list::WakeList;
+use crate::readiness::{IOS, Interest, Ready, ScheduledIo};
 use io_uring::{opcode, types};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -296,10 +298,20 @@ impl Driver {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         self.events.clear();
         self.poller.wait(timeout, &mut self.events)?;
-        let mut delivered = 0;
-        for event in self.events.drain(..) {
-            delivered += usize::from(event.token != UNPARK && deliver(event));
+        if self.events.len() >= MANY {
+            self.events.iter().filter_map(target).for_each(|(io, _)| {
+                prefetch(io, 0);
+                prefetch(io, 1);
+            });
         }
+        let (mut wakers, mut delivered) = (WakeList::new(), 0);
+        for event in self.events.drain(..) {
+            if wakers.is_full() {
+                wakers.wake_all();
+            }
+            delivered += usize::from(deliver(event, &mut wakers));
+        }
+        wakers.wake_all();
         Ok(delivered)
     }
 
@@ -362,12 +374,15 @@ impl Side {
     }
 }
 
+/// Whom an event is for, and in which of its lives; the driver's own are for nobody.
+fn target(event: &Event) -> Option<(&'static ScheduledIo, u32)> {
+    let handle = RawHandle::parse(event.token, Kind::Io)?;
+    Some((IOS.get(handle.index)?, handle.generation))
+}
+
 /// Gives an event to its descriptor, or drops it if that is gone.
-fn deliver(event: Event) -> bool {
-    let Some(handle) = RawHandle::parse(event.token, Kind::Io) else {
-        return false;
-    };
-    IOS.get(handle.index).is_some_and(|io| io.deliver(handle.generation, event.ready))
+fn deliver(event: Event, wakers: &mut WakeList) -> bool {
+    target(&event).is_some_and(|(io, generation)| io.deliver_into(generation, event.ready, wakers))
 }
 
 #[cfg(all(test, not(loom)))]
@@ -377,7 +392,7 @@ mod tests {
     #[test]
     fn tokens_of_strangers_are_dropped() {
         for token in [1, u64::MAX, 0x2fff_ffff, Kind::Io as u64, 7 << 32 | (Kind::Io as u64) << 28 | 0x0fff_ffff] {
-            assert!(!deliver(Event { token, ready: Ready::ALL }), "{token:#x}");
+            assert!(!deliver(Event { token, ready: Ready::ALL }, &mut WakeList::new()), "{token:#x}");
         }
     }
 }

@@ -1,5 +1,8 @@
 //! A hint to the processor.
 
+/// Of fewer connections that have news at a time much is in the caches, and asking for it costs more than it saves.
+pub(crate) const MANY: usize = 16;
+
 /// Asks for a cache line of what will be looked at soon: with others to be asked for meanwhile, their ways to the cache
 /// overlap. Nothing depends on it.
 #[inline]

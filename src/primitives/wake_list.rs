@@ -1,38 +1,47 @@
 //! Wakers that were collected under a lock, to be called after it was released.
 
-use std::mem::MaybeUninit;
+use super::prefetch::prefetch;
+use std::mem::{MaybeUninit, take};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 const CAPACITY: usize = 32;
 
-/// At most 32 wakers, in place. Dropping the list wakes what is left in it. A waker that panics keeps none of the others
-/// from being called.
+/// Wakers in the order in which they came, 32 of them in place. Dropping the list wakes what is left in it. A waker that
+/// panics keeps none of the others from being called.
 pub(crate) struct WakeList {
     wakers: [MaybeUninit<Waker>; CAPACITY],
     /// The wakers of `start..end` are initialised.
     start: usize,
     end: usize,
+    /// Those for whom there was no room.
+    more: Vec<Waker>,
 }
 
 impl WakeList {
     pub(crate) fn new() -> Self {
-        Self { wakers: [const { MaybeUninit::uninit() }; CAPACITY], start: 0, end: 0 }
+        Self { wakers: [const { MaybeUninit::uninit() }; CAPACITY], start: 0, end: 0, more: Vec::new() }
     }
 
-    pub(crate) fn can_push(&self) -> bool {
-        self.end < CAPACITY
+    /// True if another would need memory.
+    pub(crate) fn is_full(&self) -> bool {
+        self.end == CAPACITY
     }
 
-    /// The caller has asked `can_push`.
+    /// What the waker's call will look at is asked for: of many, one comes from memory while the next is pushed.
     pub(crate) fn push(&mut self, waker: Waker) {
+        prefetch(waker.data(), 0);
+        if self.is_full() {
+            return self.more.push(waker);
+        }
         self.wakers[self.end].write(waker);
         self.end += 1;
     }
 
-    /// Takes the wakers out.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Waker> {
-        std::iter::from_fn(|| {
+    /// Calls every waker, then goes on with the first panic of any. No lock may be held.
+    pub(crate) fn wake_all(&mut self) {
+        let more = take(&mut self.more);
+        let placed = std::iter::from_fn(|| {
             if self.start == self.end {
                 (self.start, self.end) = (0, 0);
                 return None;
@@ -40,12 +49,8 @@ impl WakeList {
             self.start += 1;
             // SAFETY: `start..end` is initialised; the waker has left that range, so it is taken once.
             Some(unsafe { self.wakers[self.start - 1].assume_init_read() })
-        })
-    }
-
-    /// Calls every waker, then goes on with the first panic of any. No lock may be held.
-    pub(crate) fn wake_all(&mut self) {
-        Self::wake_these(self.drain());
+        });
+        Self::wake_these(placed.chain(more));
     }
 
     /// The same for wakers that the caller took out from under a lock. Whoever waits anew meanwhile, as a waker of the
@@ -94,15 +99,14 @@ mod tests {
         let good = Arc::new(Count(AtomicUsize::new(0), false));
         let bad = Arc::new(Count(AtomicUsize::new(0), true));
         let mut list = WakeList::new();
-        for position in 0..CAPACITY {
-            assert!(list.can_push());
+        for position in 0..CAPACITY + 8 {
+            assert_eq!(list.is_full(), position >= CAPACITY);
             list.push(if position % 16 == 3 { waker(bad.clone()) } else { waker(good.clone()) });
         }
-        assert!(!list.can_push());
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || list.wake_all()));
         assert!(outcome.is_err());
-        assert_eq!(good.0.load(Relaxed), CAPACITY - 2);
-        assert_eq!(bad.0.load(Relaxed), 2);
+        assert_eq!(good.0.load(Relaxed), CAPACITY + 8 - 3);
+        assert_eq!(bad.0.load(Relaxed), 3);
         assert_eq!(Arc::strong_count(&good), 1, "each waker was consumed once");
     }
 }

@@ -205,10 +205,18 @@ impl ScheduledIo {
         }
     }
 
-    /// The driver's CAS: an event for this descriptor. False: it was for somebody who is gone.
+    /// An event for this descriptor. False: it was for somebody who is gone.
     pub(crate) fn deliver(&self, generation: u32, ready: Ready) -> bool {
+        let mut wakers = WakeList::new();
+        let known = self.deliver_into(generation, ready, &mut wakers);
+        wakers.wake_all();
+        known
+    }
+
+    /// The driver's CAS. Whom the event wakes is left to the caller, who may have more events.
+    pub(crate) fn deliver_into(&self, generation: u32, ready: Ready, wakers: &mut WakeList) -> bool {
         let taken = satisfied_flags(ready);
-        self.update(generation, taken, ready, |word| {
+        self.update(generation, taken, ready, wakers, |word| {
             let tick = TICK.get(word).wrapping_add(1);
             TICK.set(word | u64::from(ready.bits()), tick) & !taken
         })
@@ -216,7 +224,11 @@ impl ScheduledIo {
 
     /// The runtime is going: everybody wakes, and nobody waits again.
     pub(crate) fn shut_down(&self, generation: u32) -> bool {
-        self.update(generation, WAITERS, Ready::EMPTY, |word| (word | SHUTDOWN.one()) & !WAITERS)
+        let mut wakers = WakeList::new();
+        let known =
+            self.update(generation, WAITERS, Ready::EMPTY, &mut wakers, |word| (word | SHUTDOWN.one()) & !WAITERS);
+        wakers.wake_all();
+        known
     }
 
     /// The handle becomes stale for the readiness calls too: everybody wakes. The closer calls it once.
@@ -224,14 +236,24 @@ impl ScheduledIo {
     /// It does not go by the bits: a driver may have taken them and be on its way to the lock, which it might reach when
     /// the entry lives its next life. Nobody of this life may be left in it then.
     pub(crate) fn end(&self, generation: u32) {
-        if self.update(generation, 0, Ready::EMPTY, |word| GENERATION.set(word | SHUTDOWN.one(), 0) & !WAITERS) {
-            self.wake(generation, Ready::EMPTY);
+        let mut wakers = WakeList::new();
+        let over = |word| GENERATION.set(word | SHUTDOWN.one(), 0) & !WAITERS;
+        if self.update(generation, 0, Ready::EMPTY, &mut wakers, over) {
+            self.settle(generation, Ready::EMPTY, &mut wakers);
         }
+        wakers.wake_all();
     }
 
-    /// Changes the word if the generation matches, then wakes whom it satisfies then, or the event that was brought, if one of the
-    /// flags was set.
-    fn update(&self, generation: u32, flags: u64, brings: Ready, next: impl Fn(u64) -> u64) -> bool {
+    /// Changes the word if the generation matches, then takes out whom it satisfies then, or the event that was brought, if one
+    /// of the flags was set.
+    fn update(
+        &self,
+        generation: u32,
+        flags: u64,
+        brings: Ready,
+        wakers: &mut WakeList,
+        next: impl Fn(u64) -> u64,
+    ) -> bool {
         let mut word = self.word.load(Acquire);
         loop {
             if GENERATION.get(word) != generation.into() {
@@ -243,26 +265,16 @@ impl ScheduledIo {
             }
         }
         if word & flags != 0 {
-            self.wake(generation, brings);
+            self.settle(generation, brings, wakers);
         }
         true
     }
 
-    /// Wakes everybody whom the word satisfies now, or what was just brought: another task may have seen that and cleared it
-    /// already, which is no reason to leave the others asleep. Wakers are called after the lock is released; whoever waits anew
-    /// meanwhile is none of them.
-    fn wake(&self, generation: u32, brought: Ready) {
-        let (mut wakers, mut first) = (WakeList::new(), Vec::new());
+    /// Takes everybody out whom the word satisfies now, or what was just brought: another task may have seen that and cleared it
+    /// already, which is no reason to leave the others asleep. The word is left with the bits of those that stay. Wakers are
+    /// called after the lock is released; whoever waits anew meanwhile is none of them.
+    fn settle(&self, generation: u32, brought: Ready, wakers: &mut WakeList) {
         let mut waiters = self.waiters.lock();
-        while !self.settle(generation, brought, &mut waiters, &mut wakers) {
-            first.extend(wakers.drain());
-        }
-        drop(waiters);
-        WakeList::wake_these(first.into_iter().chain(wakers.drain()));
-    }
-
-    /// Takes satisfied waiters out, and leaves the word with the bits of those that stay. False: the list is full.
-    fn settle(&self, generation: u32, brought: Ready, waiters: &mut Waiters, wakers: &mut WakeList) -> bool {
         let mut word = self.word.load(Acquire);
         loop {
             let ready = match SHUTDOWN.get(word) {
@@ -271,15 +283,13 @@ impl ScheduledIo {
                 0 => Ready::from_bits(READY.get(word) as u8) | brought,
                 _ => Ready::ALL,
             };
-            if !waiters.splice(ready, wakers) {
-                return false;
-            }
+            waiters.splice(ready, wakers);
             let flags = flags_of(waiters.kinds());
             if word & flags == flags {
-                return true;
+                return;
             }
             match self.word.compare_exchange_weak(word, word | flags, AcqRel, Acquire) {
-                Ok(_) => return true,
+                Ok(_) => return,
                 Err(now) => word = now,
             }
         }

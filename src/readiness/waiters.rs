@@ -112,31 +112,24 @@ impl Waiters {
         Some(more.swap_remove(at).1.waker)
     }
 
-    /// Moves wakers of everybody whom `ready` satisfies into the list, as far as there is room. False: there are more.
-    pub(super) fn splice(&mut self, ready: Ready, wakers: &mut WakeList) -> bool {
+    /// Moves wakers of everybody whom `ready` satisfies into the list.
+    pub(super) fn splice(&mut self, ready: Ready, wakers: &mut WakeList) {
         for (interest, slot) in [(Interest::READABLE, &mut self.reader), (Interest::WRITABLE, &mut self.writer)] {
             if ready.intersects(interest.ready())
                 && let Some(waiter) = slot.take()
             {
-                if !wakers.can_push() {
-                    *slot = Some(waiter);
-                    return false;
-                }
                 wakers.push(waiter.waker);
             }
         }
         if let Some(more) = &mut self.more {
             while let Some(at) = more.iter().position(|(interest, _)| ready.intersects(interest.ready())) {
-                if !wakers.can_push() {
-                    return false;
-                }
                 wakers.push(more.swap_remove(at).1.waker);
             }
             if more.is_empty() {
                 self.more = None;
             }
         }
-        self.nodes.splice(ready, wakers)
+        self.nodes.splice(ready, wakers);
     }
 
     /// # Safety
@@ -236,7 +229,7 @@ impl NodeList {
         }
     }
 
-    fn splice(&mut self, ready: Ready, wakers: &mut WakeList) -> bool {
+    fn splice(&mut self, ready: Ready, wakers: &mut WakeList) {
         let mut cursor = self.head;
         while let Some(node) = cursor {
             // SAFETY: a node in the list is alive, and we hold the lock.
@@ -245,15 +238,11 @@ impl NodeList {
             if !ready.intersects(fields.interest.ready()) {
                 continue;
             }
-            if !wakers.can_push() {
-                return false;
-            }
             if let Some(waker) = fields.waker.take() {
                 wakers.push(waker);
             }
             // SAFETY: it is in this list.
             unsafe { self.remove(node) };
         }
-        true
     }
 }

@@ -82,23 +82,18 @@ pub(crate) struct Calling<'a> {
 /// What is done without the lock.
 pub(super) struct After {
     woken: WakeList,
-    more: Vec<Waker>,
     unneeded: Vec<Waker>,
 }
 
 impl After {
     pub(super) fn new() -> Self {
-        Self { woken: WakeList::new(), more: Vec::new(), unneeded: Vec::new() }
-    }
-
-    fn wake(&mut self, waker: Waker) {
-        if self.woken.can_push() { self.woken.push(waker) } else { self.more.push(waker) }
+        Self { woken: WakeList::new(), unneeded: Vec::new() }
     }
 
     /// No lock is held.
     pub(super) fn finish(mut self) {
         self.unneeded.clear();
-        WakeList::wake_these(self.woken.drain().chain(self.more));
+        self.woken.wake_all();
     }
 }
 
@@ -273,7 +268,7 @@ impl Turnstile {
         if let Some(place) = self.places.get_mut(&key) {
             place.standing = standing;
         }
-        calling.after.wake(waker);
+        calling.after.woken.push(waker);
     }
 
     /// A task that was called did not go through, or has.
@@ -304,7 +299,7 @@ impl Turnstile {
 
     /// Wakes everybody. Nobody has a place afterwards.
     pub(super) fn dismiss(&mut self, calling: &mut Calling<'_>) {
-        self.queue.drain(..).for_each(|waiting| calling.after.wake(waiting.waker));
+        self.queue.drain(..).for_each(|waiting| calling.after.woken.push(waiting.waker));
         self.places.clear();
         (self.ahead, self.reserved, self.away) = (0, 0, 0);
     }

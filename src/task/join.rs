@@ -91,24 +91,12 @@ impl Joiners {
 /// Wakes everybody who waits for the task. A waker's panic is nothing to the runner, and keeps nobody from being woken.
 pub(super) fn wake_joiners(cell: &Header) {
     let mut woken = WakeList::new();
-    loop {
-        let mut joiners = cell.joiners.lock();
-        while woken.can_push() {
-            match joiners.pop() {
-                Some(waker) => woken.push(waker),
-                None => {
-                    joiners.more = None;
-                    drop(joiners);
-                    return wake(&mut woken);
-                }
-            }
-        }
-        drop(joiners);
-        wake(&mut woken);
+    let mut joiners = cell.joiners.lock();
+    while let Some(waker) = joiners.pop() {
+        woken.push(waker);
     }
-}
-
-fn wake(woken: &mut WakeList) {
+    joiners.more = None;
+    drop(joiners);
     let _ = catch_unwind(AssertUnwindSafe(|| woken.wake_all()));
 }
 
