@@ -5,7 +5,7 @@ use super::result::RT_PENDING;
 use super::runtime::rt_runtime;
 use super::{Errno, check, context, copy_text, guarded, init_sized, polled, runtime_ref, sized};
 use crate::runtime::{Io, Made, NEVER, PollContext, RuntimeRef, join_thread, wait_until_returned};
-use crate::task::{JoinError, TaskName, header_of};
+use crate::task::{JoinError, Runs, TaskName, header_of};
 use crate::watch;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -116,6 +116,12 @@ impl CTask {
     }
 }
 
+impl Runs for CTask {
+    fn first_look(&self) -> *const () {
+        self.state.cast_const().cast()
+    }
+}
+
 impl Future for CTask {
     type Output = i64;
 
@@ -216,7 +222,9 @@ pub(super) unsafe fn block_on(rt: rt_runtime, poll: rt_poll_fn, state: *mut c_vo
     let mut name = None;
     let task = CTask { poll, state, drop: None, inline: 0 };
     let home = Some(runtime.pick_home());
-    runtime.spawn(task, home, true, |made| name = Some(made.exclusively())).map_err(|(error, _task)| error.errno())?;
+    runtime
+        .spawn_task(task, home, true, |made| name = Some(made.exclusively()))
+        .map_err(|(error, _task)| error.errno())?;
     let name = name.ok_or(libc::ENOTRECOVERABLE)?;
     let output = join_thread::<i64>(&runtime, name, NEVER);
     // The state is the caller's: a poll that a shutdown gave up may still be using it.
@@ -242,7 +250,7 @@ unsafe fn spawn(
             unsafe { out.write(name.raw()) };
         }
     };
-    match runtime.spawn(task, home, !out.is_null(), named) {
+    match runtime.spawn_task(task, home, !out.is_null(), named) {
         Ok(()) => Ok(0),
         Err((error, task)) => {
             task.disown();

@@ -42,6 +42,17 @@ impl List {
         self.len.set(self.len.get() + 1);
     }
 
+    /// Those that come next, in their order. None of them is looked at before the one that follows is asked for.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'static Header> {
+        let mut before: Option<&'static Header> = None;
+        std::iter::from_fn(move || {
+            let next = before.map_or(self.head.get(), |before| before.link().load(Relaxed));
+            // SAFETY: a task in a queue is alive, and cells are never unmapped.
+            before = unsafe { next.as_ref() };
+            before
+        })
+    }
+
     pub(super) fn pop(&self) -> Option<Notified> {
         let task = NonNull::new(self.head.get())?;
         // SAFETY: a task in a queue is alive, and its link is the queue's.

@@ -15,7 +15,7 @@ use crate::primitives::slab::{Entry, Slab};
 use crate::primitives::sync::{
     Arc, AtomicPtr, AtomicU32, Condvar, Mutex, Ordering::*, UnsafeCell, process_static, thread,
 };
-use crate::task::{self, Notified, Schedule, TaskName, live_tasks};
+use crate::task::{self, Notified, Plain, Runs, Schedule, TaskName, live_tasks};
 use std::fmt;
 use std::future::Future;
 use std::mem::ManuallyDrop;
@@ -145,6 +145,21 @@ impl RuntimeRef {
     ) -> Result<(), (SpawnError, F)>
     where
         F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.spawn_task(Plain(future), home, joinable, named).map_err(|(error, Plain(future))| (error, future))
+    }
+
+    /// The same for what tells more of itself than a future does.
+    pub(crate) fn spawn_task<F>(
+        &self,
+        future: F,
+        home: Option<u32>,
+        joinable: bool,
+        named: impl FnOnce(TaskName),
+    ) -> Result<(), (SpawnError, F)>
+    where
+        F: Runs + Send + 'static,
         F::Output: Send + 'static,
     {
         let shared = self.shared();

@@ -236,6 +236,7 @@ impl Worker {
         self.context.begin(header, self.shared.config.poll_budget);
         self.remote().polling.store(ptr::from_ref(header).cast_mut(), Relaxed);
         self.running.set(true);
+        self.foresee_runs(header, &self.pinned);
         let ran = timed(task);
         self.running.set(false);
         self.context.end();

@@ -3,7 +3,7 @@
 use super::deadlines::{Cut, expire};
 use super::{Arrival, Program, Server};
 use crate::runtime::{IoName, RuntimeRef, now};
-use crate::task::{TaskName, header_of};
+use crate::task::{Runs, TaskName, header_of};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,6 +38,12 @@ struct Served<F> {
     /// Where the connection has deadlines.
     watch: Option<Watch>,
     place: Place,
+}
+
+impl<F: Runs> Runs for Served<F> {
+    fn first_look(&self) -> *const () {
+        self.future.first_look()
+    }
 }
 
 impl<F: Future> Future for Served<F> {
@@ -88,7 +94,7 @@ pub(super) fn begin<P: Program>(runtime: &RuntimeRef, program: &P, io: IoName, p
     }
     let (mut name, mut too_late) = (None, false);
     let spawned =
-        runtime.spawn(Served { future, watch, place }, Some(home.unwrap_or_else(|| io.home())), false, |made| {
+        runtime.spawn_task(Served { future, watch, place }, Some(home.unwrap_or_else(|| io.home())), false, |made| {
             if let Some(label) = label {
                 made.set_label(label);
             }

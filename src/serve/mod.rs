@@ -18,11 +18,11 @@ use crate::primitives::handle::Kind;
 use crate::primitives::shelf::{Shelf, Use};
 use crate::primitives::sync::{AtomicU64, Mutex, Ordering::Relaxed, process_static};
 use crate::runtime::{Errno, Io, IoName, IoPoll, PollContext, RuntimeRef};
+use crate::task::Runs;
 use accept::Acceptor;
 use deadlines::Limits;
 use state::State;
 use std::ffi::CString;
-use std::future::Future;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -61,7 +61,7 @@ pub struct Options {
 
 /// What a server is for: it makes connections into tasks.
 pub(crate) trait Program: Send + Sync + 'static {
-    type Task: Future<Output: Send> + Send + 'static;
+    type Task: Runs<Output: Send> + Send + 'static;
 
     /// The task for a connection, whose it is from then on. `None`: the connection is refused, and closed. Called with no lock
     /// held, by the acceptor's worker.

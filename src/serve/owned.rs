@@ -2,6 +2,7 @@
 
 use super::{Arrival, Options, Program, Stats};
 use crate::runtime::{Error, Io, IoName, Runtime, in_task};
+use crate::task::Plain;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -71,11 +72,11 @@ where
     C: Fn(Io) -> F + Send + Sync + 'static,
     F: Future<Output: Send> + Send + 'static,
 {
-    type Task = F;
+    type Task = Plain<F>;
 
-    fn connect(&self, io: IoName) -> Option<Arrival<F>> {
+    fn connect(&self, io: IoName) -> Option<Arrival<Plain<F>>> {
         // One that panics must not end the acceptor, and so the server.
         let future = catch_unwind(AssertUnwindSafe(|| (self.0)(Io::new(io)))).ok()?;
-        Some(Arrival { future, home: None, label: None })
+        Some(Arrival { future: Plain(future), home: None, label: None })
     }
 }

@@ -6,6 +6,7 @@ use super::raw::{Notified, Schedule, Vtable};
 use super::state::{End, State};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::inbox::Node;
+use crate::primitives::prefetch::prefetch;
 use crate::primitives::slab::{Entry, Slab};
 use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU32, Mutex, Ordering::*, UnsafeCell, process_static};
 use std::any::TypeId;
@@ -21,6 +22,29 @@ process_static! {
     /// All tasks of the process.
     pub(super) static CELLS: Slab<Header> = Slab::new();
 }
+
+/// What a task runs.
+pub(crate) trait Runs: Future {
+    /// What the next poll will look at first, if it is known: it can be asked for ahead.
+    fn first_look(&self) -> *const () {
+        ptr::null()
+    }
+}
+
+/// A future of which no more is known.
+#[repr(transparent)]
+pub(crate) struct Plain<F>(pub(crate) F);
+
+impl<F: Future> Future for Plain<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: the future is pinned where it lies, as what holds it is.
+        unsafe { self.map_unchecked_mut(|plain| &mut plain.0) }.poll(context)
+    }
+}
+
+impl<F: Future> Runs for Plain<F> {}
 
 /// Room for a future or an output. What does not fit is boxed.
 const STAGE_WORDS: usize = 4;
@@ -170,6 +194,13 @@ impl Header {
         self.has_ops.store(first != 0, Relaxed);
     }
 
+    /// Asks for the extra part, where it has operations.
+    pub(super) fn ask_extra(&self) {
+        if self.has_ops() {
+            prefetch(self.extra.load(Relaxed), 0);
+        }
+    }
+
     /// True if none of its operations goes on, and no outcome is yet to be told. Asked where it runs.
     pub(crate) fn is_quiet(&self) -> bool {
         self.extra().is_none_or(|extra| extra.live_ops.load(Relaxed) == 0 && extra.reports.load(Relaxed) == 0)
@@ -274,7 +305,7 @@ pub(super) type Output<T> = Result<T, JoinError>;
 /// is then given back.
 pub(crate) fn spawn<F, S>(future: F, scheduler: Arc<S>, home: Option<u32>, joinable: bool) -> Result<Notified, F>
 where
-    F: Future + Send + 'static,
+    F: Runs + Send + 'static,
     F::Output: Send + 'static,
     S: Schedule,
 {
@@ -343,6 +374,23 @@ pub(super) unsafe fn poll<F: Future>(cell: &Header, context: &mut Context<'_>) -
     };
     // SAFETY: as above.
     unsafe { conclude::<F>(cell, output) }
+}
+
+/// The vtable's `ask_ahead`.
+///
+/// # Safety
+/// As for `Header::ask_ahead`.
+pub(super) unsafe fn ask_ahead<F: Runs>(cell: &Header, near: bool) {
+    // SAFETY: a task in a queue is not complete, so the stage holds the future; nobody else polls it meanwhile.
+    let soon = unsafe {
+        match (near, fits::<F>()) {
+            (true, _) => (*cell.peek::<F>()).first_look(),
+            (false, false) => cell.peek::<F>().cast_const().cast(),
+            (false, true) => return,
+        }
+    };
+    prefetch(soon, 0);
+    prefetch(soon, 1);
 }
 
 /// The vtable's `cancel`.

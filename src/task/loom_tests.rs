@@ -10,7 +10,7 @@ mod wake;
 
 use super::cell::CELLS;
 use super::waker::waker_ref;
-use super::{Header, Notified, Ran, Schedule, TaskName, spawn};
+use super::{Header, Notified, Plain, Ran, Schedule, TaskName, spawn};
 use crate::primitives::sync::{Arc, AtomicPtr, Ordering::*, UnsafeCell};
 use loom::thread::{self, JoinHandle, Thread};
 use std::cell::Cell;
@@ -72,7 +72,7 @@ pub(crate) fn launch<F>(pool: &Arc<Pool>, future: F, joinable: bool) -> TaskName
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    let task = spawn(future, pool.clone(), None, joinable).ok().expect("memory");
+    let task = spawn(Plain(future), pool.clone(), None, joinable).ok().expect("memory");
     let name = TaskName::of(task.header());
     pool.schedule(task);
     name

@@ -1,11 +1,10 @@
 //! The type-erased side of a task, and what runs it.
 
-use super::cell::{self, Header, Polled, dealloc};
+use super::cell::{self, Header, Polled, Runs, dealloc};
 use super::state::{End, Finish, Park, Start, Wake};
 use super::waker::waker_ref;
 use crate::primitives::sync::Arc;
 use std::any::TypeId;
-use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -30,6 +29,7 @@ pub(crate) trait Schedule: Send + Sync + Sized + 'static {
 /// What differs from task to task.
 pub(super) struct Vtable {
     pub(super) poll: unsafe fn(&Header, &mut Context<'_>) -> Polled,
+    pub(super) ask_ahead: unsafe fn(&Header, bool),
     pub(super) cancel: unsafe fn(&Header) -> Polled,
     pub(super) end_drained: unsafe fn(&Header) -> Polled,
     pub(super) take_output: unsafe fn(&Header, *mut ()),
@@ -44,11 +44,12 @@ pub(super) struct Vtable {
 }
 
 impl Vtable {
-    pub(super) fn of<F: Future<Output: 'static> + 'static, S: Schedule>() -> &'static Self {
+    pub(super) fn of<F: Runs<Output: 'static> + 'static, S: Schedule>() -> &'static Self {
         struct Of<F, S>(PhantomData<(F, S)>);
-        impl<F: Future<Output: 'static> + 'static, S: Schedule> Of<F, S> {
+        impl<F: Runs<Output: 'static> + 'static, S: Schedule> Of<F, S> {
             const TABLE: Vtable = Vtable {
                 poll: cell::poll::<F>,
+                ask_ahead: cell::ask_ahead::<F>,
                 cancel: cell::cancel::<F>,
                 end_drained: cell::end_drained::<F>,
                 take_output: cell::take_output::<F>,
@@ -186,6 +187,18 @@ impl Header {
             // SAFETY: the edge made the queue's reference, and this thread is inside of the scheduler.
             unsafe { submit(self) };
         }
+    }
+
+    /// Asks for what the task's next poll looks at first. `near`: its turn is close, and what leads there has come.
+    ///
+    /// # Safety
+    /// The task is in a queue that nobody takes it from during the call.
+    pub(crate) unsafe fn ask_ahead(&self, near: bool) {
+        if !near {
+            self.ask_extra();
+        }
+        // SAFETY: the caller says so.
+        unsafe { (self.vtable().ask_ahead)(self, near) };
     }
 
     /// Wakes the task from the thread that its operations are on, which is inside of the scheduler.

@@ -5,7 +5,7 @@ mod join;
 mod life;
 
 use super::waker::waker_ref;
-use super::{Header, JoinError, Notified, Ran, Schedule, TaskName, spawn};
+use super::{Header, JoinError, Notified, Plain, Ran, Schedule, TaskName, spawn};
 use crate::primitives::sync::{Arc, Mutex, Ordering::*};
 use crate::primitives::{Wake, waker};
 use std::cell::Cell;
@@ -54,7 +54,7 @@ impl Queue {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        let task = spawn(future, self.clone(), None, true).ok().expect("memory");
+        let task = spawn(Plain(future), self.clone(), None, true).ok().expect("memory");
         let name = TaskName::of(task.header());
         self.schedule(task);
         name

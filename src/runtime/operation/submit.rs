@@ -417,7 +417,7 @@ unsafe fn work(op: *const ()) {
 }
 
 /// The operation with this index and 1.
-fn neighbour(link: u32) -> Option<&'static Operation> {
+pub(super) fn neighbour(link: u32) -> Option<&'static Operation> {
     OPS.get(link.checked_sub(1)?)
 }
 

@@ -6,7 +6,7 @@ use crate::runtime::local::List;
 use crate::runtime::queue::{Full, Queue};
 use crate::task::{Header, Notified};
 use std::collections::VecDeque;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 
 const SLOTS: usize = RUN_QUEUE_SLOTS as usize;
@@ -227,6 +227,7 @@ fn a_list_is_first_in_first_out() {
         assert_eq!(tasks.number(list.pop().expect("pushed")), 0);
         (3..5).for_each(|n| list.push(tasks.get(n)));
         assert_eq!((list.len(), list.is_empty()), (4, false));
+        assert!(list.iter().map(ptr::from_ref).eq(tasks.0[1..5].iter().map(ptr::from_ref)));
         (1..5).for_each(|n| assert_eq!(tasks.number(list.pop().expect("pushed")), n));
         assert!(list.is_empty() && list.pop().is_none());
         assert_eq!(list.len(), 0);

@@ -1,12 +1,13 @@
 //! Where a task lies, who wakes it, and how it is named.
 
 use super::super::cell::CELLS;
-use super::super::{Stale, header_of, is_dead, live_tasks};
+use super::super::{Runs, Stale, header_of, is_dead, live_tasks};
 use super::*;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::future::{pending, ready};
 use std::mem::{align_of, size_of};
+use std::pin::Pin;
 use std::ptr;
 
 #[test]
@@ -253,11 +254,47 @@ fn a_scan_finds_the_tasks_of_one_scheduler() {
     assert_eq!((other.run(), other.live()), (1, 0));
 }
 
+/// `SIZE` bytes decide whether it lies in the cell or in a box.
+struct Foreseen<const SIZE: usize>(Arc<AtomicUsize>, [u8; SIZE]);
+
+impl<const SIZE: usize> Future for Foreseen<SIZE> {
+    type Output = usize;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<usize> {
+        Poll::Ready(self.1.len())
+    }
+}
+
+impl<const SIZE: usize> Runs for Foreseen<SIZE> {
+    fn first_look(&self) -> *const () {
+        self.0.fetch_add(1, Relaxed);
+        ptr::null()
+    }
+}
+
+#[test]
+fn a_future_is_looked_into_once_its_lines_are_there() {
+    fn asks<const SIZE: usize>() -> [usize; 2] {
+        let (queue, asked) = (Arc::<Queue>::default(), Arc::<AtomicUsize>::default());
+        let future = Foreseen::<SIZE>(asked.clone(), [0; SIZE]);
+        let task = spawn(future, queue.clone(), None, false).unwrap_or_else(|_future| panic!("memory"));
+        let after = [false, true].map(|near| {
+            // SAFETY: the queue's reference is this function's.
+            unsafe { task.header().ask_ahead(near) };
+            asked.load(Relaxed)
+        });
+        assert!(matches!(task.run(), Ran::Done));
+        assert_eq!((queue.live(), Arc::strong_count(&asked)), (0, 1));
+        after
+    }
+    assert_eq!((asks::<8>(), asks::<64>()), ([0, 1], [0, 1]));
+}
+
 #[test]
 fn a_pinned_task_knows_its_home() {
     let queue = Arc::<Queue>::default();
     let (pinned, free) =
-        (spawn(ready(()), queue.clone(), Some(5), false), spawn(ready(()), queue.clone(), None, false));
+        (spawn(Plain(ready(())), queue.clone(), Some(5), false), spawn(Plain(ready(())), queue.clone(), None, false));
     let [pinned, free] = [pinned, free].map(|task| task.unwrap_or_else(|_future| panic!("memory")));
     assert!(pinned.header().is_pinned() && pinned.header().home() == 5);
     assert!(!free.header().is_pinned() && ptr::eq(free.header().scheduler(), Arc::as_ptr(&queue).cast()));
