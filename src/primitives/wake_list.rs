@@ -1,14 +1,13 @@
 //! Wakers that were collected under a lock, to be called after it was released.
 
 use super::prefetch::prefetch;
-use std::mem::{MaybeUninit, take};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::mem::{MaybeUninit, forget, take};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 const CAPACITY: usize = 32;
 
-/// Wakers in the order in which they came, 32 of them in place. Dropping the list wakes what is left in it. A waker that
-/// panics keeps none of the others from being called.
+/// Wakers in the order in which they came, 32 of them in place. Dropping the list wakes what is left in it.
 pub(crate) struct WakeList {
     wakers: [MaybeUninit<Waker>; CAPACITY],
     /// The wakers of `start..end` are initialised.
@@ -38,7 +37,8 @@ impl WakeList {
         self.end += 1;
     }
 
-    /// Calls every waker, then goes on with the first panic of any. No lock may be held.
+    /// Calls every waker. No lock may be held. Whoever waits anew meanwhile, as a waker of the program's own may do on the
+    /// spot, is none of them.
     pub(crate) fn wake_all(&mut self) {
         let more = take(&mut self.more);
         let placed = std::iter::from_fn(|| {
@@ -50,31 +50,19 @@ impl WakeList {
             // SAFETY: `start..end` is initialised; the waker has left that range, so it is taken once.
             Some(unsafe { self.wakers[self.start - 1].assume_init_read() })
         });
-        Self::wake_these(placed.chain(more));
+        placed.chain(more).for_each(wake);
     }
+}
 
-    /// The same for wakers that the caller took out from under a lock. Whoever waits anew meanwhile, as a waker of the
-    /// program's own may do on the spot, is none of them.
-    pub(crate) fn wake_these(wakers: impl IntoIterator<Item = Waker>) {
-        let mut panicked = None;
-        for waker in wakers {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                panicked.get_or_insert(panic);
-            }
-        }
-        if let Some(panic) = panicked {
-            resume_unwind(panic);
-        }
-    }
+/// Calls a waker. Its panic is nothing to whoever wakes, least of all to a worker: the panic's hook was told, and that is all.
+pub(crate) fn wake(waker: Waker) {
+    // The payload's destructor might panic as well.
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake())).map_err(forget);
 }
 
 impl Drop for WakeList {
     fn drop(&mut self) {
-        if self.start == self.end {
-            return;
-        }
-        // A second panic while the first unwinds would end the process.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.wake_all()));
+        self.wake_all();
     }
 }
 
@@ -103,8 +91,7 @@ mod tests {
             assert_eq!(list.is_full(), position >= CAPACITY);
             list.push(if position % 16 == 3 { waker(bad.clone()) } else { waker(good.clone()) });
         }
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || list.wake_all()));
-        assert!(outcome.is_err());
+        list.wake_all();
         assert_eq!(good.0.load(Relaxed), CAPACITY + 8 - 3);
         assert_eq!(bad.0.load(Relaxed), 3);
         assert_eq!(Arc::strong_count(&good), 1, "each waker was consumed once");

@@ -138,7 +138,6 @@ fn a_waker_that_panics_silences_nobody_of_many() {
     let mut bad = Box::pin(notify.notified());
     assert!(bad.as_mut().poll(&mut Context::from_waker(&waker(Arc::new(Planted)))).is_pending());
     let good: Vec<_> = (0..100).map(|_| Waiting::new(notify.notified())).collect();
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| notify.notify_all()));
-    assert!(panicked.is_err());
+    notify.notify_all();
     assert!(good.iter().all(|waiting| waiting.wakes() == 1));
 }

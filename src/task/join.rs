@@ -10,7 +10,6 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -88,7 +87,7 @@ impl Joiners {
     }
 }
 
-/// Wakes everybody who waits for the task. A waker's panic is nothing to the runner, and keeps nobody from being woken.
+/// Wakes everybody who waits for the task.
 pub(super) fn wake_joiners(cell: &Header) {
     let mut woken = WakeList::new();
     let mut joiners = cell.joiners.lock();
@@ -97,7 +96,7 @@ pub(super) fn wake_joiners(cell: &Header) {
     }
     joiners.more = None;
     drop(joiners);
-    let _ = catch_unwind(AssertUnwindSafe(|| woken.wake_all()));
+    woken.wake_all();
 }
 
 /// Looks whether the task ended, else leaves the waker with it. On `Taken` the output is in the stage and the caller's.

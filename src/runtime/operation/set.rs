@@ -11,7 +11,7 @@ use super::OpName;
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::shelf::{Shelf, Use};
 use crate::primitives::sync::{Mutex, process_static};
-use crate::primitives::wake_list::WakeList;
+use crate::primitives::wake_list::wake;
 use crate::primitives::{Wake, waker};
 use crate::task::{TaskName, is_dead};
 use std::collections::{HashMap, VecDeque};
@@ -111,7 +111,7 @@ impl Pot {
         let result = change(&mut contents);
         let waiting = std::mem::take(&mut contents.waiting);
         drop(contents);
-        WakeList::wake_these(waiting.into_iter().map(|(_, waker)| waker));
+        waiting.into_iter().for_each(|(_, waker)| wake(waker));
         result
     }
 

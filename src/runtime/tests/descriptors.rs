@@ -4,10 +4,11 @@ use super::*;
 use crate::primitives::handle::{Handle, Kind};
 use crate::readiness::IOS;
 use crate::runtime::io::IoName;
-use crate::{Interest, Io, Ready};
+use crate::{Interest, Io, Ready, Sleep, now};
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::OwnedFd;
 use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
 
 fn registered_pipe(runtime: &Runtime) -> (Io, PipeReader, PipeWriter) {
     let (reader, writer) = pipe().expect("a pipe");
@@ -157,6 +158,47 @@ fn a_wait_outside_of_tasks_ends_with_the_runtime() {
         assert!(ended.0.0.load(Acquire), "nobody was told");
         let Poll::Ready(Err(error)) = wait.as_mut().poll(&mut context) else { panic!("it waits, or is ready") };
         assert!(matches!(error.raw_os_error(), Some(libc::ESHUTDOWN | libc::EBADF)), "{error}");
+    });
+}
+
+#[test]
+fn a_waker_that_panics_is_nobody_elses_harm() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("planted");
+        }
+    }
+    in_both(|runtime| {
+        let waker: Waker = Arc::new(Panics).into();
+        let mut context = Context::from_waker(&waker);
+        let pipes: Vec<_> = (0..8).map(|_| registered_pipe(&runtime)).collect();
+        let mut waits: Vec<_> = pipes.iter().map(|(io, ..)| Box::pin(io.ready(Interest::READABLE))).collect();
+        assert!(waits.iter_mut().all(|wait| wait.as_mut().poll(&mut context).is_pending()));
+        for (_, _, writer) in &pipes {
+            assert_eq!((&*writer).write(b"x").expect("room"), 1);
+        }
+        let naps = [0, 1].map(|_| {
+            let waker = waker.clone();
+            runtime.spawn(async move {
+                let soon = now() + 1_000_000;
+                let mut planted = Box::pin(Sleep::until(soon));
+                let _ = planted.as_mut().poll(&mut Context::from_waker(&waker));
+                Sleep::until(soon + 1_000_000).await;
+                planted.await;
+            })
+        });
+        for nap in naps {
+            block_on(&runtime, nap.expect("running")).expect("no panic");
+        }
+        let (mut context, end) = (Context::from_waker(Waker::noop()), Instant::now() + Duration::from_secs(10));
+        for wait in &mut waits {
+            while wait.as_mut().poll(&mut context).is_pending() {
+                assert!(Instant::now() < end, "its event was lost");
+                block_on(&runtime, async {});
+            }
+        }
+        assert_eq!(runtime.shutdown(None).expect("not inside"), 0);
     });
 }
 

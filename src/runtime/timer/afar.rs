@@ -6,7 +6,7 @@ use super::{Start, TIMERS, Timer, TimerName};
 use crate::primitives::guard::Left;
 use crate::primitives::inbox::Pushed;
 use crate::primitives::sync::Ordering::*;
-use crate::primitives::wake_list::WakeList;
+use crate::primitives::wake_list::wake;
 use crate::runtime::io::{Errno, IoPoll};
 use crate::runtime::runtimes::RuntimeRef;
 use crate::task::is_dead;
@@ -130,7 +130,7 @@ impl Timer {
     /// wait for what comes next.
     pub(super) fn wake_others(&self) {
         let others = self.others.lock().take();
-        WakeList::wake_these(others.into_iter().flat_map(|list| *list).map(|(_, waker)| waker));
+        others.into_iter().flat_map(|list| *list).for_each(|(_, waker)| wake(waker));
     }
 }
 

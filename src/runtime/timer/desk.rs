@@ -6,6 +6,7 @@ use super::word::{NEVER_FROM, State, Was};
 use super::{Start, TIMERS, Timer, TimerName};
 use crate::primitives::guard::Left;
 use crate::primitives::sync::{AtomicU32, Ordering::*, process_static};
+use crate::primitives::wake_list::wake;
 use crate::runtime::context::PollContext;
 use crate::runtime::io::{Errno, IoPoll};
 use crate::runtime::shared::now;
@@ -141,7 +142,7 @@ impl Desk {
             && let Some((key, waker)) = timer.waiter.take()
             && PollContext::current().is_none_or(|cx| cx.key() != key)
         {
-            waker.wake();
+            wake(waker);
         }
         if was.waited {
             timer.wake_others();
@@ -257,7 +258,7 @@ impl Desk {
             timer.wake_others();
         }
         if let Some((_, waker)) = timer.waiter.take() {
-            waker.wake();
+            wake(waker);
         }
     }
 
