@@ -391,7 +391,9 @@ mod tests {
 
     #[test]
     fn tokens_of_strangers_are_dropped() {
-        for token in [1, u64::MAX, 0x2fff_ffff, Kind::Io as u64, 7 << 32 | (Kind::Io as u64) << 28 | 0x0fff_ffff] {
+        for token in
+            [UNPARK, 1, u64::MAX, 0x2fff_ffff, Kind::Io as u64, 7 << 32 | (Kind::Io as u64) << 28 | 0x0fff_ffff]
+        {
             assert!(!deliver(Event { token, ready: Ready::ALL }, &mut WakeList::new()), "{token:#x}");
         }
     }
