@@ -3,6 +3,7 @@
 use super::context::PollContext;
 use super::io::{Attempt, Errno, IoName, IoPoll, errno_of, traits};
 use super::shared::Shared;
+use crate::primitives::prefetch::prefetch;
 use crate::primitives::sync::{
     Ordering::*,
     nature::{fault, short},
@@ -139,6 +140,8 @@ impl IoName {
                     Ok(in_use) => in_use,
                     Err(errno) => return Poll::Ready(Err(errno)),
                 };
+                // Who finds nothing more will look at the waiters. They come while the call goes on.
+                prefetch(self.io, 1);
                 let result = uninterrupted(|| call(self.fd()));
                 if matches!(result, Ok(1..)) && interest != Interest::ERROR {
                     self.note_moved(interest != Interest::WRITABLE);
