@@ -30,7 +30,7 @@ impl Worker {
     }
 
     /// What a task looks at that is about to run, and the pinned ones whose turns come next: a step further with each of them
-    /// before every run. What is asked for earlier than needed has less use: the lines of the tasks between push it out.
+    /// before every run, and no earlier than it takes, lest the tasks between push it out again.
     pub(in super::super) fn foresee_runs(&self, task: &Header, pinned: &List) {
         if pinned.len() < MANY as u32 {
             return;
