@@ -48,6 +48,9 @@ impl Pool {
 
     pub(crate) fn run(&self) {
         while let Some(task) = self.pop() {
+            // What a worker may look at of a task that is queued with it, before the task is started.
+            // SAFETY: the pop made the queue's reference this thread's.
+            unsafe { task.header().ask_ahead(true) };
             if let Ran::Again(task) = task.run() {
                 self.schedule(task);
             }
