@@ -4,7 +4,7 @@ use super::context::rt_cx;
 use super::result::RT_PENDING;
 use super::runtime::rt_runtime;
 use super::{Errno, check, context, copy_text, guarded, init_sized, polled, runtime_ref, sized};
-use crate::runtime::{Io, Made, NEVER, PollContext, RuntimeRef, join_thread, wait_until_returned};
+use crate::runtime::{Io, Made, NEVER, PollContext, RuntimeRef, is_forked, join_thread, wait_until_returned};
 use crate::task::{JoinError, Runs, TaskName, header_of};
 use crate::watch;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -227,6 +227,10 @@ pub(super) unsafe fn block_on(rt: rt_runtime, poll: rt_poll_fn, state: *mut c_vo
         .map_err(|(error, _task)| error.errno())?;
     let name = name.ok_or(libc::ENOTRECOVERABLE)?;
     let output = join_thread::<i64>(&runtime, name, NEVER);
+    if is_forked() {
+        // The poll came back in a child: its task, and what that began, are the parent's.
+        return Err(libc::EPERM);
+    }
     // The state is the caller's: a poll that a shutdown gave up may still be using it.
     wait_until_returned(name);
     output.map(|output| Outcome::from(output).into_result())

@@ -2,6 +2,7 @@
 
 use super::context::{Current, thread_number};
 use super::io::Errno;
+use super::process::is_forked;
 use super::runtimes::RuntimeRef;
 use super::shared::{NEVER, Phase, now};
 use super::worker::Worker;
@@ -16,8 +17,10 @@ struct Driving<'a> {
 
 impl Drop for Driving<'_> {
     fn drop(&mut self) {
-        if let Some(worker) = self.worker.take() {
-            self.runtime.put_worker(worker);
+        match self.worker.take() {
+            Some(worker) if !is_forked() => self.runtime.put_worker(worker),
+            // In a child somebody may hold the lock for ever, and what the worker has is the parent's.
+            worker => std::mem::forget(worker),
         }
     }
 }
@@ -38,22 +41,26 @@ impl RuntimeRef {
         self.shared().is_current_thread() && self.bind().is_ok()
     }
 
-    /// Takes the worker. The caller is neither inside of the runtime nor on a wrong thread.
+    /// Takes the worker. The caller is neither inside of the runtime nor on a wrong thread. `EPERM`: a task forked, and its
+    /// poll came back in the child, which gets out of here and leaves everything as it is.
     fn with_worker<R>(&self, f: impl FnOnce(&Worker) -> R) -> Result<R, Errno> {
         let driving = Driving { runtime: self, worker: self.take_worker() };
         let worker = driving.worker.as_deref().ok_or(libc::EDEADLK)?;
         worker.driver.borrow_mut().start();
-        Ok(Current::scope(worker, || {
+        Current::scope(worker, || {
             let result = f(worker);
+            if is_forked() {
+                return Err(libc::EPERM);
+            }
             worker.leave();
-            result
-        }))
+            Ok(result)
+        })
     }
 
     /// Runs tasks on this thread until `done`, or until the deadline.
     pub(super) fn drive(&self, deadline: u64, done: &dyn Fn() -> bool) -> Result<(), Errno> {
         self.with_worker(|worker| {
-            while !done() && now_unless_never(deadline) < deadline {
+            while !is_forked() && !done() && now_unless_never(deadline) < deadline {
                 worker.turn_once(deadline, done);
             }
         })
@@ -62,7 +69,7 @@ impl RuntimeRef {
     /// Ends all tasks on this thread, where none can be stuck: past the deadline, too, as long as there is something to run.
     pub(super) fn drive_to_end(&self, deadline: u64, done: &dyn Fn() -> bool) -> Result<(), Errno> {
         self.with_worker(|worker| {
-            while !done() {
+            while !is_forked() && !done() {
                 worker.turn_once(deadline, done);
                 if now_unless_never(deadline) >= deadline && !worker.has_work() {
                     break;

@@ -12,6 +12,7 @@
 //! reaches does not matter.
 
 use super::io::{Errno, errno_of};
+use super::process::is_forked;
 use super::runtimes::SignalMask;
 use super::shared::instant_of;
 use crate::primitives::sync::{Arc, Condvar, Mutex, nature, thread};
@@ -222,6 +223,10 @@ impl Pool {
                 state.free -= 1;
                 drop(state);
                 job.run();
+                // The call forked and came back in the child, whose last thread ends here: nothing is its to look at.
+                if is_forked() {
+                    return;
+                }
                 (patience, waited_enough) = (self.patience(), false);
                 state = self.state.lock();
                 state.free += 1;

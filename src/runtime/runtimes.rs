@@ -5,7 +5,7 @@ use super::config::{Config, Engine, Flavour, allowed_cpus};
 use super::context::{Current, PollContext};
 use super::io::{Errno, owned_by};
 use super::operation::Ops;
-use super::process::plant_cookie;
+use super::process::{is_forked, plant_cookie};
 use super::shared::{NEVER, Shared, now};
 use super::worker::Worker;
 use crate::driver::{self, Driver};
@@ -315,7 +315,7 @@ fn make_drivers(config: &Config, workers: usize, choice: &mut Choice) -> Result<
 
 /// Makes a runtime and returns its handle.
 pub(crate) fn create(config: Config) -> Result<u64, Error> {
-    if super::is_forked() {
+    if is_forked() {
         return Err(Error::new(libc::EPERM, "this process was forked from one that had used the library"));
     }
     let mut choice = choose_engine(config.engine)?;
@@ -438,6 +438,10 @@ fn spawn_thread(shared: &Shared, worker: Worker) -> std::io::Result<thread::Join
         let moving = moving;
         // SAFETY: the worker was moved here; nobody else has it.
         moving.0.with(|worker| unsafe { (*worker).main() });
+        // A child's last thread ends here, and the child with it; what the worker has is the parent's.
+        if is_forked() {
+            std::mem::forget(moving);
+        }
     })
 }
 

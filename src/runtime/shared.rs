@@ -7,6 +7,7 @@ use super::idle::Idle;
 use super::injector::Injector;
 use super::operation::Operation;
 use super::pool::Pool;
+use super::process::is_forked;
 use super::queue::Queue;
 use super::timer::Timer;
 use super::worker::Worker;
@@ -126,7 +127,10 @@ impl Remote {
 
     pub(super) fn unpark(&self) {
         self.unparks.fetch_add(1, Relaxed);
-        self.driver.unpark();
+        // What a child wakes does not run there, and it has the bell in common with its parent.
+        if !is_forked() {
+            self.driver.unpark();
+        }
     }
 
     /// Makes the worker look around once more, now or before it sleeps.

@@ -5,6 +5,7 @@ use super::context::{Current, PollContext};
 use super::local::List;
 use super::operation::Ops;
 use super::park::Spin;
+use super::process::is_forked;
 use super::queue::Full;
 use super::shared::{Counters, Phase, Shared};
 use super::timer::Desk;
@@ -210,6 +211,8 @@ impl Worker {
     }
 
     /// Runs tasks until none is left, `done` says so, or it is time to look around. Returns how many were polled.
+    ///
+    /// A task may fork, and its poll come back in the child: the other tasks are the parent's.
     pub(super) fn run_batch(&self, done: &dyn Fn() -> bool) -> u64 {
         let mut polls = 0;
         while !self.is_look_due() {
@@ -217,7 +220,7 @@ impl Worker {
             self.run(task);
             self.unlooked.set(self.unlooked.get() + 1);
             polls += 1;
-            if done() {
+            if done() || is_forked() {
                 break;
             }
         }
@@ -334,26 +337,40 @@ impl Worker {
 
     // A thread's life.
 
-    /// The main loop of a multi-thread worker.
+    /// The life of a multi-thread worker. It ends at once in a child that a task forked and whose poll came back: nothing
+    /// there is the worker's to look at, to wait on or to end.
     pub(super) fn main(&self) {
         Current::scope(self, || {
             self.driver.borrow_mut().start();
             self.hooks().call(self.hooks().thread_start);
-            while self.goes_on() {
-                self.run_batch(&|| false);
-                if self.has_work() || self.is_look_due() {
-                    self.look();
-                } else if !self.take_inbox() && !self.pull_injected() {
-                    self.park(None);
-                }
+            self.work();
+            if is_forked() {
+                return;
             }
             self.retire();
             if !self.outcast.get() {
                 self.hooks().call(self.hooks().thread_stop);
             }
         });
-        self.remote().retired.swap(true, AcqRel);
-        self.shared.ring();
+        if !is_forked() {
+            self.remote().retired.swap(true, AcqRel);
+            self.shared.ring();
+        }
+    }
+
+    /// Runs what there is to run, until the runtime has ended.
+    fn work(&self) {
+        while self.goes_on() {
+            self.run_batch(&|| false);
+            if is_forked() {
+                return;
+            }
+            if self.has_work() || self.is_look_due() {
+                self.look();
+            } else if !self.take_inbox() && !self.pull_injected() {
+                self.park(None);
+            }
+        }
     }
 
     /// False when the runtime has ended. On the first look at a stopping runtime every task is aborted.

@@ -451,6 +451,70 @@ static void a_child_that_is_left(void) {
     }
 }
 
+/* ---- children that come back ---- */
+
+/* As when their exec failed. A child has one thread. If that drives the runtime, whoever drove it is refused; if it is a
+ * thread of the library's, it ends, and the child with it as by exit(3). */
+enum { LEFT = 42 };
+
+static void leave(void) { _exit(LEFT); }
+
+static int64_t fork_and_come_back(void *arg) {
+    pid_t *child = arg;
+    fflush(NULL);
+    *child = (pid_t)CHECK_SYS(fork());
+    if (*child != 0) return 0;
+    CHECK_EQ(atexit(leave), 0);
+    execl("/no/such/program", "program", (char *)NULL);
+    return -errno;
+}
+
+static int64_t fork_in_a_poll(rt_cx *cx, void *state) {
+    (void)cx;
+    return fork_and_come_back(state);
+}
+
+struct caller {
+    rt_frame frame;
+    rt_op op;
+    int64_t r;
+    pid_t child;
+};
+
+static int64_t fork_in_a_call(rt_cx *cx, void *state) {
+    struct caller *c = state;
+    RT_BEGIN(&c->frame);
+    RT_AWAIT_OP(c->r, cx, c->op, rt_submit_call(cx, fork_and_come_back, &c->child, &c->op));
+    RT_END(c->r);
+}
+
+static bool has_left(void *arg) {
+    pid_t child = *(pid_t *)arg;
+    int status;
+    pid_t ended = (pid_t)CHECK_SYS(waitpid(child, &status, WNOHANG));
+    if (ended == child) CHECK(WIFEXITED(status) && WEXITSTATUS(status) == LEFT);
+    return ended == child;
+}
+
+static void children_that_come_back(void) {
+    struct busy b;
+    pid_t child = -1;
+    struct caller c = {.child = -1};
+    busy_start(&b);
+    int64_t r = rt_block_on(b.rt, fork_in_a_poll, &child);
+    if (child == 0) {
+        CHECK_EQ(r, -EPERM);
+        CHECK_EQ(rt_turn(b.rt, 0), -EPERM);
+        CHECK_EQ(rt_free(b.rt), -EPERM);
+        leave();
+    }
+    CHECK_EQ(r, 0);
+    CHECK_EQ(rt_block_on(b.rt, fork_in_a_call, &c), 0);
+    drive_until(b.rt, has_left, &child);
+    drive_until(b.rt, has_left, &c.child);
+    busy_end(&b);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
@@ -460,5 +524,6 @@ int main(int argc, char **argv) {
     CASE(a_child_with_copies);
     CASE(a_child_with_a_watch);
     CASE(a_child_that_is_left);
+    CASE(children_that_come_back);
     return test_end();
 }
