@@ -103,13 +103,14 @@ impl RuntimeRef {
         if shared.phase() != Phase::Running {
             return Err(libc::ESHUTDOWN);
         }
-        let done = || shared.tasks() == 0 || shared.stop.load(Acquire) || shared.phase() != Phase::Running;
+        let is_over = || shared.tasks() == 0 || shared.phase() != Phase::Running;
         if shared.is_current_thread() {
-            self.drive(NEVER, &done)?;
+            self.drive(NEVER, &|| shared.stop.load(Acquire) || is_over())?;
+            shared.stop.swap(false, AcqRel);
         } else {
-            shared.wait_until(NEVER, done);
+            // Each stop is for one of several, so whoever sees it takes it.
+            shared.wait_until(NEVER, || shared.stop.swap(false, AcqRel) || is_over());
         }
-        shared.stop.swap(false, AcqRel);
         Ok(shared.tasks())
     }
 
