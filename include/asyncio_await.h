@@ -31,7 +31,9 @@
  *    a value that is set before RT_BEGIN (`c` above) is computed again on every poll, and is fine.
  *    As C++ a local that would have to survive is often refused by the compiler.
  * 2. The awaited expression is evaluated once per poll, so it must be a call that may be repeated:
- *    a rt_poll_* function or a coroutine. Keep what it starts, submits or counts out of it.
+ *    a rt_poll_* function or a coroutine. Keep what it starts, submits or counts out of it, and
+ *    what is another value each time: a time such as rt_now() + timeout is computed before, and
+ *    kept in the state, or it would be put off by every poll.
  * 3. Awaits may stand in loops, blocks and branches, but not in a `switch` of your own: there the
  *    compiler refuses them. (Only over a 64-bit value it cannot tell; then resuming traps.)
  * 4. `break` outside of a loop and a plain `return` are not the way out: the former traps, the
@@ -78,7 +80,8 @@ typedef struct rt_frame {
  * is the outcome. */
 #define RT_AWAIT_OP(var, cx, op, ...)                                                              \
     do {                                                                                           \
-        const int64_t rt_begun_ = rt_one_(__VA_ARGS__);                                            \
+        int64_t rt_begun_; /* in C++ a case must not be past its first value */                    \
+        rt_begun_ = rt_one_(__VA_ARGS__);                                                          \
         (var) = rt_begun_;                                                                         \
         if (rt_begun_ == 0) RT_AWAIT(var, rt_poll_op(cx, op));                                     \
     } while (0)
