@@ -1,5 +1,6 @@
 /* Sets that are stale, handles that are no members, and calls from the wrong place. */
 #include "multi.h"
+#include "watch.h"
 
 struct misuse {
     struct steps steps;
@@ -54,6 +55,8 @@ static int64_t foreign_op(rt_cx *cx, void *state) {
     return 0;
 }
 
+static void hear_nothing(void *arg, int fd, uint32_t ready) { (void)arg, (void)fd, (void)ready; }
+
 static int64_t arguments(rt_cx *cx, void *state) {
     struct misuse *m = state;
     struct steps *s = &m->steps;
@@ -78,6 +81,12 @@ static int64_t arguments(rt_cx *cx, void *state) {
     CHECK_EQ(rt_set_add(cx, m->set, rt, 1), -EINVAL);
     CHECK_EQ(rt_set_add(cx, m->set, m->other, 1), -EINVAL);
     CHECK_EQ(rt_set_add(cx, m->set, m->set, 1), -EINVAL);
+    {
+        rt_watch watch = 0;
+        CHECK_EQ(rt_watch_open(rt, 0, -1, hear_nothing, NULL, NULL, &watch), 0);
+        CHECK_EQ(rt_set_add(cx, m->set, watch, 1), -EINVAL);
+        CHECK_EQ(rt_watch_close(watch), 0);
+    }
     CHECK_EQ(rt_spawn(rt, foreign_op, m, NULL, &m->task), 0);
     RT_AWAIT(s->got, rt_poll_join(cx, m->task, NULL));
     CHECK_EQ(rt_set_add(cx, m->set, m->task, 1), -EBADF);

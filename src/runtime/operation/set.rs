@@ -217,7 +217,8 @@ impl SetUse {
 
 fn is_of_another_kind(raw: u64) -> bool {
     use Kind::*;
-    let kinds = [Runtime, Io, Lease, Blob, Set, Signal, Process, Notify, Sem, Chan, Oneshot, Event, Stream, Server];
+    let kinds =
+        [Runtime, Io, Lease, Blob, Set, Signal, Process, Notify, Sem, Chan, Oneshot, Event, Stream, Server, Watch];
     kinds.into_iter().any(|kind| Handle::parse(raw, kind).is_some())
 }
 
