@@ -176,6 +176,7 @@ static ERRORS: &[(i32, &CStr)] = &[
     (libc::EOWNERDEAD, c"EOWNERDEAD"),
     (libc::ENOTRECOVERABLE, c"ENOTRECOVERABLE: a panic inside the library or a task"),
     (libc::ERFKILL, c"ERFKILL"),
+    (libc::EHWPOISON, c"EHWPOISON"),
 ];
 
 #[cfg(all(test, not(loom)))]
