@@ -8,6 +8,12 @@
  * Times are nanoseconds on the monotonic clock.
  * An rt_poll_* call may be repeated with the same arguments until it is ready; polls may come
  * without a reason. Structs with options begin with their size, set by their _init function.
+ * Functions of the program's that the library calls return: neither a C++ exception nor longjmp may
+ * leave them. In a signal handler call nothing but rt_event_set, which is made for that.
+ * In a child of fork(2) every call gives -EPERM. Where the child's thread was in a function that
+ * the library called, that function should end in _exit or exec. If it returns, the child leaves
+ * the runtime: rt_run, or whatever drove it, returns -EPERM; a thread of the library's ends, and
+ * with it, the last one, the child, as by exit(3).
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -572,7 +578,8 @@ typedef struct rt_spawn_opts {
      */
     rt_task near;
     /**
-     * What the task is called, for `rt_task_name`. Copied. May be NULL.
+     * What the task is called, for `rt_task_name`. Copied: by `rt_spawn_with` before it returns; of a connection, after its
+     * `rt_accept_fn` returned. May be NULL.
      */
     const char *name;
 } rt_spawn_opts;
@@ -1006,10 +1013,10 @@ typedef struct rt_serve_opts {
  * drop function closes it.
  *
  * `task` was set by `rt_spawn_opts_init`. The task is pinned to the worker that was chosen for the connection, which is the
- * one that watches `io`; with `near` and `RT_SPAWN_PINNED`, to that one, and `io` moves there. With `RT_SPAWN_INLINE` the state is
- * copied after this function returned. If no task can be made of what was filled in, or none at all any more, the
- * connection counts as refused: `drop` is called with the state, as if the task had been aborted before its first poll, and `io` is
- * closed if it is still open.
+ * one that watches `io`; with `near` and `RT_SPAWN_PINNED`, to that one, and `io` moves there. `name`, and with
+ * `RT_SPAWN_INLINE` the state, are copied after this function returned, so neither is a local of its. If no task can be made of what
+ * was filled in, or none at all any more, the connection counts as refused: `drop` is called with the state, as if the task had been
+ * aborted before its first poll, and `io` is closed if it is still open.
  *
  * It is called on the worker that accepted, by several workers at once unless the mode is `RT_SERVE_SHARED`, outside of any
  * poll (`rt_cx_current` is NULL), with no lock held. It may call anything that does not block, be it `rt_server_stop`.
@@ -2589,7 +2596,8 @@ int64_t rt_poll_timer(rt_cx *cx,
 
 /**
  * Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with another
- * time than before moves the timer, which is cheap: so an idle timeout is one call beside each read.
+ * time than before moves the timer, which is cheap: so an idle timeout is one call beside each read. A time that is computed anew
+ * in each poll, such as `rt_now() + timeout`, never comes.
  *
  * Returns 0 at the time, at once if it is over; `RT_PENDING`; `-EINVAL` for NULL; `-EBADF` for a slot that holds no timer; `-ENOMEM`; `-EPERM` for the context.
  * Who leaves before gives the slot to `rt_timer_cancel`: drop functions do. In a poll, or with a context of the program's own. Does not

@@ -25,10 +25,10 @@ pub type rt_server = u64;
 /// drop function closes it.
 ///
 /// `task` was set by `rt_spawn_opts_init`. The task is pinned to the worker that was chosen for the connection, which is the
-/// one that watches `io`; with `near` and `RT_SPAWN_PINNED`, to that one, and `io` moves there. With `RT_SPAWN_INLINE` the state is
-/// copied after this function returned. If no task can be made of what was filled in, or none at all any more, the
-/// connection counts as refused: `drop` is called with the state, as if the task had been aborted before its first poll, and `io` is
-/// closed if it is still open.
+/// one that watches `io`; with `near` and `RT_SPAWN_PINNED`, to that one, and `io` moves there. `name`, and with
+/// `RT_SPAWN_INLINE` the state, are copied after this function returned, so neither is a local of its. If no task can be made of what
+/// was filled in, or none at all any more, the connection counts as refused: `drop` is called with the state, as if the task had been
+/// aborted before its first poll, and `io` is closed if it is still open.
 ///
 /// It is called on the worker that accepted, by several workers at once unless the mode is `RT_SERVE_SHARED`, outside of any
 /// poll (`rt_cx_current` is NULL), with no lock held. It may call anything that does not block, be it `rt_server_stop`.

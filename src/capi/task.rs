@@ -65,7 +65,8 @@ pub struct rt_spawn_opts {
     pub drop: rt_drop_fn,
     /// With `RT_SPAWN_PINNED`: the worker of this pinned task, or of this watch, of the same runtime.
     pub near: rt_task,
-    /// What the task is called, for `rt_task_name`. Copied. May be NULL.
+    /// What the task is called, for `rt_task_name`. Copied: by `rt_spawn_with` before it returns; of a connection, after its
+    /// `rt_accept_fn` returned. May be NULL.
     pub name: *const c_char,
 }
 

@@ -185,7 +185,8 @@ unsafe fn release(slot: *mut rt_timer) {
 }
 
 /// Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with another
-/// time than before moves the timer, which is cheap: so an idle timeout is one call beside each read.
+/// time than before moves the timer, which is cheap: so an idle timeout is one call beside each read. A time that is computed anew
+/// in each poll, such as `rt_now() + timeout`, never comes.
 ///
 /// Returns 0 at the time, at once if it is over; `RT_PENDING`; `-EINVAL` for NULL; `-EBADF` for a slot that holds no timer; `-ENOMEM`; `-EPERM` for the context.
 /// Who leaves before gives the slot to `rt_timer_cancel`: drop functions do. In a poll, or with a context of the program's own. Does not
