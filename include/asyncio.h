@@ -1802,8 +1802,8 @@ int64_t rt_poll_try(rt_cx *cx,
  * Ends a registration. The descriptor stays open and is the caller's again. Waiters wake, and their polls give `-EBADF`.
  *
  * Returns 0, also for the handle 0, when no call of another thread uses the descriptor any more. Errors: `-EBADF`, also if
- * the descriptor was closed behind the library (the registration ends all the same); `-EDEADLK` inside of an attempt on it,
- * which changes nothing. Any thread. Blocks while other threads are inside of calls on this descriptor, none of which
+ * the descriptor was closed behind the library (the registration ends all the same). Those that change nothing: `-EDEADLK` inside of
+ * an attempt on it; `-EBUSY` while operations are at work on it, or something is queued to be sent; `-ENOMEM`. Any thread. Blocks while other threads are inside of calls on this descriptor, none of which
  * block but attempts of the program's own.
  */
 int64_t rt_deregister(rt_io io);

@@ -493,10 +493,11 @@ impl IoName {
         if Attempt::is_within(self.raw()) {
             return Err(if self.is_open() { libc::EDEADLK } else { libc::EBADF });
         }
-        if self.is_open() && self.has_traffic() {
-            return Err(libc::EBUSY);
-        }
-        let _in_use = self.retire()?;
+        let before = self.enter()?;
+        self.close_without_traffic()?;
+        let _in_use = InUse(self);
+        drop(before);
+        self.io.end(self.generation);
         self.disown();
         let ours = self.unwatch();
         let mut leaving = LEAVING.lock();

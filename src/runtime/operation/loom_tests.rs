@@ -1,11 +1,13 @@
 //! Every order in which an operation's owner can meet those who tell it something, and a stream's waiter those who send.
 
+use super::super::io::IoName;
 use super::traffic::Traffic;
 use super::word::{Mail, News, Told};
 use super::{OPS, OpName, Operation};
 use crate::primitives::inbox::{Inbox, Pushed};
 use crate::primitives::sync::{Arc, AtomicU32, Ordering::*};
 use crate::primitives::{Wake, waker};
+use crate::readiness::{IOS, Ready};
 use loom::thread::{self, Thread};
 use std::ptr::NonNull;
 use std::sync::Arc as Shared;
@@ -222,5 +224,27 @@ fn loom_operation_queue_that_drains_wakes_its_waiters() {
         traffic.queue_shrinks(1);
         waiters.into_iter().for_each(|waiter| waiter.join().expect("no panic"));
         assert_eq!(traffic.queued(), 0);
+    });
+}
+
+/// A descriptor is deregistered while an operation begins on it: one of the two is refused.
+#[test]
+fn loom_operation_begins_or_its_descriptor_goes() {
+    loom::model(|| {
+        let (index, io) = IOS.alloc().expect("memory");
+        let generation = io.guard.next_generation();
+        io.begin(generation, Ready::EMPTY);
+        io.guard.open();
+        let name = IoName::new(io, generation, index);
+        let operation = thread::spawn(move || {
+            let (index, op) = OPS.alloc().expect("memory");
+            op.index.store(index, Relaxed);
+            // As a user to whom it does not fall to close anything.
+            io.guard.enter(generation) && name.join_traffic(op, 0, false).is_ok()
+        });
+        assert!(io.guard.enter(generation));
+        let gone = name.close_without_traffic();
+        assert!(matches!(gone, Ok(()) | Err(libc::EBUSY)));
+        assert_ne!(operation.join().expect("the other thread"), gone.is_ok());
     });
 }

@@ -223,6 +223,19 @@ impl IoName {
         self.traffic_if_any().is_some_and(|traffic| *traffic.first.lock() != 0 || traffic.is_sending())
     }
 
+    /// Makes the handle stale, as closing it does, for one who could not wait for an operation to end: it may be this thread's
+    /// to run. Either the operation sees that the handle is stale, as it enters the list, or we see the operation. The caller
+    /// is a user of the descriptor. `EBUSY`: there are operations.
+    pub(in super::super) fn close_without_traffic(self) -> Result<(), Errno> {
+        let traffic = self.traffic()?;
+        let first = traffic.first.lock();
+        match *first != 0 || traffic.is_sending() {
+            true => Err(if self.is_open() { libc::EBUSY } else { libc::EBADF }),
+            false if self.io.guard.close(self.generation) => Ok(()),
+            false => Err(libc::EBADF),
+        }
+    }
+
     /// True if a direct call in this direction would come between operations.
     pub(in super::super) fn is_busy(self, writes: bool) -> bool {
         match (self.io.traffic.load(Relaxed), writes) {
