@@ -9,9 +9,9 @@ use libc::{iovec, msghdr, sockaddr, socklen_t};
 use std::ffi::{c_int, c_void};
 use std::task::Poll;
 
-/// An operation: work that a task submits and whose outcome it takes later. On io_uring the kernel does it; on epoll it is
-/// tried, waits for readiness, or blocks a thread of the library's. Results, cancellation and the end of streams are the
-/// same.
+/// An operation: work that a task submits and whose outcome it takes later. On io_uring the kernel does it (but not the
+/// sends of messages, other than UDP's); elsewhere it is tried, waits for readiness, or blocks a thread of the library's.
+/// Results, cancellation and the end of streams are the same.
 ///
 /// An operation belongs to the task in whose poll it was submitted. The memory that it was given (buffers, messages and all
 /// that they point to) is the library's until the outcome was taken, or until the task's drop function runs. Paths, socket

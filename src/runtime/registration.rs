@@ -186,12 +186,19 @@ fn inspect_socket(fd: RawFd) -> u16 {
         unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut value).cast(), &mut len) };
         value
     };
-    let kind = option(libc::SO_TYPE);
+    let (kind, protocol) = (option(libc::SO_TYPE), option(libc::SO_PROTOCOL));
     let connected = is_connected(fd);
     let stream = matches!(kind, libc::SOCK_STREAM | libc::SOCK_SEQPACKET);
     let late = stream && !connected && option(libc::SO_ACCEPTCONN) == 0;
-    let tcp = option(libc::SO_PROTOCOL) == libc::IPPROTO_TCP;
-    let family = if tcp { traits::TCP } else { 0 } | if kind == libc::SOCK_STREAM { traits::STREAM } else { 0 };
+    let family = if protocol == libc::IPPROTO_TCP { traits::TCP } else { 0 };
+    // UDP looks for room before it takes anything in, as streams do.
+    let is_inet = || matches!(option(libc::SO_DOMAIN), libc::AF_INET | libc::AF_INET6);
+    let family = family
+        | match kind {
+            libc::SOCK_STREAM => traits::STREAM,
+            libc::SOCK_DGRAM if protocol == libc::IPPROTO_UDP && is_inet() => 0,
+            _ => traits::PAST_RING,
+        };
     traits::SOCKET | family | if late { traits::LATE } else { traits::WATCHED }
 }
 
@@ -234,5 +241,39 @@ pub(super) fn said_too_early(fd: RawFd) -> Ready {
         // Its connect is made at once, and there is no event that would tell of the room then.
         false if family == libc::AF_UNIX => Ready::CLOSED,
         false => Ready::ALL,
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM};
+    use std::os::fd::FromRawFd;
+
+    /// The traits among these of a socket. `None`: there are none of this kind here.
+    fn traits_of(domain: i32, kind: i32, protocol: i32) -> Option<u16> {
+        // SAFETY: the call takes no pointers; what it returns is nobody else's.
+        let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
+        // SAFETY: as above.
+        let socket = (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })?;
+        Some(inspect_socket(socket.as_raw_fd()) & (traits::STREAM | traits::PAST_RING))
+    }
+
+    #[test]
+    fn messages_go_past_the_ring_but_for_those_of_udp() {
+        for (domain, kind, protocol, expected) in [
+            (AF_INET, SOCK_STREAM, 0, traits::STREAM),
+            (AF_UNIX, SOCK_STREAM, 0, traits::STREAM),
+            (AF_INET, SOCK_DGRAM, 0, 0),
+            (AF_INET6, SOCK_DGRAM, 0, 0),
+            (AF_INET, SOCK_DGRAM, libc::IPPROTO_ICMP, traits::PAST_RING),
+            (AF_INET, SOCK_RAW, libc::IPPROTO_UDP, traits::PAST_RING),
+            (AF_UNIX, SOCK_DGRAM, 0, traits::PAST_RING),
+            (AF_UNIX, SOCK_SEQPACKET, 0, traits::PAST_RING),
+            (AF_NETLINK, SOCK_DGRAM, 0, traits::PAST_RING),
+        ] {
+            let found = traits_of(domain, kind, protocol).unwrap_or(expected);
+            assert_eq!(found, expected, "family {domain}, type {kind}, protocol {protocol}");
+        }
     }
 }

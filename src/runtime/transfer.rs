@@ -531,7 +531,7 @@ impl IoName {
     /// # Safety
     /// `parts` has `count` entries, each of readable memory.
     unsafe fn write_silently(self, fd: RawFd, parts: *const libc::iovec, count: i32) -> Attempted {
-        if !self.has(traits::NO_WRITE_FLAGS) {
+        if !self.has(traits::PAST_RING) {
             let (number, n) = (i64::from(fd), i64::from(count));
             // SAFETY: the caller says so. An offset of -1 writes at the descriptor's own position.
             let wrote =
@@ -539,7 +539,7 @@ impl IoName {
             match attempted(wrote as isize) {
                 // An older kernel, a kind of descriptor that takes no flags, or a sandbox that has not heard of the call.
                 Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM) => {
-                    self.io.traits.fetch_or(traits::NO_WRITE_FLAGS, Relaxed)
+                    self.io.traits.fetch_or(traits::PAST_RING, Relaxed)
                 }
                 result => return result,
             };

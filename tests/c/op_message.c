@@ -50,6 +50,12 @@ static int64_t datagrams(rt_cx *cx, void *state) {
     CHECK_SYS(send(s->far, "123456", 6, 0));
     OP_EQ(s, 4, rt_submit_recvmsg(cx, s->io, into(l, 2, 2), 0, &s->op));
     CHECK(l->msg.msg_flags & MSG_TRUNC);
+    CHECK_EQ(rt_submit_recvmsg(cx, s->io, into(l, 2, 2), 0, &s->op), 0);
+    OP_TURNS(s, 100);
+    CHECK_SYS(send(s->far, "abcdef", 6, 0));
+    OP_TAKE_EQ(s, 4);
+    CHECK(memcmp(s->buf, "ab", 2) == 0 && memcmp(s->buf + 1000, "cd", 2) == 0);
+    CHECK(l->msg.msg_flags & MSG_TRUNC);
     CHECK_SYS(send(s->far, "123456", 6, 0));
     OP_EQ(s, 6, rt_submit_recv(cx, s->io, s->buf, 4, MSG_TRUNC, &s->op));
 

@@ -266,7 +266,7 @@ impl Worker {
             // What the ring does not wait for is waited for the other way.
             request if errno == libc::EAGAIN && request.is_on(is_file) => return self.attempt(op),
             Request::Write { .. } | Request::Writev { .. } if !is_file && refuses_flags(errno) => {
-                body.ios[0].into_iter().for_each(|io| io.add_trait(traits::NO_WRITE_FLAGS));
+                body.ios[0].into_iter().for_each(|io| io.add_trait(traits::PAST_RING));
                 return self.attempt(op);
             }
             Request::Close if errno == libc::ECANCELED => return self.give_up_close(op),

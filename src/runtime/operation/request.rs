@@ -210,14 +210,15 @@ impl Request {
             Self::Recv { .. } => opcode::Recv::CODE,
             Self::RecvMany => opcode::RecvMulti::CODE,
             Self::RecvMsg { .. } => opcode::RecvMsg::CODE,
-            Self::Send { .. } => opcode::Send::CODE,
-            Self::SendMsg { .. } => opcode::SendMsg::CODE,
-            // Writes to what may raise SIGPIPE go the ring's way only with the flag against that.
-            Self::Write { .. } | Self::Writev { .. }
-                if !is_file && io.is_none_or(|io| io.has(traits::NO_WRITE_FLAGS)) =>
+            // Writes to what may raise SIGPIPE go the ring's way only with the flag against that, and messages only where one
+            // that found no room is still whole.
+            Self::Send { .. } | Self::SendMsg { .. } | Self::Write { .. } | Self::Writev { .. }
+                if !is_file && io.is_none_or(|io| io.has(traits::PAST_RING)) =>
             {
                 return None;
             }
+            Self::Send { .. } => opcode::Send::CODE,
+            Self::SendMsg { .. } => opcode::SendMsg::CODE,
             Self::Read { .. } => opcode::Read::CODE,
             Self::Write { .. } => opcode::Write::CODE,
             Self::Readv { .. } => opcode::Readv::CODE,

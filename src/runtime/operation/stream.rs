@@ -1,7 +1,8 @@
 //! Ordered sends: operations of tasks, and what any thread gives to a stream, in one order.
 //!
 //! Who has the baton (`traffic.rs`) tries at once. When the socket is full, an operation of the library's, the pump, keeps
-//! the baton and goes on when there is room: by an entry on a ring, or by readiness. What queues up leaves together.
+//! the baton and goes on when there is room: by an entry on a ring, or by readiness. What queues up leaves together, on what
+//! is a stream.
 //!
 //! A send that was cut after some of its bytes went leaves a hole in the stream, so nothing can be sent after it.
 
@@ -499,7 +500,7 @@ impl Worker {
             holder.let_go(libc::ECANCELED);
             return self.settle(op, 0);
         }
-        if !self.driver.borrow().supports(opcode::SendMsg::CODE) {
+        if io.has(traits::PAST_RING) || !self.driver.borrow().supports(opcode::SendMsg::CODE) {
             let polled = self.as_operation(op, |cx| {
                 io.poll_call(cx, Interest::WRITABLE, |_fd| match holder.push_out() {
                     Progress::Idle => Ok(0),
