@@ -190,15 +190,15 @@ fn inspect_socket(fd: RawFd) -> u16 {
     let connected = is_connected(fd);
     let stream = matches!(kind, libc::SOCK_STREAM | libc::SOCK_SEQPACKET);
     let late = stream && !connected && option(libc::SO_ACCEPTCONN) == 0;
-    let family = if protocol == libc::IPPROTO_TCP { traits::TCP } else { 0 };
-    // UDP looks for room before it takes anything in, as streams do.
+    // Protocols have numbers within a family: one of netlink's has TCP's.
     let is_inet = || matches!(option(libc::SO_DOMAIN), libc::AF_INET | libc::AF_INET6);
-    let family = family
-        | match kind {
-            libc::SOCK_STREAM => traits::STREAM,
-            libc::SOCK_DGRAM if protocol == libc::IPPROTO_UDP && is_inet() => 0,
-            _ => traits::PAST_RING,
-        };
+    let family = match kind {
+        libc::SOCK_STREAM if protocol == libc::IPPROTO_TCP => traits::STREAM | traits::TCP,
+        libc::SOCK_STREAM => traits::STREAM,
+        // It looks for room before it takes anything in, as streams do.
+        libc::SOCK_DGRAM if protocol == libc::IPPROTO_UDP && is_inet() => 0,
+        _ => traits::PAST_RING,
+    };
     traits::SOCKET | family | if late { traits::LATE } else { traits::WATCHED }
 }
 
@@ -256,21 +256,26 @@ mod tests {
         let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
         // SAFETY: as above.
         let socket = (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })?;
-        Some(inspect_socket(socket.as_raw_fd()) & (traits::STREAM | traits::PAST_RING))
+        Some(inspect_socket(socket.as_raw_fd()) & (traits::STREAM | traits::TCP | traits::PAST_RING))
     }
 
     #[test]
-    fn messages_go_past_the_ring_but_for_those_of_udp() {
+    fn sockets_are_told_apart() {
+        /// Netlink's, with the number of TCP.
+        const NETLINK_XFRM: i32 = 6;
         for (domain, kind, protocol, expected) in [
-            (AF_INET, SOCK_STREAM, 0, traits::STREAM),
+            (AF_INET, SOCK_STREAM, 0, traits::STREAM | traits::TCP),
+            (AF_INET6, SOCK_STREAM, 0, traits::STREAM | traits::TCP),
             (AF_UNIX, SOCK_STREAM, 0, traits::STREAM),
             (AF_INET, SOCK_DGRAM, 0, 0),
             (AF_INET6, SOCK_DGRAM, 0, 0),
             (AF_INET, SOCK_DGRAM, libc::IPPROTO_ICMP, traits::PAST_RING),
             (AF_INET, SOCK_RAW, libc::IPPROTO_UDP, traits::PAST_RING),
+            (AF_INET, SOCK_RAW, libc::IPPROTO_TCP, traits::PAST_RING),
             (AF_UNIX, SOCK_DGRAM, 0, traits::PAST_RING),
             (AF_UNIX, SOCK_SEQPACKET, 0, traits::PAST_RING),
             (AF_NETLINK, SOCK_DGRAM, 0, traits::PAST_RING),
+            (AF_NETLINK, SOCK_RAW, NETLINK_XFRM, traits::PAST_RING),
         ] {
             let found = traits_of(domain, kind, protocol).unwrap_or(expected);
             assert_eq!(found, expected, "family {domain}, type {kind}, protocol {protocol}");
