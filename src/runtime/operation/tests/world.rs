@@ -7,6 +7,7 @@ use crate::driver::fake::{Kernel, Random};
 use crate::runtime::{IoFlags, IoName, Lease, RuntimeRef, now};
 use parking_lot::Mutex;
 use std::io::Read;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -77,15 +78,6 @@ pub(super) struct World {
     pub(super) tasks_dropped: usize,
 }
 
-fn dgram_pair() -> [OwnedFd; 2] {
-    let mut fds = [0; 2];
-    // SAFETY: two writable descriptors, which are ours then.
-    unsafe {
-        assert_eq!(libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr()), 0);
-        fds.map(|fd| OwnedFd::from_raw_fd(fd))
-    }
-}
-
 fn listener() -> OwnedFd {
     use std::os::linux::net::SocketAddrExt;
     process_unique(|name| {
@@ -123,7 +115,8 @@ impl World {
         let (mut peer, choice) = (None, self.random.below(4));
         let fd: OwnedFd = match choice {
             0 => listener(),
-            1 => dgram_pair().into_iter().next().expect("two"),
+            // The only messages whose sends go to a ring.
+            1 => UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").into(),
             2 => {
                 let (ours, theirs) = UnixStream::pair().expect("a pair");
                 let least = 0i32;
