@@ -151,7 +151,7 @@ unsafe fn sleep(cx: &PollContext, slot: *mut rt_timer, at: u64) -> Poll<Result<i
                 return Poll::Pending;
             }
             cx.spend();
-            check!(kept.map_or(Ok(false), TimerName::cancel));
+            check!(kept.map_or(Ok(false), TimerName::release));
             // SAFETY: as above.
             unsafe { slot.write(0) };
             return Poll::Ready(Ok(0));
@@ -181,7 +181,7 @@ unsafe fn release(slot: *mut rt_timer) {
     // SAFETY: the caller says so.
     let timer = unsafe { slot.replace(0) };
     // One that is gone needs no end.
-    let _ = TimerName::parse(timer).map(TimerName::cancel);
+    let _ = TimerName::parse(timer).map(TimerName::release);
 }
 
 /// Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with another
