@@ -87,8 +87,9 @@ pub unsafe extern "C" fn rt_cx_new(rt: rt_runtime, waker: *const rt_waker, out: 
     })
 }
 
-/// Frees a context that `rt_cx_new` made, and drops its waker. What still waits with it may call the waker's clone once
-/// more.
+/// Frees a context that `rt_cx_new` made, and drops its waker. Where it waits for a turn (at a notify, a semaphore, a channel or a
+/// oneshot) its place goes with it: what it was woken for and did not take, somebody else may. What else waits with it may call
+/// the waker's clone once more.
 ///
 /// Returns 0, also for NULL; `-EPERM` for a context that `rt_cx_new` did not make, or that was freed. Any thread, not while
 /// a poll with it goes on. Does not block.

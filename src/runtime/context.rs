@@ -3,8 +3,8 @@
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::primitives::slab::{Entry, Slab};
-use crate::primitives::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*, process_static};
-use crate::task::{Header, TaskName, WAKER_VTABLE};
+use crate::primitives::sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering::*, process_static};
+use crate::task::{Header, TaskName, Tied, Ties, WAKER_VTABLE};
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ptr;
@@ -44,9 +44,11 @@ pub(crate) struct PollContext {
     runtime: AtomicU64,
     /// The task that the worker runs, or null.
     running: AtomicPtr<Header>,
+    /// Where a standalone one has a place that must not outlive it: the next one has the same address.
+    ties: Mutex<Option<Box<Ties>>>,
 }
 
-// SAFETY: all zeros are an idle context.
+// SAFETY: all zeros are an idle context with no ties.
 unsafe impl Entry for PollContext {
     fn next_free(&self) -> &AtomicU32 {
         &self.next_free
@@ -85,6 +87,8 @@ impl PollContext {
         if self.phase.compare_exchange(STANDALONE, IDLE, AcqRel, Relaxed).is_err() {
             return false;
         }
+        let ties = self.ties.lock().take();
+        ties.into_iter().flat_map(|ties| *ties).for_each(|place| place.is_gone(self.address()));
         // SAFETY: the exchange made us the one who ends it; the waker was moved in by `standalone`.
         drop(unsafe { Waker::from_raw(self.raw_waker()) });
         self.free();
@@ -152,9 +156,18 @@ impl PollContext {
     #[inline]
     pub(crate) fn key(&self) -> usize {
         match self.phase.load(Relaxed) {
-            STANDALONE => ptr::from_ref(self).addr(),
+            STANDALONE => self.address(),
             _ => self.waker[0].load(Relaxed) as usize,
         }
+    }
+
+    fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+
+    /// The context as what it is: an entry of the slab.
+    pub(crate) fn entry(&self) -> &'static Self {
+        CONTEXTS.get(self.index.load(Relaxed)).expect("an entry that was handed out")
     }
 
     /// True if an operation is tried with it.
@@ -225,6 +238,12 @@ impl PollContext {
     /// The worker has run it.
     pub(super) fn end(&self) {
         self.running.store(ptr::null_mut(), Relaxed);
+    }
+}
+
+impl Tied for PollContext {
+    fn with_ties(&self, act: &mut dyn FnMut(&mut Ties)) {
+        act(self.ties.lock().get_or_insert_default());
     }
 }
 

@@ -3,6 +3,7 @@
 use super::turnstile::Kind;
 use super::*;
 use crate::primitives::{Wake, sync, waker};
+use crate::runtime::PollContext;
 use crate::task::loom_tests::{Pool, launch};
 use crate::task::{TaskName, header_of};
 use loom::thread::{self, Thread};
@@ -262,5 +263,26 @@ fn loom_a_notification_meets_a_poll() {
         asking.join().expect("no panic").expect("open");
         bell.notify_one();
         sleep_until(|visitor| bell.poll_notified(visitor)).expect("kept");
+    });
+}
+
+/// A context that is freed while it is notified: the notification is the next one's, who has the same address, and one only.
+#[test]
+fn loom_a_notification_meets_the_end_of_a_context() {
+    loom::model(|| {
+        let context = || PollContext::standalone(0, sleeper()).expect("memory");
+        let hears = |bell: &Arc<Hall<Bell>>, cx: &PollContext| bell.poll_notified(&Visitor::of(cx, &cx.waker()));
+        let (bell, first) = (Hall::silent(), context());
+        assert!(hears(&bell, first).is_pending());
+        let notified = bell.clone();
+        let notifies = thread::spawn(move || notified.notify_one());
+        assert!(first.free_standalone());
+        notifies.join().expect("no panic");
+        let next = context();
+        assert!(std::ptr::eq(first, next), "its address is told from the next one's");
+        assert_eq!(hears(&bell, next), Poll::Ready(Ok(())));
+        assert!(hears(&bell, next).is_pending());
+        assert!(next.free_standalone());
+        assert_eq!(Arc::strong_count(&bell), 1, "nobody is tied to it");
     });
 }

@@ -6,11 +6,11 @@
 //!   next is called (`task/calls.rs`);
 //! - an owner, a future or a thread inside of a call, takes its share or leaves;
 //! - a context of the program's own has no polls that end. It is woken and nothing is reserved for it; whoever is behind it
-//!   is called as well, and who comes first gets it. Either keeps its place in the queue.
+//!   is called as well, and who comes first gets it. Either keeps its place in the queue. When it is freed its places go.
 
 use crate::primitives::wake_list::WakeList;
 use crate::runtime::PollContext;
-use crate::task::{Call, Calls, Header, Tie, is_dead};
+use crate::task::{Call, Calls, Header, Tie, Tied, is_dead};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::task::Waker;
 
 /// Who comes to a turnstile.
 pub(crate) struct Visitor<'a> {
-    /// Tells visitors apart: an address that is nobody else's meanwhile.
+    /// Tells visitors apart: an address that is nobody else's as long as it has a place.
     pub(super) key: usize,
     pub(super) waker: &'a Waker,
     pub(super) kind: Kind,
@@ -29,14 +29,14 @@ pub(crate) struct Visitor<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Task(&'static Header),
-    Context,
+    Context(&'static dyn Tied),
     Owner,
 }
 
 impl<'a> Visitor<'a> {
     /// A poll of a task, or of a context of the program's own. `waker` is the context's.
     pub(crate) fn of(cx: &'a PollContext, waker: &'a Waker) -> Self {
-        let kind = cx.header().map_or(Kind::Context, Kind::Task);
+        let kind = cx.header().map_or_else(|| Kind::Context(cx.entry()), Kind::Task);
         Self { key: cx.key(), waker, kind, cx: Some(cx) }
     }
 
@@ -129,6 +129,8 @@ struct Place {
     /// How much the visitor needs.
     weight: u64,
     standing: Standing,
+    /// Of a context, which may be freed wherever it stands.
+    _tie: Option<Tie>,
 }
 
 #[derive(Clone, Copy)]
@@ -213,13 +215,15 @@ impl Turnstile {
         self.tickets += u64::from(place.is_none());
         self.away -= u64::from(matches!(place, Some((_, Standing::Away))));
         let (key, kind) = (visitor.key, visitor.kind);
-        self.places.insert(key, Place { ticket, weight, standing: Standing::Waits });
-        self.ahead += kind.is_ahead();
-        let tie = match kind {
-            Kind::Task(task) if weight > 1 => Tie::new(task, (calling.host)()),
-            _ => None,
+        let tie = |with| Some(Tie::new(with, (calling.host)()));
+        let (ends_in_queue, ends_anywhere) = match kind {
+            Kind::Task(task) if weight > 1 => (tie(task), None),
+            Kind::Context(context) => (None, tie(context)),
+            _ => (None, None),
         };
-        self.queue.insert(self.position(ticket), Waiting { ticket, key, weight, kind, _tie: tie, waker });
+        self.places.insert(key, Place { ticket, weight, standing: Standing::Waits, _tie: ends_anywhere });
+        self.ahead += kind.is_ahead();
+        self.queue.insert(self.position(ticket), Waiting { ticket, key, weight, kind, _tie: ends_in_queue, waker });
         true
     }
 
@@ -230,7 +234,7 @@ impl Turnstile {
             let weight = self.queue[at].weight;
             if weight <= stock - self.reserved {
                 self.call_at(at, weight, calling);
-            } else if matches!(self.queue[at].kind, Kind::Context) {
+            } else if matches!(self.queue[at].kind, Kind::Context(_)) {
                 // It may never come, so nobody stays behind it.
                 at += 1;
             } else {
@@ -252,7 +256,7 @@ impl Turnstile {
         *calling.numbers += 1;
         let (number, reserved) = (*calling.numbers, weight);
         let standing = match kind {
-            Kind::Context if weight > 0 => {
+            Kind::Context(_) if weight > 0 => {
                 self.away += 1;
                 Standing::Away
             }
@@ -329,7 +333,7 @@ impl Turnstile {
 
 impl Kind {
     fn is_ahead(self) -> usize {
-        usize::from(!matches!(self, Self::Context))
+        usize::from(!matches!(self, Self::Context(_)))
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! A call that is refused finds the dead in a queue as long as there is enough to call them. Who asks for more than there is,
 //! and ends, would stay in the way of those who need less. So a task that waits for more than one leaves a *tie* with itself:
-//! the place where it waits hears of its end.
+//! the place where it waits hears of its end. A context of the program's own cannot refuse a call, so it has a tie with each
+//! place.
 
 use super::cell::Header;
 use crate::primitives::sync::{AtomicU32, Mutex, Ordering::*};
@@ -20,7 +21,7 @@ pub(crate) trait Calls: Send + Sync {
     /// The poll that a called task had is over. `key` is the task's address, `number` the call's.
     fn is_over(self: Arc<Self>, key: usize, number: u64);
 
-    /// A task with a tie has ended.
+    /// A task or context with a tie has ended.
     fn is_gone(self: Arc<Self>, key: usize);
 }
 
@@ -49,7 +50,16 @@ struct List {
 struct Places {
     calls: VecDeque<Call>,
     /// Where the task waits and nobody would find out that it ended.
-    ties: Vec<Arc<dyn Calls>>,
+    ties: Ties,
+}
+
+/// Places that hear of an end.
+pub(crate) type Ties = Vec<Arc<dyn Calls>>;
+
+/// Whose end places may have to hear of: a task, or a context.
+pub(crate) trait Tied: Sync {
+    /// Runs `act` under the lock of the ties.
+    fn with_ties(&self, act: &mut dyn FnMut(&mut Ties));
 }
 
 impl List {
@@ -58,9 +68,10 @@ impl List {
     }
 }
 
-/// Kept as long as a task waits at a place that must hear of its end. The place's waker holds the task.
+/// Kept as long as there is a place that must hear of an end. What keeps it knows that the end has not come: it holds the
+/// task's waker, or hears of the context's end.
 pub(crate) struct Tie {
-    task: &'static Header,
+    with: &'static dyn Tied,
     place: *const (),
 }
 
@@ -68,23 +79,31 @@ pub(crate) struct Tie {
 unsafe impl Send for Tie {}
 
 impl Tie {
-    /// For the task's own poll. It has an extra part, and one tie with a place.
-    pub(crate) fn new(task: &'static Header, place: Arc<dyn Calls>) -> Option<Self> {
+    /// In a poll of the task, which has an extra part, or of the context.
+    pub(crate) fn new(with: &'static dyn Tied, place: Arc<dyn Calls>) -> Self {
         let address = Arc::as_ptr(&place).cast();
-        task.extra()?.called.list.lock().places().ties.push(place);
-        Some(Self { task, place: address })
+        let mut place = Some(place);
+        with.with_ties(&mut |ties| ties.extend(place.take()));
+        Self { with, place: address }
     }
 }
 
 impl Drop for Tie {
     fn drop(&mut self) {
-        let Some(extra) = self.task.extra() else { return };
-        let mut list = extra.called.list.lock();
-        let ties = &mut list.places().ties;
-        let tie = ties.iter().position(|place| Arc::as_ptr(place).cast::<()>() == self.place);
-        let cut = tie.map(|at| ties.swap_remove(at));
-        drop(list);
+        let mut cut = None;
+        self.with.with_ties(&mut |ties| {
+            let tie = ties.iter().position(|place| Arc::as_ptr(place).cast::<()>() == self.place);
+            cut = tie.map(|at| ties.swap_remove(at));
+        });
         drop(cut);
+    }
+}
+
+impl Tied for Header {
+    fn with_ties(&self, act: &mut dyn FnMut(&mut Ties)) {
+        if let Some(extra) = self.extra() {
+            act(&mut extra.called.list.lock().places().ties);
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use calls::{Call, Calls, Tie};
+pub(crate) use calls::{Call, Calls, Tie, Tied, Ties};
 pub(crate) use cell::{Header, Plain, Runs, spawn};
 pub use join::{JoinError, JoinHandle};
 pub(crate) use name::{Stale, TaskName, cells, live_tasks};
