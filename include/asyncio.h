@@ -1123,7 +1123,7 @@ typedef uint64_t rt_chan;
 /**
  * One item, a pointer, that is sent once and received once. It belongs to no runtime.
  *
- * 0 is never a oneshot. The handle is good until the item was received, or the receiver heard that there will be none, or
+ * 0 is never a oneshot. The handle is good until the item was received, or all who waited heard that there will be none, or
  * `rt_oneshot_free`.
  *
  * Methods: for the sender `rt_oneshot_send`, `rt_oneshot_close`; for the receiver `rt_poll_oneshot`, `rt_oneshot_wait`,
@@ -3534,7 +3534,7 @@ int64_t rt_oneshot_send(rt_oneshot o,
                         void *item);
 
 /**
- * The sender gives up: the receiver sees `-EPIPE`.
+ * The sender gives up: who waits is woken, to see `-EPIPE`.
  *
  * Returns 0, also the second time, and for the handle 0; `-EALREADY`: the item was sent, and stays; `-EBADF`. Any thread. Does
  * not block.
@@ -3545,7 +3545,8 @@ int64_t rt_oneshot_close(rt_oneshot o);
  * Waits for the item.
  *
  * Returns 0, and in `*item` the item, which is the caller's: the handle is spent. `RT_PENDING`: not yet. `-EPIPE`: the sender gave
- * up, and the handle is spent. Several may wait; one gets the item, the others `-EBADF`; that the sender gave up is told to all.
+ * up, and the handle is spent, unless others are still to hear of it. Several may wait; one gets the item, the others `-EBADF`; that
+ * the sender gave up is told to all, each in its next poll. Who leaves without having heard how it ended frees the oneshot.
  *
  * `-EBADF`, also for who waits when it is freed; `-EINVAL` for NULL; `-EINVAL`, `-EPERM` for the context. In a poll, or with a
  * context of the program's own. Does not block.
@@ -3561,8 +3562,8 @@ int64_t rt_poll_oneshot(rt_cx *cx,
  * The same on a thread, for at most `timeout_ns`. It drives no runtime meanwhile.
  *
  * Returns 0, and in `*item` the item, which is the caller's: the handle is spent. `-EPIPE`: the sender gave up, and the handle is
- * spent. `-ETIME`: not in time, and the handle is still good; `-EBADF`; `-EINVAL` for NULL; `-EDEADLK` inside of a runtime. Any
- * thread. Blocks.
+ * spent, unless others are still to hear of it. `-ETIME`: not in time, and the handle is still good; `-EBADF`; `-EINVAL` for
+ * NULL; `-EDEADLK` inside of a runtime. Any thread. Blocks.
  *
  * # Safety
  * `item` is writable.

@@ -24,7 +24,7 @@ pub(crate) struct Oneshot {
 
 /// One item, a pointer, that is sent once and received once. It belongs to no runtime.
 ///
-/// 0 is never a oneshot. The handle is good until the item was received, or the receiver heard that there will be none, or
+/// 0 is never a oneshot. The handle is good until the item was received, or all who waited heard that there will be none, or
 /// `rt_oneshot_free`.
 ///
 /// Methods: for the sender `rt_oneshot_send`, `rt_oneshot_close`; for the receiver `rt_poll_oneshot`, `rt_oneshot_wait`,
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn rt_oneshot_send(o: rt_oneshot, item: *mut c_void) -> i6
     })
 }
 
-/// The sender gives up: the receiver sees `-EPIPE`.
+/// The sender gives up: who waits is woken, to see `-EPIPE`.
 ///
 /// Returns 0, also the second time, and for the handle 0; `-EALREADY`: the item was sent, and stays; `-EBADF`. Any thread. Does
 /// not block.
@@ -80,7 +80,8 @@ pub extern "C" fn rt_oneshot_close(o: rt_oneshot) -> i64 {
 /// Waits for the item.
 ///
 /// Returns 0, and in `*item` the item, which is the caller's: the handle is spent. `RT_PENDING`: not yet. `-EPIPE`: the sender gave
-/// up, and the handle is spent. Several may wait; one gets the item, the others `-EBADF`; that the sender gave up is told to all.
+/// up, and the handle is spent, unless others are still to hear of it. Several may wait; one gets the item, the others `-EBADF`; that
+/// the sender gave up is told to all, each in its next poll. Who leaves without having heard how it ended frees the oneshot.
 ///
 /// `-EBADF`, also for who waits when it is freed; `-EINVAL` for NULL; `-EINVAL`, `-EPERM` for the context. In a poll, or with a
 /// context of the program's own. Does not block.
@@ -96,15 +97,15 @@ pub unsafe extern "C" fn rt_poll_oneshot(cx: *mut rt_cx, o: rt_oneshot, item: *m
         let oneshot = check!(ONESHOTS.enter(o).ok_or(libc::EBADF));
         let received = ready!(oneshot.hall.poll_receive(&Visitor::of(cx, &cx.waker())));
         // SAFETY: as above.
-        Poll::Ready(unsafe { spend(o, received, item) })
+        Poll::Ready(unsafe { spend(o, &oneshot, received, item) })
     })
 }
 
 /// The same on a thread, for at most `timeout_ns`. It drives no runtime meanwhile.
 ///
 /// Returns 0, and in `*item` the item, which is the caller's: the handle is spent. `-EPIPE`: the sender gave up, and the handle is
-/// spent. `-ETIME`: not in time, and the handle is still good; `-EBADF`; `-EINVAL` for NULL; `-EDEADLK` inside of a runtime. Any
-/// thread. Blocks.
+/// spent, unless others are still to hear of it. `-ETIME`: not in time, and the handle is still good; `-EBADF`; `-EINVAL` for
+/// NULL; `-EDEADLK` inside of a runtime. Any thread. Blocks.
 ///
 /// # Safety
 /// `item` is writable.
@@ -115,7 +116,7 @@ pub unsafe extern "C" fn rt_oneshot_wait(o: rt_oneshot, timeout_ns: u64, item: *
         let oneshot = ONESHOTS.enter(o).map(|oneshot| oneshot.clone()).ok_or(libc::EBADF)?;
         let received = oneshot.hall.block_receive(timeout_ns);
         // SAFETY: the caller says so.
-        unsafe { spend(o, received, item) }
+        unsafe { spend(o, &oneshot, received, item) }
     })
 }
 
@@ -123,8 +124,18 @@ pub unsafe extern "C" fn rt_oneshot_wait(o: rt_oneshot, timeout_ns: u64, item: *
 ///
 /// # Safety
 /// `item` is writable.
-unsafe fn spend(o: rt_oneshot, received: Result<Unread, Errno>, item: *mut *mut c_void) -> Result<i64, Errno> {
-    if !matches!(received, Err(libc::ETIME | libc::EDEADLK)) {
+unsafe fn spend(
+    o: rt_oneshot,
+    oneshot: &Oneshot,
+    received: Result<Unread, Errno>,
+    item: *mut *mut c_void,
+) -> Result<i64, Errno> {
+    let is_spent = match received {
+        Err(libc::ETIME | libc::EDEADLK) => false,
+        Err(libc::EPIPE) => oneshot.hall.is_told(),
+        _ => true,
+    };
+    if is_spent {
         drop(ONESHOTS.remove(o));
     }
     // SAFETY: the caller says so.

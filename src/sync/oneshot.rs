@@ -17,8 +17,11 @@ pub(crate) struct Outcome<T> {
 impl<T: Send + 'static> Body for Outcome<T> {
     fn settle(&mut self, calling: &mut Calling<'_>) {
         self.gate.call(self.stock(), calling);
-        if self.ended.is_some() {
-            self.gate.dismiss(calling);
+        match self.ended {
+            // Each keeps its place until it has heard.
+            Some(libc::EPIPE) => self.gate.call_all(calling),
+            Some(_) => self.gate.dismiss(calling),
+            None => {}
         }
     }
 
@@ -38,6 +41,7 @@ impl<T> Outcome<T> {
 
     fn receive(&mut self, key: usize, calling: &mut Calling<'_>) -> Poll<Result<T, Errno>> {
         if let Some(errno) = self.ended {
+            self.gate.leave(key, calling);
             return Poll::Ready(Err(errno));
         }
         if self.gate.pass(key, 1, self.stock(), calling).is_none() {
@@ -83,6 +87,11 @@ impl<T: Send + 'static> Hall<Outcome<T>> {
                 Ok(())
             }
         })
+    }
+
+    /// Nobody waits who has not heard how it ended.
+    pub(crate) fn is_told(self: &Arc<Self>) -> bool {
+        self.with(|outcome, _| outcome.gate.is_empty())
     }
 
     /// Nothing will be received. Returns what was sent. `EBADF`: it was received.

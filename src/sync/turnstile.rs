@@ -159,6 +159,11 @@ impl Turnstile {
         self.away
     }
 
+    /// Nobody has a place.
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     pub(super) fn is_called(&self, key: usize) -> bool {
         self.places.get(&key).is_some_and(|place| matches!(place.standing, Standing::Called { .. }))
     }

@@ -1,6 +1,6 @@
 /* A oneshot: every way in which it can end, for the sender and for the receiver.
  */
-#include "check.h"
+#include "ready.h"
 
 static atomic_int drops;
 static void drop_item(void *p) {
@@ -107,6 +107,63 @@ static void the_receiver_gives_up(void) {
     wait_start(rt, &w, o);
     CHECK_EQ(rt_oneshot_free(o), 0);
     CHECK_EQ(join_task(w.task), -EBADF);
+    test_runtime_free(rt);
+}
+
+static void *wait_on_a_thread(void *arg) {
+    void *item;
+    CHECK_EQ(rt_oneshot_wait(*(rt_oneshot *)arg, RT_NEVER, &item), -EPIPE);
+    return NULL;
+}
+
+/* Tasks, a thread and a context: the last of them spends the handle. */
+static void all_hear_that_the_sender_gave_up(void) {
+    enum { TASKS = 3 };
+    struct wait tasks[TASKS], late;
+    struct hand hand;
+    void *item;
+    rt_runtime rt = test_runtime();
+    rt_oneshot o = fresh();
+    hand_open(&hand, rt);
+    CHECK_EQ(rt_poll_oneshot(hand.cx, o, &item), RT_PENDING);
+    pthread_t thread = thread_start(wait_on_a_thread, &o);
+    CHECK_EQ(rt_oneshot_wait(o, 0, &item), -ETIME);
+    for (int i = 0; i < TASKS; i++) wait_start(rt, &tasks[i], o);
+    CHECK_EQ(rt_abort(tasks[0].task), 0);
+    CHECK_EQ(join_task(tasks[0].task), -ECANCELED);
+    CHECK_EQ(rt_oneshot_close(o), 0);
+    for (int i = 1; i < TASKS; i++) CHECK_EQ(join_task(tasks[i].task), -EPIPE);
+    thread_join(thread);
+    CHECK_EQ(rt_oneshot_send(o, &drops), -EPIPE);
+    late = (struct wait){.o = o};
+    for (int i = 0; i < 2; i++) CHECK_EQ(rt_block_on(rt, wait_poll, &late), -EPIPE);
+    CHECK_EQ(atomic_load(&hand.wakes), 1);
+    CHECK_EQ(rt_poll_oneshot(hand.cx, o, &item), -EPIPE);
+    spent(o);
+    hand_close(&hand);
+    hand_check(&hand);
+    test_runtime_free(rt);
+}
+
+/* Who is to hear of it may still leave, and free it. */
+static void freed_before_all_have_heard(void) {
+    struct hand hands[2];
+    void *item;
+    rt_runtime rt = test_runtime();
+    rt_oneshot o = fresh();
+    for (int i = 0; i < 2; i++) {
+        hand_open(&hands[i], rt);
+        CHECK_EQ(rt_poll_oneshot(hands[i].cx, o, &item), RT_PENDING);
+    }
+    CHECK_EQ(rt_oneshot_close(o), 0);
+    CHECK_EQ(rt_poll_oneshot(hands[0].cx, o, &item), -EPIPE);
+    CHECK_EQ(rt_oneshot_free(o), 0);
+    CHECK_EQ(rt_poll_oneshot(hands[1].cx, o, &item), -EBADF);
+    spent(o);
+    for (int i = 0; i < 2; i++) {
+        hand_close(&hands[i]);
+        hand_check(&hands[i]);
+    }
     test_runtime_free(rt);
 }
 
@@ -220,6 +277,8 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(sent_and_received);
     CASE(the_sender_gives_up);
+    CASE(all_hear_that_the_sender_gave_up);
+    CASE(freed_before_all_have_heard);
     CASE(the_receiver_gives_up);
     CASE(one_of_two_receives);
     CASE(a_send_races_the_end);

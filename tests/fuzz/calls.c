@@ -289,7 +289,8 @@ static bool has_come(struct thing *t) {
     if (t == NULL) return false;
     switch (t->kind) {
     case K_CHAN: return rt_chan_len(t->handle) != 0 && !turns_are_kept();
-    case K_ONESHOT: return (atomic_load(&t->polls) > 0 || atomic_load(&t->freed)) && !turns_are_kept();
+    case K_ONESHOT:
+        return (atomic_load(&t->polls) > 0 || atomic_load(&t->freed) || atomic_load(&t->closing)) && !turns_are_kept();
     case K_TIMER:
         /* When an interval ticks once more is not known. */
         return t->home == primary && !(t->interval && atomic_load(&t->polls) > 0) && !(atomic_load(&t->version) & 1) &&

@@ -167,16 +167,14 @@ int64_t step_oneshot_send(struct actor *a, const uint8_t *b) {
     return r;
 }
 
-/* Received once, or given up, of which all hear who wait, be it while another frees it: then the handle is spent. */
+/* Received once: then the handle is spent. Or given up, of which all hear who wait, be it while another frees it: the last of
+ * them spends it. */
 static int64_t oneshot_got(struct use *o, int64_t r, void *item) {
     if (r == 0) {
         parcel_taken(item);
         released(o);
     }
-    if (r == -EPIPE && o->thing != NULL) {
-        atomic_store(&o->thing->closing, true);
-        atomic_store(&o->thing->freed, true);
-    }
+    if (r == -EPIPE && o->thing != NULL) atomic_store(&o->thing->closing, true);
     return r;
 }
 
