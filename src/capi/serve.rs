@@ -42,6 +42,14 @@ pub const RT_SERVE_SHARED: u32 = 0;
 pub const RT_SERVE_EXCLUSIVE: u32 = 1;
 /// A mode: every worker has a listener of its own, among which the kernel divides what comes. The listener must have been bound
 /// with SO_REUSEPORT.
+///
+/// The others are made like it: they have its address and backlog, its socket filter (SO_ATTACH_FILTER, SO_LOCK_FILTER), and what
+/// it was set to of SO_BINDTODEVICE, SO_BUSY_POLL, SO_DONTROUTE, SO_KEEPALIVE, SO_LINGER, SO_MARK, SO_MAX_PACING_RATE,
+/// SO_OOBINLINE, SO_PRIORITY, SO_RCVBUF, SO_RCVLOWAT, SO_RCVTIMEO, SO_REUSEADDR, SO_SNDBUF, SO_SNDTIMEO, SO_ZEROCOPY; IP_FREEBIND,
+/// IP_MINTTL, IP_MTU_DISCOVER, IP_TOS, IP_TRANSPARENT, IP_TTL and what IPv6 calls the same, IPV6_V6ONLY; TCP_CONGESTION,
+/// TCP_DEFER_ACCEPT, TCP_FASTOPEN, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_LINGER2, TCP_MAXSEG, TCP_NODELAY,
+/// TCP_NOTSENT_LOWAT, TCP_SAVE_SYN, TCP_SYNCNT, TCP_USER_TIMEOUT, TCP_WINDOW_CLAMP. Set them before `rt_serve`. Whatever else it
+/// was set to, such as keys (TCP_MD5SIG, TCP_AO), is not read, and holds for one listener only.
 pub const RT_SERVE_REUSEPORT: u32 = 2;
 
 /// How a server behaves. Set by `rt_serve_opts_init`; zero means the default in every field.
@@ -163,7 +171,8 @@ pub unsafe extern "C" fn rt_serve_opts_init(opts: *mut rt_serve_opts, size: usiz
 /// Returns 0, and the server in `*out`. The listener is the server's then, and its handle not to be used any more (closing
 /// it stops the server). On failure `*out` is 0 and the listener stays the caller's: `-EBADF`; `-EINVAL` for NULL, an unknown mode or
 /// flags, a bad size, a socket that does not listen, blocks or was not registered for `RT_READABLE`, and for
-/// `RT_SERVE_REUSEPORT` without SO_REUSEPORT; `-ENOTSOCK`; `-EPERM` for a descriptor of another runtime; `-EBUSY` while operations are
+/// `RT_SERVE_REUSEPORT` without SO_REUSEPORT, or with what others cannot be given: a filter that is an eBPF program, or an option
+/// that the system refuses to this process; `-ENOTSOCK`; `-EPERM` for a descriptor of another runtime; `-EBUSY` while operations are
 /// at work on it; `-ESHUTDOWN`; `-ENOMEM`; for the further descriptors of a mode what the system says, such as `-EMFILE`. Any
 /// thread. Does not block.
 ///

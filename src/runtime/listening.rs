@@ -61,10 +61,8 @@ impl IoName {
     /// A number that the socket is set to.
     pub(crate) fn option(self, level: i32, name: i32) -> Result<i32, Errno> {
         let _in_use = self.enter()?;
-        let (mut value, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
-        // SAFETY: four writable bytes, as `len` says.
-        checked(unsafe { libc::getsockopt(self.fd(), level, name, (&raw mut value).cast(), &mut len) })?;
-        Ok(value)
+        let value = get(self.fd(), level, name)?;
+        value.as_slice().try_into().map(i32::from_ne_bytes).map_err(|_other_size| libc::EINVAL)
     }
 
     /// Another descriptor of the same socket.
@@ -77,24 +75,58 @@ impl IoName {
     }
 }
 
-/// Options of a listener that are its connections' as well, or that say how it listens.
-const INHERITED: [(i32, i32); 15] = [
+/// Options of a listener that are its connections' as well, or that say how it listens. One that sets another is before that.
+const INHERITED: [(i32, i32); 43] = [
     (libc::SOL_SOCKET, libc::SO_REUSEADDR),
     (libc::SOL_SOCKET, libc::SO_REUSEPORT),
     (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+    (libc::SOL_SOCKET, libc::SO_LINGER),
+    (libc::SOL_SOCKET, libc::SO_OOBINLINE),
+    (libc::SOL_SOCKET, libc::SO_DONTROUTE),
     (libc::SOL_SOCKET, libc::SO_MARK),
+    (libc::SOL_SOCKET, libc::SO_BUSY_POLL),
+    (libc::SOL_SOCKET, libc::SO_ZEROCOPY),
+    (libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE),
     (libc::SOL_SOCKET, SO_BINDTOIFINDEX),
+    (libc::IPPROTO_IP, libc::IP_TOS),
+    (libc::SOL_SOCKET, libc::SO_PRIORITY),
+    (libc::IPPROTO_IP, libc::IP_TTL),
+    (libc::IPPROTO_IP, libc::IP_MINTTL),
+    (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
     (libc::IPPROTO_IP, libc::IP_FREEBIND),
     (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
     (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+    (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+    (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT),
+    (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+    (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND),
+    (libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT),
     (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    (libc::IPPROTO_TCP, libc::TCP_MAXSEG),
+    (libc::IPPROTO_TCP, libc::TCP_CONGESTION),
     (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
     (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
     (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
+    (libc::IPPROTO_TCP, libc::TCP_SYNCNT),
+    (libc::IPPROTO_TCP, libc::TCP_LINGER2),
     (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
     (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
     (libc::IPPROTO_TCP, libc::TCP_FASTOPEN),
+    (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT),
+    (libc::IPPROTO_TCP, libc::TCP_SAVE_SYN),
+    (libc::SOL_SOCKET, libc::SO_RCVLOWAT),
+    (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP),
+    (libc::SOL_SOCKET, libc::SO_RCVTIMEO),
+    (libc::SOL_SOCKET, libc::SO_SNDTIMEO),
+    (libc::SOL_SOCKET, SO_LOCK_FILTER),
 ];
+
+/// No option above has more bytes: the name of a congestion control.
+const LONGEST_OPTION: usize = 16;
+
+/// Whether the filter of a socket may be changed.
+const SO_LOCK_FILTER: i32 = 44;
 
 /// The interface that a socket is bound to (Linux 5.1).
 const SO_BINDTOIFINDEX: i32 = 62;
@@ -107,7 +139,8 @@ const BUFFERS: [(i32, i32); 2] = [(1, libc::SO_SNDBUF), (2, libc::SO_RCVBUF)];
 const LONGEST_BACKLOG: u32 = 4096;
 
 impl IoName {
-    /// Another listener of the same name, which must have been bound with SO_REUSEPORT.
+    /// Another listener of the same name, which must have been bound with SO_REUSEPORT. `EINVAL`: the system does not let it be
+    /// like this one.
     pub(crate) fn sibling(self) -> Result<OwnedFd, Errno> {
         let _in_use = self.enter()?;
         let number = |name| self.option(libc::SOL_SOCKET, name);
@@ -117,16 +150,20 @@ impl IoName {
         let fd = checked(unsafe { libc::socket(domain, kind, protocol) })?;
         // SAFETY: as above.
         let sibling = unsafe { OwnedFd::from_raw_fd(fd) };
+        // Before it can be reached.
+        copy_filter(self.fd(), fd)?;
         for (level, name) in INHERITED {
-            // An option of another family is none of this socket's.
-            if let Ok(value) = self.option(level, name) {
-                set_number(fd, level, name, value);
+            // An option of another family is none of this socket's. What was not set is the system's to adapt, so it stays unset.
+            if let (Ok(wanted), Ok(usual)) = (get(self.fd(), level, name), get(fd, level, name))
+                && wanted != usual
+            {
+                set(fd, level, name, &wanted).map_err(|_errno| libc::EINVAL)?;
             }
         }
-        // The others are the system's to adapt. What is asked for is doubled when it is set.
+        // What is asked for is doubled when it is set.
         let chosen = number(SO_BUF_LOCK).unwrap_or(0);
         for (_, name) in BUFFERS.into_iter().filter(|(bit, _)| chosen & bit != 0) {
-            set_number(fd, libc::SOL_SOCKET, name, number(name)? / 2);
+            set(fd, libc::SOL_SOCKET, name, &(number(name)? / 2).to_ne_bytes())?;
         }
         let (mut address, mut len) = ([0u64; 16], size_of::<[u64; 16]>() as libc::socklen_t);
         // SAFETY: the address is as large as `len` says, and the kernel fills in both.
@@ -157,10 +194,43 @@ impl IoName {
     }
 }
 
-/// Sets an option of a socket, where it can be set.
-fn set_number(fd: i32, level: i32, name: i32, value: i32) {
-    // SAFETY: four readable bytes.
-    unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<i32>() as u32) };
+/// What an option of a socket is set to.
+fn get(fd: i32, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0; LONGEST_OPTION];
+    let mut len = value.len() as libc::socklen_t;
+    // SAFETY: as many writable bytes as `len` says.
+    checked(unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &mut len) })?;
+    value.truncate(len as usize);
+    Ok(value)
+}
+
+fn set(fd: i32, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+    // SAFETY: as many readable bytes as is said.
+    checked(unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), value.len() as u32) }).map(drop)
+}
+
+/// Gives a socket the filter that another one has. `EINVAL`: that is an eBPF program, which cannot be read.
+fn copy_filter(from: i32, to: i32) -> Result<(), Errno> {
+    let mut count = 0;
+    let count_of = |out: *mut libc::sock_filter, count: &mut libc::socklen_t| {
+        // SAFETY: there is room for so many instructions; without any, the kernel says how many there are.
+        checked(unsafe { libc::getsockopt(from, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, out.cast(), count) })
+            .map_err(|_errno| libc::EINVAL)
+    };
+    count_of(std::ptr::null_mut(), &mut count)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let mut filter = vec![libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 }; count as usize];
+    count_of(filter.as_mut_ptr(), &mut count)?;
+    let program = libc::sock_fprog { len: count as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program is as long as it says.
+    checked(unsafe {
+        let len = size_of_val(&program) as u32;
+        libc::setsockopt(to, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, (&raw const program).cast(), len)
+    })
+    .map(drop)
+    .map_err(|_errno| libc::EINVAL)
 }
 
 /// A descriptor that stands for nothing.

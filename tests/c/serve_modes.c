@@ -3,6 +3,10 @@
  */
 #include "serve.h"
 
+#include <linux/bpf.h>
+#include <linux/filter.h>
+#include <sys/syscall.h>
+
 enum { CLIENTS = 200 };
 
 static void echo_all(site *s, int count) {
@@ -115,6 +119,170 @@ static void siblings_are_alike(void) {
     site_end(&s);
 }
 
+/* ---- what the listeners themselves are set to ---- */
+
+static const struct linger lingers = {.l_onoff = 1, .l_linger = 5};
+
+static const struct setting {
+    int level, name;
+    const void *value;
+    socklen_t size;
+} settings[] = {
+    {SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int)},
+    {SOL_SOCKET, SO_LINGER, &lingers, sizeof lingers},
+    {SOL_SOCKET, SO_RCVLOWAT, &(int){7}, sizeof(int)},
+    {SOL_SOCKET, SO_PRIORITY, &(int){5}, sizeof(int)},
+    {IPPROTO_IP, IP_TOS, &(int){0x10}, sizeof(int)},
+    {IPPROTO_IP, IP_TTL, &(int){33}, sizeof(int)},
+    {IPPROTO_IP, IP_MINTTL, &(int){3}, sizeof(int)},
+    {IPPROTO_IPV6, IPV6_TCLASS, &(int){0x20}, sizeof(int)},
+    {IPPROTO_IPV6, IPV6_UNICAST_HOPS, &(int){44}, sizeof(int)},
+    {IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int)},
+    {IPPROTO_TCP, TCP_NOTSENT_LOWAT, &(int){12345}, sizeof(int)},
+    {IPPROTO_TCP, TCP_MAXSEG, &(int){1000}, sizeof(int)},
+    {IPPROTO_TCP, TCP_CONGESTION, "reno", 4},
+    {IPPROTO_TCP, TCP_KEEPIDLE, &(int){77}, sizeof(int)},
+    {IPPROTO_TCP, TCP_USER_TIMEOUT, &(int){4321}, sizeof(int)},
+    {IPPROTO_TCP, TCP_LINGER2, &(int){9}, sizeof(int)},
+};
+enum { SETTINGS = sizeof settings / sizeof settings[0], MOST_BYTES = 64 };
+
+/* Lets in what comes from a port above 1023. */
+static const struct sock_filter instructions[] = {
+    {BPF_LD | BPF_H | BPF_ABS, 0, 0, 0},
+    {BPF_JMP | BPF_JGT | BPF_K, 0, 1, 1023},
+    {BPF_RET | BPF_K, 0, 0, UINT32_MAX},
+    {BPF_RET | BPF_K, 0, 0, 0},
+};
+enum { INSTRUCTIONS = sizeof instructions / sizeof instructions[0] };
+
+static int listen_reusing_on(int family) {
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    if (family == AF_INET) return listen_reusing();
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    CHECK_SYS(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int)));
+    CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int)));
+    if (bind(fd, (struct sockaddr *)&six, sizeof six) != 0) return close(fd), -1;
+    CHECK_SYS(listen(fd, 256));
+    return fd;
+}
+
+/* Calls `look` for every listener of that name in this process. Returns how many there are. */
+static int each_listener(const site *s, void (*look)(int fd, int first)) {
+    int count = 0;
+    for (int fd = 3; fd < 1024; fd++) {
+        struct sockaddr_storage name = {0};
+        socklen_t len = sizeof name, four = sizeof(int);
+        int listens = 0;
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &four) != 0 || !listens) continue;
+        CHECK_SYS(getsockname(fd, (struct sockaddr *)&name, &len));
+        if (len != s->name_len || memcmp(&name, &s->name, len) != 0) continue;
+        look(fd, s->fd);
+        count++;
+    }
+    return count;
+}
+
+static void check_settings(int fd, int first) {
+    for (int i = 0; i < SETTINGS; i++) {
+        char now[MOST_BYTES] = {0}, wanted[MOST_BYTES] = {0};
+        socklen_t len = sizeof now, wanted_len = sizeof wanted;
+        if (getsockopt(first, settings[i].level, settings[i].name, wanted, &wanted_len) != 0) continue;
+        CHECK_SYS(getsockopt(fd, settings[i].level, settings[i].name, now, &len));
+        CHECK_EQ(len, wanted_len);
+        CHECK(memcmp(now, wanted, sizeof now) == 0);
+    }
+    struct sock_filter filter[INSTRUCTIONS];
+    socklen_t count = INSTRUCTIONS;
+    CHECK_SYS(getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, filter, &count));
+    CHECK_EQ(count, INSTRUCTIONS);
+    CHECK(memcmp(filter, instructions, sizeof filter) == 0);
+    CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &(int){0}, sizeof(int)), -1);
+    CHECK_EQ(errno, EPERM); /* it is locked */
+}
+
+/* As the system has them. */
+static void check_unset(int fd, int first) {
+    (void)first;
+    int fresh = net_socket(SOCK_STREAM);
+    for (int i = 0; i < SETTINGS; i++) {
+        char now[MOST_BYTES] = {0}, usual[MOST_BYTES] = {0};
+        socklen_t len = sizeof now;
+        if (getsockopt(fresh, settings[i].level, settings[i].name, usual, &len) != 0) continue;
+        len = sizeof now;
+        CHECK_SYS(getsockopt(fd, settings[i].level, settings[i].name, now, &len));
+        CHECK(memcmp(now, usual, sizeof now) == 0);
+    }
+    socklen_t count = 0;
+    CHECK_SYS(getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &count));
+    CHECK_EQ(count, 0);
+    close(fresh);
+}
+
+static void listeners_are_alike(int fd, void (*look)(int fd, int first)) {
+    rt_serve_opts opts = site_opts();
+    opts.mode = RT_SERVE_REUSEPORT;
+    site s = {.rt = test_runtime()};
+    site_serve(&s, fd, &opts);
+    CHECK_EQ(each_listener(&s, look), current_thread() ? 1 : test_workers);
+    crowd_run(&s, echo_in_turn, 10);
+    site_end(&s);
+}
+
+static void siblings_are_set_alike(int family) {
+    int fd = listen_reusing_on(family);
+    if (fd < 0) return; /* no such addresses here */
+    for (int i = 0; i < SETTINGS; i++) {
+        const struct setting *o = &settings[i];
+        /* What is of the other family is refused; the rest is of this system or not. */
+        int r = setsockopt(fd, o->level, o->name, o->value, o->size);
+        if (o->level == SOL_SOCKET) CHECK_SYS(r);
+    }
+    struct sock_fprog program = {INSTRUCTIONS, (struct sock_filter *)instructions};
+    CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program));
+    CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &(int){1}, sizeof(int)));
+    listeners_are_alike(fd, check_settings);
+}
+
+static void siblings_are_set_alike_on_4(void) { siblings_are_set_alike(AF_INET); }
+static void siblings_are_set_alike_on_6(void) { siblings_are_set_alike(AF_INET6); }
+static void what_is_unset_stays_so(void) { listeners_are_alike(listen_reusing(), check_unset); }
+
+/* A filter that nobody can read is not left out. Only who may load one can try. */
+static void what_cannot_be_copied(void) {
+    const struct bpf_insn pass[] = {
+        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = INT32_MAX},
+        {.code = BPF_JMP | BPF_EXIT},
+    };
+    union bpf_attr attr = {.prog_type = BPF_PROG_TYPE_SOCKET_FILTER,
+                           .insns = (uintptr_t)pass,
+                           .insn_cnt = sizeof pass / sizeof pass[0],
+                           .license = (uintptr_t) "GPL"};
+    int program = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof attr);
+    if (program < 0) {
+        printf("%s: no eBPF program can be loaded here\n", test_program);
+        return;
+    }
+    rt_serve_opts opts = site_opts();
+    opts.mode = RT_SERVE_REUSEPORT;
+    site s = {.rt = test_runtime()};
+    int fd = listen_reusing();
+    CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &program, sizeof program));
+    rt_io listener;
+    CHECK_OK(rt_register_fd(s.rt, fd, RT_READABLE, &listener));
+    int64_t served = rt_serve(s.rt, listener, &opts, site_accept, &s, &s.server);
+    if (current_thread()) {
+        CHECK_EQ(served, 0); /* it needs no others */
+        CHECK_EQ(rt_server_free(s.server), 0);
+    } else {
+        CHECK_EQ(served, -EINVAL);
+        CHECK_EQ(rt_close(listener), 0);
+    }
+    close(program);
+    test_runtime_free(s.rt);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(shared);
@@ -124,5 +292,9 @@ int main(int argc, char **argv) {
     CASE(on_unix_exclusive);
     CASE(one_at_a_time);
     CASE(siblings_are_alike);
+    CASE(siblings_are_set_alike_on_4);
+    CASE(siblings_are_set_alike_on_6);
+    CASE(what_is_unset_stays_so);
+    CASE(what_cannot_be_copied);
     return test_end();
 }
