@@ -7,7 +7,7 @@
 use crate::primitives::bell::Bell;
 use crate::primitives::handle::Kind;
 use crate::primitives::shelf::Shelf;
-use crate::primitives::sync::process_static;
+use crate::primitives::sync::{Mutex, process_static};
 use crate::readiness::Interest;
 use crate::runtime::{Errno, Error, Io, IoPoll, PollContext, Runtime, RuntimeRef, errno_of, is_forked};
 use signal_hook_registry::{FORBIDDEN, SigId};
@@ -49,7 +49,7 @@ impl Signal {
             }
         };
         // SAFETY: the handler is async-signal-safe: it reads a page and writes to a descriptor, which it owns a count of.
-        let id = unsafe { signal_hook_registry::register(signum, handler) }.map_err(errno_of)?;
+        let id = unsafe { register(signum, handler) }.map_err(errno_of)?;
         Ok(Self { id, io, bell })
     }
 
@@ -81,6 +81,47 @@ impl Drop for Signal {
     fn drop(&mut self) {
         // When it returns no handler uses the bell any more.
         signal_hook_registry::unregister(self.id);
+    }
+}
+
+process_static! {
+    /// One registration at a time, so that the first of a signal knows what was there before.
+    static REGISTERING: Mutex<()> = Mutex::new(());
+}
+
+/// What a handler of the program's was installed with, and is called with from now on.
+const KEPT: i32 = libc::SA_RESTART | libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT;
+
+/// Registers a handler. The first one of a signal brings the registry's, which has neither the mask nor the flags of the one that
+/// it takes the place of.
+///
+/// # Safety
+/// The handler is async-signal-safe.
+unsafe fn register(signum: i32, handler: impl Fn() + Send + Sync + 'static) -> io::Result<SigId> {
+    let _one = REGISTERING.lock();
+    let before = action(signum, None)?;
+    // SAFETY: the caller says so.
+    let id = unsafe { signal_hook_registry::register(signum, handler) }?;
+    let mut now = action(signum, None)?;
+    if now.sa_sigaction != before.sa_sigaction {
+        let flags = match before.sa_sigaction {
+            libc::SIG_DFL | libc::SIG_IGN => libc::SA_RESTART | libc::SA_ONSTACK | before.sa_flags,
+            _ => before.sa_flags,
+        };
+        (now.sa_flags, now.sa_mask) = (libc::SA_SIGINFO | flags & KEPT, before.sa_mask);
+        action(signum, Some(&now))?;
+    }
+    Ok(id)
+}
+
+/// What is done on a signal, and sets it.
+fn action(signum: i32, set: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
+    // SAFETY: an all-zero structure is valid.
+    let mut was = unsafe { std::mem::zeroed::<libc::sigaction>() };
+    // SAFETY: what is set is null or what the kernel told before, with other flags and another mask; the other is ours to write.
+    match unsafe { libc::sigaction(signum, set.map_or(std::ptr::null(), std::ptr::from_ref), &mut was) } {
+        0 => Ok(was),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

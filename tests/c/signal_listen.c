@@ -198,6 +198,122 @@ static void handlers_that_were_there_are_called(void) {
     test_runtime_free(rt);
 }
 
+/* ---- as they were installed ---- */
+
+enum { KEPT = SA_RESTART | SA_ONSTACK | SA_NODEFER | SA_NOCLDSTOP | SA_NOCLDWAIT, STACK = 65536 };
+
+static _Atomic(char *) alternate;
+static atomic_int seen_on_alternate, seen_masked, seen_calls;
+
+static void look_around(int sig) {
+    (void)sig;
+    char here, *stack = atomic_load(&alternate);
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    atomic_store(&seen_masked, sigismember(&mask, SIGUSR2));
+    atomic_store(&seen_on_alternate, stack != NULL && &here >= stack && &here < stack + STACK);
+    atomic_fetch_add(&seen_calls, 1);
+}
+
+struct prodded {
+    pthread_t thread;
+    int signum;
+    atomic_bool enough;
+};
+
+static void *prod(void *arg) {
+    struct prodded *p = arg;
+    while (!atomic_load(&p->enough)) {
+        CHECK_EQ(pthread_kill(p->thread, p->signum), 0);
+        sched_yield();
+    }
+    return NULL;
+}
+
+/* The signal comes again and again, until the read ends. */
+static void a_read_is_interrupted(int signum) {
+    int ends[2];
+    struct prodded p = {.thread = pthread_self(), .signum = signum};
+    CHECK_SYS(pipe(ends));
+    pthread_t thread = thread_start(prod, &p);
+    CHECK_EQ(read(ends[0], &(char){0}, 1), -1);
+    CHECK_EQ(errno, EINTR);
+    atomic_store(&p.enough, true);
+    thread_join(thread);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static struct sigaction action_of(int signum) {
+    struct sigaction act;
+    CHECK_SYS(sigaction(signum, NULL, &act));
+    return act;
+}
+
+static void a_handler_keeps_its_flags_and_mask(void) {
+    rt_runtime rt = test_runtime();
+    int signum = SIGURG;
+    struct sigaction own = {.sa_handler = look_around, .sa_flags = SA_ONSTACK};
+    sigemptyset(&own.sa_mask);
+    sigaddset(&own.sa_mask, SIGUSR2);
+    CHECK_SYS(sigaction(signum, &own, NULL));
+    stack_t none, stack = {.ss_sp = malloc(STACK), .ss_size = STACK};
+    CHECK(stack.ss_sp != NULL);
+    CHECK_SYS(sigaltstack(&stack, &none));
+    atomic_store(&alternate, stack.ss_sp);
+    for (int listeners = 0; listeners < 3; listeners++) {
+        rt_signal s[2] = {0, 0};
+        for (int i = 0; i < listeners; i++) s[i] = open_signal(rt, signum);
+        struct sigaction now = action_of(signum);
+        CHECK_EQ(now.sa_flags & KEPT, SA_ONSTACK);
+        CHECK(sigismember(&now.sa_mask, SIGUSR2) == 1 && sigismember(&now.sa_mask, SIGUSR1) == 0);
+        atomic_store(&seen_calls, 0);
+        raise_here(signum);
+        CHECK_EQ(atomic_load(&seen_calls), 1);
+        CHECK_EQ(atomic_load(&seen_masked), 1);
+        CHECK_EQ(atomic_load(&seen_on_alternate), 1);
+        for (int i = 0; i < listeners; i++) CHECK_EQ(heard(rt, s[i]), 1);
+        a_read_is_interrupted(signum);
+        for (int i = 0; i < listeners; i++) CHECK_EQ(rt_signal_close(s[i]), 0);
+    }
+    CHECK_SYS(sigaltstack(&none, NULL));
+    atomic_store(&alternate, NULL);
+    free(stack.ss_sp);
+    test_runtime_free(rt);
+}
+
+/* Which was to be called on this thread's stack, and to interrupt nothing. */
+static void a_handler_of_the_other_kind_keeps_them(void) {
+    rt_runtime rt = test_runtime();
+    int signum = SIGIO;
+    struct sigaction own = {.sa_handler = look_around, .sa_flags = SA_RESTART | SA_NODEFER | SA_NOCLDSTOP};
+    sigemptyset(&own.sa_mask);
+    CHECK_SYS(sigaction(signum, &own, NULL));
+    rt_signal s = open_signal(rt, signum);
+    struct sigaction now = action_of(signum);
+    CHECK_EQ(now.sa_flags & KEPT, SA_RESTART | SA_NODEFER | SA_NOCLDSTOP);
+    CHECK_EQ(sigismember(&now.sa_mask, SIGUSR2), 0);
+    CHECK_EQ(rt_signal_close(s), 0);
+    test_runtime_free(rt);
+}
+
+static void without_a_handler_nothing_is_interrupted(void) {
+    rt_runtime rt = test_runtime();
+    int signum = SIGVTALRM;
+    rt_signal s = open_signal(rt, signum);
+    CHECK_EQ(action_of(signum).sa_flags & KEPT, SA_RESTART | SA_ONSTACK);
+    /* One that comes later stays as it is, though another listener is opened. */
+    struct sigaction own = {.sa_handler = look_around, .sa_flags = SA_NODEFER};
+    sigemptyset(&own.sa_mask);
+    CHECK_SYS(sigaction(signum, &own, NULL));
+    rt_signal t = open_signal(rt, signum);
+    CHECK(action_of(signum).sa_handler == look_around);
+    CHECK_EQ(action_of(signum).sa_flags & KEPT, SA_NODEFER);
+    CHECK_EQ(rt_signal_close(s), 0);
+    CHECK_EQ(rt_signal_close(t), 0);
+    test_runtime_free(rt);
+}
+
 /* ---- forks ---- */
 
 /* The child shares the eventfd; a signal that it gets is its own affair. */
@@ -261,6 +377,9 @@ int main(int argc, char **argv) {
     CASE(shutdown_ends_the_waiting);
     if (!under("tsan")) /* as in signal_storm.c */
         CASE_ONCE(handlers_that_were_there_are_called, "its handlers cannot be installed again");
+    if (!under("tsan")) CASE_ONCE(a_handler_keeps_its_flags_and_mask, "the library's is there");
+    CASE_ONCE(a_handler_of_the_other_kind_keeps_them, "the library's is there");
+    CASE_ONCE(without_a_handler_nothing_is_interrupted, "it ends with one");
     CASE(a_child_wakes_nobody_in_its_parent);
     CASE(what_cannot_be_listened_to);
     return test_end();
