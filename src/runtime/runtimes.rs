@@ -524,6 +524,8 @@ impl RuntimeRef {
         live_tasks(shared.identity()).for_each(|task| {
             task.detach();
         });
+        let along = std::mem::take(&mut *shared.along.lock());
+        along.into_iter().for_each(|(raw, let_go)| let_go(raw));
         let pointer = self.slot.shared.swap(std::ptr::null_mut(), AcqRel);
         // SAFETY: the slot's own count, which nobody can reach any more.
         drop(unsafe { Arc::from_raw(pointer.cast_const()) });

@@ -16,6 +16,7 @@ use crate::primitives::inbox::{Inbox, Pushed};
 use crate::primitives::pack::Field;
 use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*, nature};
 use crate::task::{Header, Notified, Schedule, TaskName};
+use std::collections::HashMap;
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
 
@@ -176,6 +177,8 @@ pub(crate) struct Shared {
     pub(super) driven_by: AtomicU64,
     /// The worker that the next descriptor or pinned task of a foreign thread goes to.
     next_home: AtomicU64,
+    /// Handles that are good no longer than the runtime, and what lets go of them.
+    pub(super) along: Mutex<HashMap<u64, fn(u64)>>,
 }
 
 /// The runtime accepts no more tasks.
@@ -205,6 +208,7 @@ impl Shared {
             ops_abandoned: AtomicU64::new(0),
             driven_by: AtomicU64::new(0),
             next_home: AtomicU64::new(0),
+            along: Mutex::new(HashMap::new()),
         }
     }
 

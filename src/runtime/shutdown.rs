@@ -63,6 +63,18 @@ impl RuntimeRef {
     }
 }
 
+impl RuntimeRef {
+    /// When the runtime is freed, the handle is let go.
+    pub(crate) fn takes_along(&self, raw: u64, let_go: fn(u64)) {
+        self.shared().along.lock().insert(raw, let_go);
+    }
+
+    /// The handle was let go before.
+    pub(crate) fn leaves_behind(&self, raw: u64) {
+        self.shared().along.lock().remove(&raw);
+    }
+}
+
 /// Ends, on this thread, what stuck workers keep from being ended: tasks that wait behind a stuck one, or that nobody has
 /// aborted because everybody is stuck. Pinned tasks are their worker's, and stay.
 fn end_orphans(shared: &Shared) {

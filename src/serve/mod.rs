@@ -99,15 +99,9 @@ impl Server {
         }
     }
 
-    /// The server that a handle names. `EBADF` also for one whose runtime was freed, which is let go.
+    /// The server that a handle names.
     fn enter(raw: u64) -> Result<Use<Server>, Errno> {
-        let server = SERVERS.enter(raw).ok_or(libc::EBADF)?;
-        if let Err(errno) = RuntimeRef::enter(server.runtime) {
-            drop(server);
-            drop(SERVERS.remove(raw));
-            return Err(errno);
-        }
-        Ok(server)
+        SERVERS.enter(raw).ok_or(libc::EBADF)
     }
 }
 
@@ -153,6 +147,7 @@ pub(crate) fn serve<P: Program>(
     if !opened.keeps_first {
         let _ = listener.close();
     }
+    runtime.takes_along(raw, let_go);
     named(raw);
     server.open();
     Ok(())
@@ -166,9 +161,19 @@ pub(crate) fn stop(raw: u64) -> Result<(), Errno> {
 
 /// The handle is stale from now on, and the server stops.
 pub(crate) fn free(raw: u64) -> Result<(), Errno> {
-    drop(Server::enter(raw)?);
-    SERVERS.remove(raw).ok_or(libc::EBADF)?.leave();
+    let server = SERVERS.remove(raw).ok_or(libc::EBADF)?;
+    if let Ok(runtime) = RuntimeRef::enter(server.runtime) {
+        runtime.leaves_behind(raw);
+    }
+    server.leave();
     Ok(())
+}
+
+/// The same when its runtime is freed.
+fn let_go(raw: u64) {
+    if let Some(server) = SERVERS.remove(raw) {
+        server.leave();
+    }
 }
 
 /// Waits for a server to drain.

@@ -189,6 +189,30 @@ static void shut_down(void) { shutdown_with_server(RT_SERVE_SHARED, false); }
 static void shut_down_exclusive(void) { shutdown_with_server(RT_SERVE_EXCLUSIVE, false); }
 static void shut_down_freed(void) { shutdown_with_server(RT_SERVE_SHARED, true); }
 
+/* Nobody touches its handle again: it is gone all the same. It is good until then. */
+static void gone_with_its_runtime(void) {
+    uint64_t before = census_take().library.objects;
+    for (uint32_t mode = RT_SERVE_SHARED; mode <= RT_SERVE_EXCLUSIVE; mode++) {
+        for (int shut_down_first = 0; shut_down_first < 2; shut_down_first++) {
+            rt_serve_opts opts = site_opts();
+            opts.mode = mode;
+            site s = {0}, freed = {0};
+            site_start(&s, &opts);
+            freed.rt = s.rt;
+            site_serve(&freed, net_listen(4), &opts);
+            CHECK_EQ(rt_server_free(freed.server), 0);
+            if (shut_down_first) {
+                CHECK_EQ(rt_shutdown(s.rt, RT_NEVER), 0);
+                CHECK_EQ(site_stats(&s).live, 0);
+                CHECK_EQ(rt_server_stop(s.server), 0);
+            }
+            CHECK_EQ(rt_free(s.rt), 0);
+            CHECK_EQ(census_take().library.objects, before);
+            CHECK_EQ(rt_server_free(s.server), -EBADF);
+        }
+    }
+}
+
 /* ---- arguments ---- */
 
 static void arguments(void) {
@@ -268,6 +292,7 @@ int main(int argc, char **argv) {
     CASE(shut_down);
     CASE(shut_down_exclusive);
     CASE(shut_down_freed);
+    CASE(gone_with_its_runtime);
     CASE(arguments);
     CASE(stale);
     return test_end();
