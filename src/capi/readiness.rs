@@ -93,6 +93,10 @@ unsafe fn store(seen: IoPoll<ReadyEvent>, out: *mut rt_ready) -> IoPoll<i64> {
 /// (not if that one was closed behind the library); `-EINVAL` for NULL or unknown bits; `-ENOMEM`; `-ENOSPC` over the system's
 /// limit of watches.
 ///
+/// A later descriptor with the number of one that was closed behind the library is told from it, but for two that share an inode and
+/// have no interest: a file that was opened again, an eventfd instead of another. That gives `-EEXIST`, and `rt_close` of the old handle
+/// closes it, if `rt_forget` did not end the registration first.
+///
 /// A runtime that shuts down accepts it, and the polls give `-ESHUTDOWN`. Any thread. Does not block.
 ///
 /// # Safety

@@ -1,5 +1,6 @@
-//! Which descriptors a runtime has registered for readiness, and which listeners wait for descriptors to become free.
+//! Which descriptors a runtime has registered, and which listeners wait for descriptors to become free.
 
+use super::io::IoName;
 use super::shared::{NEVER, now};
 use crate::primitives::sync::{AtomicU64, Mutex, Ordering::*};
 use std::collections::HashMap;
@@ -10,51 +11,49 @@ const RETRY_AFTER: u64 = 100_000_000;
 
 /// See the module.
 pub(super) struct FdTable {
-    by_number: Mutex<HashMap<RawFd, u64>>,
+    /// A lock is held while a descriptor enters, leaves or changes its driver's set, and nobody changes the set for a handle
+    /// that does not stand in the table. So a number is in a set for who stands there, and for nobody else. Several, to keep
+    /// closers of different descriptors out of each other's way.
+    numbers: [Mutex<Numbers>; 16],
     starved: Mutex<Vec<u64>>,
-    /// Held while a descriptor enters, leaves or changes its driver's set, so that nobody takes one that is on its way for
-    /// one that was closed behind us. Several, to keep closers of different descriptors out of each other's way.
-    moving: [Mutex<()>; 16],
     /// When the starved are to be looked at again.
     retry_at: AtomicU64,
 }
 
+/// Whose the numbers are: each is one registration's at most.
+#[derive(Default)]
+pub(super) struct Numbers(HashMap<RawFd, u64>);
+
+impl Numbers {
+    /// Who stands for a number. If it was closed behind us, the number may be a stranger's.
+    pub(super) fn holder(&self, fd: RawFd) -> Option<IoName> {
+        self.0.get(&fd).and_then(|&handle| IoName::parse(handle))
+    }
+
+    /// True if it is this handle that stands for the number.
+    pub(super) fn is_held_by(&self, fd: RawFd, handle: u64) -> bool {
+        self.0.get(&fd) == Some(&handle)
+    }
+
+    /// Enters a handle, in the place of who stood there.
+    pub(super) fn enter(&mut self, fd: RawFd, handle: u64) {
+        self.0.insert(fd, handle);
+    }
+
+    /// Takes a handle out. False: it does not stand there any more.
+    pub(super) fn leave(&mut self, fd: RawFd, handle: u64) -> bool {
+        self.is_held_by(fd, handle) && self.0.remove(&fd).is_some()
+    }
+}
+
 impl FdTable {
     pub(super) fn new() -> Self {
-        Self {
-            by_number: Mutex::new(HashMap::new()),
-            starved: Mutex::new(Vec::new()),
-            moving: Default::default(),
-            retry_at: AtomicU64::new(NEVER),
-        }
+        Self { numbers: Default::default(), starved: Mutex::new(Vec::new()), retry_at: AtomicU64::new(NEVER) }
     }
 
-    /// The lock under which this number moves.
-    pub(super) fn moving(&self, fd: RawFd) -> &Mutex<()> {
-        &self.moving[fd as usize % self.moving.len()]
-    }
-
-    /// The handle that is registered for this number.
-    pub(super) fn get(&self, fd: RawFd) -> Option<u64> {
-        self.by_number.lock().get(&fd).copied()
-    }
-
-    /// Enters a handle unless there is another one than `replaces`, which may have gone meanwhile. False: there is.
-    pub(super) fn insert(&self, fd: RawFd, handle: u64, replaces: Option<u64>) -> bool {
-        let mut table = self.by_number.lock();
-        if table.get(&fd).is_some_and(|&other| Some(other) != replaces) {
-            return false;
-        }
-        table.insert(fd, handle);
-        true
-    }
-
-    /// Takes a handle out, if it is the one that stands there.
-    pub(super) fn remove(&self, fd: RawFd, handle: u64) {
-        let mut table = self.by_number.lock();
-        if table.get(&fd) == Some(&handle) {
-            table.remove(&fd);
-        }
+    /// The part of the table that this number is in.
+    pub(super) fn numbers(&self, fd: RawFd) -> &Mutex<Numbers> {
+        &self.numbers[fd as usize % self.numbers.len()]
     }
 
     /// Notes a listener that could not accept for want of descriptors.
@@ -89,14 +88,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_displaced_is_replaced() {
-        let table = FdTable::new();
-        assert!(table.insert(3, 10, None));
-        assert!(!table.insert(3, 11, None), "it is there");
-        assert!(table.insert(3, 11, Some(10)));
-        assert!(!table.insert(3, 12, Some(10)), "another was quicker");
-        table.remove(3, 11);
-        assert!(table.insert(3, 12, Some(11)), "it went by itself");
-        assert_eq!(table.get(3), Some(12));
+    fn only_who_stands_there_leaves() {
+        let mut numbers = Numbers::default();
+        numbers.enter(3, 10);
+        assert!(numbers.is_held_by(3, 10) && !numbers.leave(4, 10) && !numbers.leave(3, 11));
+        numbers.enter(3, 11);
+        assert!(!numbers.leave(3, 10), "another took its place");
+        assert!(numbers.leave(3, 11));
+        assert!(!numbers.leave(3, 11), "it went before");
+        assert!(numbers.holder(3).is_none());
     }
 }

@@ -419,8 +419,11 @@ impl IoName {
     }
 
     fn unwatch_in(self, shared: &Shared) -> bool {
-        shared.fds.remove(self.fd(), self.raw());
-        let _moving = shared.fds.moving(self.fd()).lock();
+        let mut numbers = shared.fds.numbers(self.fd()).lock();
+        // Who took our place found that the number was another's by then, and the set has it for him.
+        if !numbers.leave(self.fd(), self.raw()) {
+            return false;
+        }
         if !self.has(traits::WATCHED) {
             return self.io.identity.load(Relaxed) == identity(self.fd());
         }
@@ -484,7 +487,7 @@ impl IoName {
         let _in_use = self.retire()?;
         self.disown();
         if let Ok(runtime) = RuntimeRef::enter(self.io.owner.load(Relaxed)) {
-            runtime.shared().fds.remove(self.fd(), self.raw());
+            runtime.shared().fds.numbers(self.fd()).lock().leave(self.fd(), self.raw());
         }
         Ok(())
     }
@@ -553,4 +556,38 @@ impl Attempt {
 
 pub(crate) fn errno_of(error: std::io::Error) -> Errno {
     error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::runtime::{Config, Runtime};
+    use std::io::pipe;
+    use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+
+    /// The end of a registration is two steps. In between the number, which was closed behind us, becomes another's.
+    #[test]
+    fn a_stranger_who_registers_while_the_old_one_leaves_is_left_alone() {
+        // One worker, so both are in the same set.
+        let runtime = Runtime::new(Config { workers: 1, ..Config::default() }).expect("a runtime");
+        let runtime = runtime.enter().expect("it runs");
+        let shared = runtime.shared();
+        let flags = IoFlags { interest: Some(Interest::READABLE), ..IoFlags::default() };
+        let (old_end, _far) = pipe().expect("a pipe");
+        let old = shared.register(old_end.as_raw_fd(), flags).expect("a pipe can be registered");
+        let (end, far) = pipe().expect("a pipe");
+        // SAFETY: both are open; the first becomes a copy of the second, in one step.
+        unsafe { libc::dup3(end.as_raw_fd(), old_end.as_raw_fd(), libc::O_CLOEXEC) };
+
+        let in_use = old.retire().expect("it is open");
+        let stranger = shared.register(OwnedFd::from(old_end).into_raw_fd(), flags).expect("the number is free");
+        assert!(!old.unwatch(), "the stranger was taken out of the driver's set");
+        assert!(old.changing(|_| Ok(())).is_err());
+        assert_eq!(old.closed(false), Err(libc::EBADF));
+        drop(in_use);
+        drop(far);
+        let closed = std::iter::repeat_with(|| stranger.try_ready(Interest::READABLE)).find(|seen| seen != &Ok(None));
+        assert!(closed.is_some_and(|seen| seen.is_ok()), "it hears of its own events");
+        assert_eq!(stranger.close(), Ok(()), "and its number is still its own");
+    }
 }

@@ -36,8 +36,6 @@ impl Shared {
         ready: Ready,
         home: u32,
     ) -> Result<IoName, Errno> {
-        let watched = known & traits::INTEREST != 0;
-        let replaces = if watched { self.displaced(fd)? } else { None };
         let (index, io) = IOS.alloc().ok_or(libc::ENOMEM)?;
         let generation = io.guard.next_generation();
         let name = IoName::new(io, generation, index);
@@ -48,7 +46,7 @@ impl Shared {
         io.identity.store(identity, Relaxed);
         io.begin(generation, ready);
         io.guard.open();
-        if let Err(errno) = self.introduce(name, watched, replaces) {
+        if let Err(errno) = self.introduce(name) {
             // Nobody else knows the handle: letting go of it closes nothing.
             let _ = name.forget();
             return Err(errno);
@@ -59,13 +57,21 @@ impl Shared {
         Ok(name)
     }
 
-    fn introduce(&self, name: IoName, watched: bool, replaces: Option<u64>) -> Result<(), Errno> {
-        if watched && !self.fds.insert(name.fd(), name.raw(), replaces) {
+    /// Enters a registration into the table, and into its driver's set, at once for all who look: the one who finds it there
+    /// and not in the set takes it for one that was closed behind us.
+    fn introduce(&self, name: IoName) -> Result<(), Errno> {
+        let mut numbers = self.fds.numbers(name.fd()).lock();
+        let old = numbers.holder(name.fd());
+        if old.is_some_and(|old| self.is_still_there(old)) {
             return Err(libc::EEXIST);
         }
         if name.has(traits::WATCHED) {
             name.add_to_set(self, name.home())?;
         }
+        numbers.enter(name.fd(), name.raw());
+        drop(numbers);
+        // It was closed behind us. Somebody else may be about to let go of it.
+        let _ = old.map(IoName::forget);
         Ok(())
     }
 
@@ -80,34 +86,25 @@ impl Shared {
     /// Registers a file that an operation opened. On failure it is closed.
     pub(super) fn adopt_file(&self, fd: RawFd) -> Result<IoName, Errno> {
         let known = inspect(fd, IoFlags::default()).inspect_err(|_| close(fd))?;
+        // The number is fresh, so who stands for it was closed behind us, be it that its file was the same.
+        let old = self.fds.numbers(fd).lock().holder(fd);
+        let _ = old.map(IoName::forget);
         self.register_known(fd, known, identity(fd), Ready::EMPTY, self.pick_home()).inspect_err(|_| close(fd))
     }
 
-    /// What stands in the table for this number. Nothing, or a registration whose descriptor was closed behind us, which
-    /// is let go; one that is still good is an error.
-    fn displaced(&self, fd: RawFd) -> Result<Option<u64>, Errno> {
-        let Some(old) = self.fds.get(fd).and_then(IoName::parse) else {
-            return Ok(None);
-        };
-        let moving = self.fds.moving(fd).lock();
-        let same = match old.interest() {
-            // Arming anew succeeds only for the very descriptor that was added; it also reports its state once more, which
-            // does no harm.
-            interest if old.has(traits::WATCHED) => {
-                let rearmed = self.remote(old.home()).driver.rearm(fd, old.raw(), interest);
-                // An exclusive member is found, and refuses.
-                rearmed.is_ok()
-                    || old.has(traits::EXCLUSIVE) && rearmed.is_err_and(|error| errno_of(error) == libc::EINVAL)
-            }
-            _ => old.io.identity.load(Relaxed) == identity(fd),
-        };
-        drop(moving);
-        if same {
-            return Err(libc::EEXIST);
+    /// True if the descriptor at its number is still the one that was registered, and not a later one. The caller holds the
+    /// number's lock, and the handle stands there.
+    fn is_still_there(&self, old: IoName) -> bool {
+        if !old.has(traits::WATCHED) {
+            return old.io.identity.load(Relaxed) == identity(old.fd());
         }
-        // Somebody else may be about to let go of it.
-        let _ = old.forget();
-        Ok(Some(old.raw()))
+        // Arming anew succeeds only for the very descriptor that was added; it also reports its state once more, which
+        // does no harm.
+        match self.remote(old.home()).driver.rearm(old.fd(), old.raw(), old.interest()) {
+            Ok(()) => true,
+            // An exclusive member is found, and refuses.
+            Err(error) => old.has(traits::EXCLUSIVE) && errno_of(error) == libc::EINVAL,
+        }
     }
 
     /// A descriptor became free: listeners that starve may try again.

@@ -7,13 +7,14 @@ use crate::primitives::sync::Ordering::*;
 use crate::readiness::Interest;
 
 impl IoName {
-    /// Runs `change` while nobody else changes where and for what the descriptor is watched. `EBADF`: it is closed.
-    fn changing(self, change: impl FnOnce(&Shared) -> Result<(), Errno>) -> Result<(), Errno> {
+    /// Runs `change` while nobody else changes where and for what the descriptor is watched. `EBADF`: it is closed, or its
+    /// number was found to be another's.
+    pub(super) fn changing(self, change: impl FnOnce(&Shared) -> Result<(), Errno>) -> Result<(), Errno> {
         let _in_use = self.enter()?;
         let runtime = RuntimeRef::enter(self.io.owner.load(Relaxed))?;
         let shared = runtime.shared();
-        let _moving = shared.fds.moving(self.fd()).lock();
-        if self.is_open() { change(shared) } else { Err(libc::EBADF) }
+        let numbers = shared.fds.numbers(self.fd()).lock();
+        if numbers.is_held_by(self.fd(), self.raw()) { change(shared) } else { Err(libc::EBADF) }
     }
 
     /// Sees to it that the driver reports what is waited for.

@@ -4,6 +4,7 @@
 #include "ready.h"
 
 #include <asyncio_await.h>
+#include <sys/eventfd.h>
 
 /* ---- stale clears beside a conversation ---- */
 
@@ -181,9 +182,63 @@ static void handles_that_come_and_go(void) {
     }
 }
 
+/* ---- two who register one descriptor ---- */
+
+struct rivals {
+    rt_runtime rt;
+    int fd, rounds;
+    atomic_int came;
+};
+
+struct rival {
+    struct rivals *all;
+    rt_io io;
+    int64_t result;
+};
+
+/* Returns when three have come so often, at the same moment to all of them: nobody slept. */
+static void meet(struct rivals *all, int times) {
+    atomic_fetch_add(&all->came, 1);
+    for (int i = 0; atomic_load(&all->came) < 3 * times; i++)
+        if (i % 3000 == 2999) sched_yield();
+}
+
+static void *contend(void *arg) {
+    struct rival *r = arg;
+    struct rivals *all = r->all;
+    for (int i = 0; i < all->rounds; i++) {
+        meet(all, 2 * i + 1);
+        r->result = rt_register_fd(all->rt, all->fd, RT_READABLE | RT_IO_BORROWED, &r->io);
+        meet(all, 2 * i + 2);
+    }
+    return NULL;
+}
+
+/* One of them gets it, and a handle that is good. */
+static void one_of_two_registers(void) {
+    struct rivals all = {.rt = test_runtime(), .rounds = scaled(60000)};
+    struct rival rivals[2] = {{.all = &all}, {.all = &all}};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) threads[i] = thread_start(contend, &rivals[i]);
+    for (int i = 0; i < all.rounds; i++) {
+        all.fd = (int)CHECK_SYS(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+        meet(&all, 2 * i + 1);
+        meet(&all, 2 * i + 2);
+        int winner = rivals[0].result == 0 ? 0 : 1;
+        CHECK_EQ(rivals[winner].result, 0);
+        CHECK_EQ(rivals[1 - winner].result, -EEXIST);
+        CHECK_EQ(rt_io_fd(rivals[winner].io), all.fd);
+        CHECK_EQ(rt_close(rivals[winner].io), 0);
+        close(all.fd);
+    }
+    for (int i = 0; i < 2; i++) thread_join(threads[i]);
+    test_runtime_free(all.rt);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(stale_clears_do_not_disturb);
     CASE(handles_that_come_and_go);
+    CASE(one_of_two_registers);
     return test_end();
 }

@@ -121,6 +121,38 @@ static void twice_is_once_too_often(void) {
     scene_close(&s);
 }
 
+/* An interest or none: the runtime has the descriptor. */
+static void twice_without_an_interest_too(void) {
+    rt_runtime rt = test_runtime();
+    FILE *file = tmpfile();
+    CHECK(file != NULL);
+    int fds[2];
+    net_pipe(fds);
+    rt_io io = io_of(rt, fileno(file), RT_IO_BORROWED);
+    CHECK_EQ(register_at(rt, fileno(file), 0), -EEXIST);
+    CHECK_EQ(rt_close(io), 0);
+    CHECK_EQ(register_at(rt, fileno(file), 0), 0);
+    io = io_of(rt, fds[0], RT_IO_BORROWED);
+    CHECK_EQ(register_at(rt, fds[0], RT_READABLE), -EEXIST);
+    CHECK_EQ(rt_deregister(io), 0);
+    io = io_of(rt, fds[0], RT_READABLE | RT_IO_BORROWED);
+    CHECK_EQ(register_at(rt, fds[0], 0), -EEXIST);
+    CHECK_EQ(rt_close(io), 0);
+    CHECK_EQ(metrics(rt).ios_live, 0);
+
+    /* Another file under the number is another descriptor. */
+    io = io_of(rt, fds[0], 0);
+    CHECK_SYS(dup3(fileno(file), fds[0], O_CLOEXEC));
+    rt_io second = io_of(rt, fds[0], 0);
+    CHECK_EQ(rt_close(io), -EBADF); /* the registration let go of it */
+    CHECK(net_is_open(fds[0]));
+    CHECK_EQ(rt_close(second), 0);
+    CHECK(!net_is_open(fds[0]));
+    close(fds[1]);
+    fclose(file);
+    test_runtime_free(rt);
+}
+
 static void not_when_the_first_was_closed_behind_the_library(void) {
     struct scene s;
     scene_open(&s, net_pair, RW);
@@ -200,6 +232,7 @@ int main(int argc, char **argv) {
     CASE(wrong_arguments_are_refused);
     CASE(only_what_was_registered_can_be_waited_for);
     CASE(twice_is_once_too_often);
+    CASE(twice_without_an_interest_too);
     CASE(not_when_the_first_was_closed_behind_the_library);
     CASE(the_flags_do_what_they_say);
     CASE(many_are_told_apart);

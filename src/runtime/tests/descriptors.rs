@@ -3,10 +3,10 @@
 use super::*;
 use crate::primitives::handle::{Handle, Kind};
 use crate::readiness::IOS;
-use crate::runtime::io::IoName;
+use crate::runtime::io::{IoFlags, IoName};
 use crate::{Interest, Io, Ready, Sleep, now};
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write, pipe};
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -123,6 +123,25 @@ fn a_file_has_no_readiness() {
     in_both(|runtime| {
         let file = std::fs::File::open(std::env::current_exe().expect("a path")).expect("readable");
         assert_eq!(runtime.register(file.into(), Interest::READABLE).expect_err("a file").errno(), libc::EPERM);
+    });
+}
+
+#[test]
+fn a_file_that_is_opened_takes_a_number_from_the_same_file_that_was_closed_behind_us() {
+    in_both(|runtime| {
+        let open = || std::fs::File::open(std::env::current_exe().expect("a path")).expect("readable").into_raw_fd();
+        let (runtime, fd) = (runtime.enter().expect("it runs"), open());
+        let old = runtime.shared().register(fd, IoFlags::default()).expect("for operations");
+        let copy = open();
+        // SAFETY: both are open; the first becomes a copy of the second, in one step.
+        unsafe { libc::dup3(copy, fd, libc::O_CLOEXEC) };
+        let twice = runtime.shared().register(fd, IoFlags::default());
+        assert_eq!(twice.err(), Some(libc::EEXIST), "nothing tells the two apart");
+        let new = runtime.shared().adopt_file(fd).expect("it was opened just now");
+        assert_eq!(old.close(), Err(libc::EBADF));
+        assert_eq!(new.close(), Ok(()));
+        // SAFETY: it is ours.
+        unsafe { libc::close(copy) };
     });
 }
 
