@@ -196,7 +196,8 @@ pub unsafe extern "C" fn rt_try_ready(io: rt_io, interest: u32, out: *mut rt_rea
 }
 
 /// Takes readiness back after a call said `-EAGAIN`: `seen` is what the poll returned, or a part of its bits. If there was an
-/// event since, nothing changes. `RT_READ_CLOSED` and `RT_WRITE_CLOSED` stay.
+/// event since, nothing changes. `RT_READ_CLOSED` and `RT_WRITE_CLOSED` stay. `RT_ERROR` goes, for all who wait: where another task waits
+/// for errors with `MSG_ERRQUEUE`, use `rt_poll_read` and its kin or `rt_poll_try`, which take it back only if it is over.
 ///
 /// Returns 0; `-EBADF`; `-EINVAL` for unknown bits. Any thread. Does not block.
 #[unsafe(no_mangle)]

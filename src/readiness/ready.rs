@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{BitAnd, BitOr, BitOrAssign};
 
-/// What is ready. The low eight bits of a `ScheduledIo`'s word.
+/// What is ready. The low bits of a `ScheduledIo`'s word.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ready(u8);
 
@@ -27,6 +27,10 @@ impl Ready {
 
     /// Final states.
     pub(crate) const CLOSED: Self = Self(Self::READ_CLOSED.0 | Self::WRITE_CLOSED.0);
+
+    /// What the outcome of one direction's call says nothing of: the kernel alone knows whether it is still so. An error may be
+    /// what somebody else waits for, as that of a queue of its own.
+    pub(crate) const LASTING: Self = Self(Self::CLOSED.0 | Self::ERROR.0);
 
     /// The set with these bits; others are dropped.
     pub const fn from_bits(bits: u8) -> Self {

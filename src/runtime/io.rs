@@ -325,19 +325,15 @@ impl IoName {
         if self.io.clear(self.generation, seen) { Ok(()) } else { Err(libc::EBADF) }
     }
 
-    /// After a call said EAGAIN: what was seen is no longer so. If a final state was among it, the kernel is asked, for
-    /// a FIFO's next writer, or a connect, takes that state back. If it holds, it is returned: the call was in vain all
-    /// the same (one direction is closed, and the other is full), and trying again before something else comes would spin.
+    /// After a call said EAGAIN: what was seen is no longer so. If a final state was among it, or an error, the kernel is asked,
+    /// for a FIFO's next writer, or a connect, takes that state back, and an error is not the caller's alone. If it holds, it is
+    /// returned: the call was in vain all the same (one direction is closed, and the other is full; or the error is that of a
+    /// queue that somebody else reads), and trying again before something else comes would spin.
     pub(super) fn drained(self, seen: ReadyEvent) -> Option<ReadyEvent> {
-        self.io.clear(self.generation, seen);
-        if !seen.ready.is_closed() {
-            return None;
-        }
-        if self.ask_kernel(seen.ready, Some(seen)).is_empty() {
-            self.io.clear_exactly(self.generation, seen.tick, seen.ready);
-            return None;
-        }
-        Some(seen)
+        let lasting = seen.ready & Ready::LASTING;
+        let holds = if lasting.is_empty() { lasting } else { self.ask_kernel(lasting, Some(seen)) };
+        self.io.clear_exactly(self.generation, seen.tick, seen.ready.without(holds));
+        (!holds.is_empty()).then_some(seen)
     }
 
     /// What poll(2) says of the descriptor at this moment, of the given states. Where it does not say, what was heard

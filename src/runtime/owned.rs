@@ -195,6 +195,8 @@ impl Io {
     pub fn clear(&self, seen: ReadyEvent) {
         if let Some(name) = IoName::parse(self.0) {
             name.drained(seen);
+            // An error that lasts would be seen at once by who waits again.
+            let _ = name.clear_ready(seen);
         }
     }
 

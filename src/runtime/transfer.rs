@@ -152,7 +152,7 @@ impl IoName {
                 Err(libc::EAGAIN) => in_vain = seen.and_then(|seen| self.drained(seen)),
                 Ok(moved) if moved > 0 && moved < whole && self.has(traits::TCP) => {
                     if let Some(seen) = seen.filter(|_| !self.has_urgent()) {
-                        self.io.clear(self.generation, seen);
+                        self.io.clear_exactly(self.generation, seen.tick, seen.ready.without(Ready::LASTING));
                         if seen.ready.intersects(Ready::READABLE) && !self.has(traits::TOLD) {
                             self.add_trait(traits::TOLD);
                         }
@@ -498,12 +498,11 @@ impl IoName {
                 return Poll::Ready(Err(errno));
             }
             is_first = false;
-            match before {
-                Ok(Some(seen)) => drop(self.drained(seen)),
-                Ok(None) => {}
+            let in_vain = match before {
+                Ok(seen) => seen.and_then(|seen| self.drained(seen)),
                 Err(errno) => return Poll::Ready(Err(errno)),
-            }
-            match ready!(self.poll_ready(cx, Interest::WRITABLE)) {
+            };
+            match ready!(self.poll_ready_after(cx, Interest::WRITABLE, in_vain)) {
                 Ok(_) => {}
                 Err(errno) => return Poll::Ready(Err(errno)),
             }

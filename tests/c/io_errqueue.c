@@ -93,10 +93,61 @@ static void an_error_wakes(void) {
     scene_close(&s);
 }
 
+/* The error of a send that was refused: reported once by itself, and in the queue until it is taken. */
+static void refused_send(struct scene *s) {
+    char data[8];
+    CHECK_EQ(send(s->near, "anybody", 7, 0), 7);
+    await_bit(&s->hand, s->io, RT_ERROR, RT_ERROR);
+    AWAIT_EQ(&s->hand, -ECONNREFUSED, rt_poll_read(s->hand.cx, s->io, data, sizeof data));
+}
+
+static void who_reads_in_vain_leaves_the_error(void) {
+    struct scene s;
+    struct letter l;
+    char data[8];
+    scene_open(&s, unwilling_pair, RW);
+    refused_send(&s);
+    CHECK_EQ(rt_poll_read(s.hand.cx, s.io, data, sizeof data), RT_PENDING);
+    CHECK_EQ(bits_of(s.io, RT_ERROR), RT_ERROR);
+
+    /* Nor does it try again and again while that lasts. */
+    int wakes = atomic_load(&s.hand.wakes);
+    deliver(s.rt);
+    CHECK_EQ(rt_poll_read(s.hand.cx, s.io, data, sizeof data), RT_PENDING);
+    deliver(s.rt);
+    CHECK_EQ(atomic_load(&s.hand.wakes), wakes);
+
+    CHECK_EQ(rt_poll_recvmsg(s.hand.cx, s.io, letter_init(&l), MSG_ERRQUEUE), 7);
+    CHECK_EQ(error_in(&l.msg), ECONNREFUSED);
+    CHECK_EQ(rt_poll_recvmsg(s.hand.cx, s.io, letter_init(&l), MSG_ERRQUEUE), RT_PENDING);
+    CHECK_EQ(bits_of(s.io, RT_ERROR), 0);
+    scene_close(&s);
+}
+
+/* A TCP stream with a queue of notifications: that memory was sent which the kernel did not copy. */
+static void a_short_read_leaves_the_error(void) {
+    struct scene s;
+    struct letter l;
+    static char page[4096];
+    char data[64];
+    scene_open(&s, net_pair, RW);
+    CHECK_SYS(setsockopt(s.near, SOL_SOCKET, SO_ZEROCOPY, &(int){1}, sizeof(int)));
+    CHECK_EQ(send(s.near, page, sizeof page, MSG_ZEROCOPY), sizeof page);
+    net_get(s.far, page, sizeof page);
+    await_bit(&s.hand, s.io, RT_ERROR, RT_ERROR);
+    net_put(s.far, "hello", 5);
+    AWAIT_EQ(&s.hand, 5, rt_poll_read(s.hand.cx, s.io, data, sizeof data));
+    CHECK_EQ(rt_poll_recvmsg(s.hand.cx, s.io, letter_init(&l), MSG_ERRQUEUE), 0);
+    CHECK(l.msg.msg_flags & MSG_ERRQUEUE);
+    scene_close(&s);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
     CASE(an_empty_queue_leaves_the_data_ready);
     CASE(an_error_wakes);
+    CASE(who_reads_in_vain_leaves_the_error);
+    CASE(a_short_read_leaves_the_error);
     return test_end();
 }
