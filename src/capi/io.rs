@@ -166,9 +166,11 @@ pub unsafe extern "C" fn rt_poll_writev(cx: *mut rt_cx, io: rt_io, iov: *const i
     })
 }
 
-/// recvmsg(2) in a poll, with its `flags`; `MSG_OOB` waits for `RT_PRIORITY`. The call never blocks, whatever the descriptor does.
+/// recvmsg(2) in a poll, with its `flags`; `MSG_OOB` waits for `RT_PRIORITY`, and `MSG_ERRQUEUE` for `RT_ERROR`. The call never blocks,
+/// whatever the descriptor does.
 ///
-/// Returns how many bytes came, with `msg` filled in; `RT_PENDING`. Errors as for `rt_poll_read`.
+/// Returns how many bytes came, with `msg` filled in; `RT_PENDING`. Errors as for `rt_poll_read`; with `MSG_OOB` `-EINVAL` also when no
+/// urgent byte will come any more, and for one that is among the data (SO_OOBINLINE).
 ///
 /// # Safety
 /// `cx` is the context of this poll; `msg` is a message to receive into.

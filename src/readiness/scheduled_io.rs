@@ -2,7 +2,7 @@
 //!
 //! The word:
 //!
-//! | generation 24 | tick 28 | shutdown 1 | waiters: reader 1, writer 1, list 1 | readiness 8 |
+//! | generation 24 | tick 28 | shutdown 1 | waiters: reader 1, writer 1, list 1 | urgent 1 | readiness 7 |
 //!
 //! - One load validates a handle and reads its readiness. Every update keeps the fields that it does not own.
 //! - The driver delivers by one CAS that compares the generation, ORs readiness in, advances the tick and takes the bits of
@@ -14,6 +14,8 @@
 //!   A waiter without its bit exists only while the driver that took the bit is on its way to the lock.
 //! - The tick counts deliveries. A clear names the tick that it saw and does nothing when there was another delivery since.
 //!   There is one tick for both directions, because an epoll event reports the whole mask.
+//! - "Urgent" says that out-of-band data came once. No clear takes it away: the mark, at which a read stops early, outlives the
+//!   byte and whatever anybody does about it.
 
 use super::ready::{Interest, Ready, ReadyEvent};
 use super::waiters::{Kinds, Node, Waiters};
@@ -25,8 +27,9 @@ use crate::primitives::wake_list::WakeList;
 use std::ptr::NonNull;
 use std::task::Waker;
 
-const READY: Field = Field::low(8);
-const LIST: Field = READY.above(1);
+const READY: Field = Field::low(7);
+const URGENT: Field = READY.above(1);
+const LIST: Field = URGENT.above(1);
 const WRITER: Field = LIST.above(1);
 const READER: Field = WRITER.above(1);
 const SHUTDOWN: Field = READER.above(1);
@@ -118,6 +121,11 @@ impl ScheduledIo {
     #[inline]
     pub(crate) fn look(&self, generation: u32, interest: Interest) -> Polled {
         answer(self.word.load(Acquire), generation, interest)
+    }
+
+    /// True if out-of-band data came in this life, whatever became of it.
+    pub(crate) fn had_urgent(&self) -> bool {
+        URGENT.get(self.word.load(Relaxed)) != 0
     }
 
     /// How many deliveries there were, in the field's width.
@@ -216,9 +224,10 @@ impl ScheduledIo {
     /// The driver's CAS. Whom the event wakes is left to the caller, who may have more events.
     pub(crate) fn deliver_into(&self, generation: u32, ready: Ready, wakers: &mut WakeList) -> bool {
         let taken = satisfied_flags(ready);
+        let brings = u64::from(ready.bits()) | if ready.intersects(Ready::PRIORITY) { URGENT.one() } else { 0 };
         self.update(generation, taken, ready, wakers, |word| {
             let tick = TICK.get(word).wrapping_add(1);
-            TICK.set(word | u64::from(ready.bits()), tick) & !taken
+            TICK.set(word | brings, tick) & !taken
         })
     }
 

@@ -8,7 +8,7 @@ use crate::primitives::sync::{
     Ordering::*,
     nature::{fault, short},
 };
-use crate::readiness::{Interest, Polled, Ready};
+use crate::readiness::{Interest, Ready};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::task::{Poll, ready};
@@ -114,7 +114,7 @@ fn uninterrupted(mut call: impl FnMut() -> Attempted) -> Attempted {
 impl IoName {
     /// Waits until the interest is satisfied, then tries; EAGAIN takes the readiness back and waits again. `whole` is how
     /// many bytes a call can move at most: fewer, on a TCP stream, mean that the kernel's buffer is drained or full, and
-    /// the next event will say so when that changes. (Not while an urgent mark is about, at which a read stops early.)
+    /// the next event will say so when that changes. (Not where an urgent mark may be about, at which a read stops early.)
     fn transfer(
         self,
         cx: &PollContext,
@@ -151,7 +151,7 @@ impl IoName {
             match result {
                 Err(libc::EAGAIN) => in_vain = seen.and_then(|seen| self.drained(seen)),
                 Ok(moved) if moved > 0 && moved < whole && self.has(traits::TCP) => {
-                    if let Some(seen) = seen.filter(|_| !self.has_urgent()) {
+                    if let Some(seen) = seen.filter(|_| !self.io.had_urgent()) {
                         self.io.clear_exactly(self.generation, seen.tick, seen.ready.without(Ready::LASTING));
                         if seen.ready.intersects(Ready::READABLE) && !self.has(traits::TOLD) {
                             self.add_trait(traits::TOLD);
@@ -170,18 +170,22 @@ impl IoName {
         cx: &PollContext,
         interest: Interest,
         whole: usize,
-        call: impl FnMut(RawFd) -> Attempted,
+        mut call: impl FnMut(RawFd) -> Attempted,
     ) -> IoPoll<usize> {
+        let call = |fd| match call(fd) {
+            Err(libc::EINVAL) if interest == Interest::PRIORITY && self.awaits_urgent() => Err(libc::EAGAIN),
+            result => result,
+        };
         Poll::Ready(match ready!(self.transfer(cx, interest, whole, call)) {
             Ok(0) if interest == Interest::READABLE => self.end_of_stream(),
             result => result,
         })
     }
 
-    /// True if out-of-band data was seen and not taken back.
-    fn has_urgent(self) -> bool {
-        let seen = self.io.look(self.generation, Interest::PRIORITY);
-        matches!(seen, Polled::Ready(event) if event.ready.intersects(Ready::PRIORITY))
+    /// True if there is no urgent byte, but one may come. The kernel calls a receive of one invalid then, as it does where there
+    /// is one that cannot be had so (it is among the data), or the stream has ended.
+    fn awaits_urgent(self) -> bool {
+        self.has(traits::STREAM) && self.ask_kernel(Ready::PRIORITY | Ready::CLOSED, None).is_empty()
     }
 
     /// Direct I/O needs a descriptor that does not block the worker.

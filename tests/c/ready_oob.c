@@ -90,11 +90,71 @@ static void a_reader_beside_a_priority_interest_gets_all_data(void) {
     data_around_the_mark_is_delivered(RW | RT_PRIORITY);
 }
 
+/* Somebody takes the urgent byte and its readiness before the reader comes to the mark. */
+static void a_reader_after_who_took_the_urgent_byte_gets_all_data(void) {
+    struct scene s;
+    char byte;
+    scene_open(&s, net_pair, RW | RT_PRIORITY);
+    net_put(s.far, "before", 6);
+    CHECK_EQ(send(s.far, "!", 1, MSG_OOB), 1);
+    net_put(s.far, "after", 5);
+    rt_ready seen = await_bit(&s.hand, s.io, RT_PRIORITY, RT_PRIORITY);
+    deliver(s.rt);
+    CHECK_EQ(recv(s.near, &byte, 1, MSG_OOB), 1);
+    while (bits_of(s.io, RT_PRIORITY)) {
+        CHECK_EQ(rt_try_ready(s.io, RT_PRIORITY, &seen), 0);
+        CHECK_EQ(rt_clear_ready(s.io, seen), 0);
+    }
+    reader_gets(&s, "beforeafter");
+    scene_close(&s);
+}
+
+/* ---- urgent bytes, one after the other ---- */
+
+static int64_t urgent_byte(struct scene *s, char *byte) {
+    struct iovec to = {byte, 1};
+    struct msghdr msg = {.msg_iov = &to, .msg_iovlen = 1};
+    return rt_poll_recvmsg(s->hand.cx, s->io, &msg, MSG_OOB);
+}
+
+static void an_urgent_byte_that_was_taken_is_followed_by_the_next(void) {
+    struct scene s;
+    char byte;
+    scene_open(&s, net_pair, RW | RT_PRIORITY);
+    for (const char *next = "abc"; *next; next++) {
+        CHECK_EQ(urgent_byte(&s, &byte), RT_PENDING);
+        CHECK_EQ(send(s.far, next, 1, MSG_OOB), 1);
+        AWAIT_EQ(&s.hand, 1, urgent_byte(&s, &byte));
+        CHECK_EQ(byte, *next);
+    }
+    net_put(s.far, "x", 1);
+    reader_gets(&s, "x");
+    CHECK_EQ(urgent_byte(&s, &byte), RT_PENDING);
+    close(s.far);
+    s.far = -1;
+    AWAIT_EQ(&s.hand, -EINVAL, urgent_byte(&s, &byte)); /* and none will come */
+    scene_close(&s);
+}
+
+static void an_urgent_byte_among_the_data_is_no_urgent_byte(void) {
+    struct scene s;
+    char byte;
+    scene_open(&s, net_pair, RW | RT_PRIORITY);
+    CHECK_SYS(setsockopt(s.near, SOL_SOCKET, SO_OOBINLINE, &(int){1}, sizeof(int)));
+    CHECK_EQ(send(s.far, "!", 1, MSG_OOB), 1);
+    AWAIT_EQ(&s.hand, -EINVAL, urgent_byte(&s, &byte));
+    reader_gets(&s, "!");
+    scene_close(&s);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(urgent_data_is_priority_and_not_readable);
     CASE(data_is_not_priority);
     CASE(a_plain_reader_gets_all_data);
     CASE(a_reader_beside_a_priority_interest_gets_all_data);
+    CASE(a_reader_after_who_took_the_urgent_byte_gets_all_data);
+    CASE(an_urgent_byte_that_was_taken_is_followed_by_the_next);
+    CASE(an_urgent_byte_among_the_data_is_no_urgent_byte);
     return test_end();
 }

@@ -70,6 +70,20 @@ fn a_stale_clear_does_nothing_until_the_tick_has_gone_all_the_way_round() {
 }
 
 #[test]
+fn that_urgent_data_came_outlives_every_clear_and_is_no_readiness() {
+    let (generation, io) = registered();
+    assert!(io.deliver(generation, Ready::ALL.without(Ready::PRIORITY)));
+    assert!(!io.had_urgent());
+    assert!(io.deliver(generation, Ready::PRIORITY));
+    assert!(io.clear_exactly(generation, io.tick(), Ready::ALL));
+    assert!(io.had_urgent());
+    assert_eq!(io.fields().ready, Ready::EMPTY);
+    assert_eq!(io.look(generation, Interest::PRIORITY), Polled::Pending);
+    io.begin(generation + 1, Ready::EMPTY);
+    assert!(!io.had_urgent(), "that was another life");
+}
+
+#[test]
 fn the_wrap_of_the_tick_changes_nothing_else() {
     let (generation, io) = registered();
     let (_probe, waker) = Probe::new();
