@@ -3841,8 +3841,10 @@ int64_t rt_watch_at(rt_watch watch,
                     uint64_t at);
 
 /**
- * Closes a watch. The handle is stale at once, no call begins any more, and the descriptor may be closed: on return, for who is on the
- * watch's worker. From elsewhere a function that is being called goes on; `drop` is called when it has returned.
+ * Closes a watch. The handle is stale at once, and the runtime has let go of the descriptor on return. For who is on the watch's worker no
+ * call begins any more, and the descriptor may be closed. From elsewhere a call that was about to begin may still do so, one at most,
+ * and one that has begun goes on; `drop` is called when it has returned, and until then the descriptor must stay open if the function
+ * uses it.
  *
  * Returns 0, also for the handle 0; `-EBADF`: also when its runtime has shut down, and nothing is left to be done. Any thread.
  * Waits for another thread that is asking the kernel about the descriptor, which does not block.

@@ -217,9 +217,11 @@ pub(crate) fn wait_until(raw: u64, at: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The handle is stale from now on, and no call begins.
+/// The handle is stale from now on. On the watch's worker no call begins; from elsewhere the task may have looked just before, and makes
+/// the call that it was about to make. (Deciding the two on one word would change the moment and not the fact: between that and
+/// the function's first line this may return.)
 pub(crate) fn close(raw: u64) -> Result<(), Errno> {
-    // Before that: whoever finds the handle stale has seen the last call begin.
+    // Before that: where the handle is stale, the task does not look once more and find it open.
     WATCHES.enter(raw).ok_or(libc::EBADF)?.closed.store(true, Release);
     let wishes = WATCHES.remove(raw).ok_or(libc::EBADF)?;
     wishes.let_go();

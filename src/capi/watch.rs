@@ -125,8 +125,10 @@ pub extern "C" fn rt_watch_at(watch: rt_watch, at: u64) -> i64 {
     guarded(|| watch::wait_until(watch, at).map(|()| 0))
 }
 
-/// Closes a watch. The handle is stale at once, no call begins any more, and the descriptor may be closed: on return, for who is on the
-/// watch's worker. From elsewhere a function that is being called goes on; `drop` is called when it has returned.
+/// Closes a watch. The handle is stale at once, and the runtime has let go of the descriptor on return. For who is on the watch's worker no
+/// call begins any more, and the descriptor may be closed. From elsewhere a call that was about to begin may still do so, one at most,
+/// and one that has begun goes on; `drop` is called when it has returned, and until then the descriptor must stay open if the function
+/// uses it.
 ///
 /// Returns 0, also for the handle 0; `-EBADF`: also when its runtime has shut down, and nothing is left to be done. Any thread.
 /// Waits for another thread that is asking the kernel about the descriptor, which does not block.
