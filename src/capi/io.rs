@@ -189,6 +189,9 @@ pub unsafe extern "C" fn rt_poll_recvmsg(cx: *mut rt_cx, io: rt_io, msg: *mut ms
 ///
 /// Returns how many bytes went, which may be fewer; `RT_PENDING`. Errors as for `rt_poll_write`.
 ///
+/// Connect a Unix datagram socket (`rt_poll_connect`) whose peer may be slow: for one that is only named in `msg` the kernel does not tell when
+/// its queue has room. While it is full, the task is then polled again and again, between others, which costs the time that they leave.
+///
 /// # Safety
 /// `cx` is the context of this poll; `msg` is a message to send.
 #[unsafe(no_mangle)]
