@@ -3,7 +3,7 @@
 use super::cell::{Header, Output};
 use super::name::TaskName;
 use super::state::{Detach, Join};
-use super::waker::release;
+use super::waker::{is_dead, release};
 use crate::primitives::wake_list::WakeList;
 use std::any::Any;
 use std::fmt;
@@ -50,19 +50,27 @@ pub(super) struct Joiners {
 }
 
 impl Joiners {
-    /// Adds the waiter, or replaces its waker. Returns the waker that went, to be dropped after the lock.
-    fn put(&mut self, key: usize, waker: Waker) -> Option<Waker> {
+    /// Replaces the waiter's waker, or else adds the waiter; then those whose task is over go where there is no room, so that
+    /// they do not pile up. Returns the wakers that went, to be dropped after the lock.
+    fn put(&mut self, key: usize, waker: Waker) -> (Option<Waker>, Vec<(usize, Waker)>) {
         let slots = self.first.iter_mut().chain(self.more.iter_mut().flat_map(|more| more.iter_mut()));
         for (owner, old) in slots {
             if *owner == key {
-                return Some(std::mem::replace(old, waker));
+                return (Some(std::mem::replace(old, waker)), Vec::new());
             }
         }
-        match &mut self.first {
-            None => self.first = Some((key, waker)),
-            Some(_) => self.more.get_or_insert_default().push((key, waker)),
+        if self.first.as_ref().is_none_or(|(_, old)| is_dead(old)) {
+            return (self.first.replace((key, waker)).map(|(_, old)| old), Vec::new());
         }
-        None
+        let more = self.more.get_or_insert_default();
+        let mut dead = Vec::new();
+        if more.len() == more.capacity() {
+            dead.extend(more.extract_if(.., |(_, old)| is_dead(old)));
+            // The next look takes a time that is paid by those who come before it.
+            more.reserve(more.len() + 1);
+        }
+        more.push((key, waker));
+        (None, dead)
     }
 
     fn take(&mut self, key: usize) -> Option<Waker> {
@@ -119,9 +127,9 @@ pub(super) fn await_join(cell: &Header, generation: u32, key: usize, waker: Wake
     if !cell.state.set_join_waker(generation) {
         return Err(waker);
     }
-    let old = joiners.put(key, waker);
+    let gone = joiners.put(key, waker);
     drop(joiners);
-    drop(old);
+    drop(gone);
     Ok(())
 }
 

@@ -145,6 +145,33 @@ static void a_joiner_that_is_aborted_leaves_the_rest_waiting(void) {
     test_runtime_free(rt);
 }
 
+/* Each looks for the end of one that lives on, then ends itself. */
+static int64_t look_once(rt_cx *cx, void *state) {
+    CHECK_EQ(rt_poll_join(cx, *(rt_task *)state, NULL), RT_PENDING);
+    return 0;
+}
+
+static void joiners_that_end_do_not_pile_up(void) {
+    rt_runtime rt = test_runtime();
+    probe p = {.result = 5};
+    rt_task target = probe_spawn(rt, &p);
+    struct joiner j = {.target = target};
+    rt_task waiting = spawn_joiner(rt, &j);
+    drive_until(rt, joiner_waits, &j);
+    uint64_t before = census_take().library.tasks;
+    for (int i = 0; i < scaled(2000); i++) {
+        rt_task task;
+        CHECK_EQ(rt_spawn(rt, look_once, &target, NULL, &task), 0);
+        CHECK_EQ(join_task(task), 0);
+        CHECK(census_take().library.tasks < before + 64);
+    }
+    drive_until(rt, probe_waits, &p);
+    probe_finish(&p, target);
+    CHECK_EQ(join_task(waiting), 0);
+    CHECK_EQ(j.result, 5);
+    test_runtime_free(rt);
+}
+
 static void a_detach_wakes_the_joiner_with_an_error(void) {
     rt_runtime rt = test_runtime();
     probe p = {0};
@@ -309,6 +336,7 @@ int main(int argc, char **argv) {
     CASE(an_aborted_task_joins_as_cancelled);
     CASE(all_joiners_wake_and_one_gets_the_result);
     CASE(a_joiner_that_is_aborted_leaves_the_rest_waiting);
+    CASE(joiners_that_end_do_not_pile_up);
     CASE(a_detach_wakes_the_joiner_with_an_error);
     CASE(a_task_cannot_join_itself);
     CASE(a_join_may_time_out_and_be_repeated);

@@ -151,3 +151,23 @@ fn a_joiner_that_panics_when_woken_harms_nobody() {
         assert_eq!((queue.live(), Arc::strong_count(&polite)), (0, 1));
     }
 }
+
+#[test]
+fn joiners_that_ended_do_not_pile_up() {
+    let (queue, woken) = (Arc::<Queue>::default(), Count::new());
+    let name = queue.spawn(pending::<u8>());
+    assert!(matches!(name.poll_join::<u8>(1, &waker(woken.clone())), Some(Poll::Pending)));
+    for _ in 0..1000 {
+        let joiner = queue.spawn(poll_fn(move |context| {
+            let waker = context.waker();
+            assert!(matches!(name.poll_join::<u8>(waker.data().addr(), waker), Some(Poll::Pending)));
+            Poll::Ready(())
+        }));
+        queue.run();
+        assert!(joined::<()>(joiner).is_ok());
+        assert!(queue.live() < 16, "their wakers hold their cells");
+    }
+    assert_eq!(name.abort(), Ok(()));
+    queue.run();
+    assert_eq!((woken.get(), joined::<u8>(name).is_err(), queue.live()), (1, true, 0));
+}
