@@ -1,8 +1,9 @@
-//! Models of how work reaches a worker: the inbox that it sleeps on, the idle word, the run queue, and the pool
-//! of threads that block.
+//! Models of how work reaches a worker: the inbox that it sleeps on, the idle word, the run queue, the word of live tasks,
+//! and the pool of threads that block.
 
 mod idle;
 mod inbox;
+mod live;
 mod pool;
 mod queue;
 

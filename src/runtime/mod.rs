@@ -12,6 +12,7 @@ mod injector;
 mod io;
 mod linger;
 mod listening;
+mod live;
 mod local;
 mod operation;
 mod owned;

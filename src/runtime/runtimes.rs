@@ -15,7 +15,7 @@ use crate::primitives::slab::{Entry, Slab};
 use crate::primitives::sync::{
     Arc, AtomicPtr, AtomicU32, Condvar, Mutex, Ordering::*, UnsafeCell, process_static, thread,
 };
-use crate::task::{self, Notified, Plain, Runs, Schedule, TaskName, live_tasks};
+use crate::task::{self, Notified, Plain, Runs, Schedule, SpawnError, TaskName, live_tasks};
 use std::fmt;
 use std::future::Future;
 use std::mem::ManuallyDrop;
@@ -163,25 +163,15 @@ impl RuntimeRef {
         F::Output: Send + 'static,
     {
         let shared = self.shared();
-        if shared.task_begins().is_err() {
-            return Err((SpawnError::Stopped, future));
-        }
         let home = match shared.config.flavour {
             Flavour::CurrentThread => Some(0),
             Flavour::MultiThread => home,
         };
-        match task::spawn(future, self.shared_arc(), home, joinable) {
-            Err(future) => {
-                shared.task_ends();
-                Err((SpawnError::NoMemory, future))
-            }
-            Ok(task) => {
-                named(TaskName::of(task.header()));
-                trace_spawn(&task);
-                shared.schedule(task);
-                Ok(())
-            }
-        }
+        let task = task::spawn(future, self.shared_arc(), home, joinable)?;
+        named(TaskName::of(task.header()));
+        trace_spawn(&task);
+        shared.schedule(task);
+        Ok(())
     }
 
     /// The worker for a pinned task that asks for none.
@@ -209,13 +199,6 @@ impl Drop for RuntimeRef {
             }
         }
     }
-}
-
-/// Why a task could not be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SpawnError {
-    Stopped,
-    NoMemory,
 }
 
 impl SpawnError {

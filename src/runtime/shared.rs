@@ -5,6 +5,7 @@ use super::context::Current;
 use super::fds::FdTable;
 use super::idle::Idle;
 use super::injector::Injector;
+use super::live::{Ended, Live};
 use super::operation::Operation;
 use super::pool::Pool;
 use super::process::is_forked;
@@ -13,7 +14,6 @@ use super::timer::Timer;
 use super::worker::Worker;
 use crate::driver;
 use crate::primitives::inbox::{Inbox, Pushed};
-use crate::primitives::pack::Field;
 use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*, nature};
 use crate::task::{Header, Notified, Schedule, TaskName};
 use std::collections::HashMap;
@@ -142,12 +142,6 @@ impl Remote {
     }
 }
 
-/// The word of live tasks: `| CLOSED 1 | AWAITED 1 | tasks 62 |`. Spawning, ending, closing and waiting for the end are all
-/// read-modify-writes of it, so no task is missed by a shutdown and no end by a waiter.
-const TASKS: Field = Field::low(62);
-const AWAITED: Field = TASKS.above(1);
-const CLOSED: Field = AWAITED.above(1);
-
 /// See the module.
 pub(crate) struct Shared {
     /// The runtime's handle.
@@ -161,7 +155,7 @@ pub(crate) struct Shared {
     pub(super) pool: Arc<Pool>,
     /// Threads that ask name servers: a share of their own, so that slow servers keep no file from being read.
     pub(super) resolvers: Arc<Pool>,
-    live: AtomicU64,
+    live: Live,
     phase: AtomicU8,
     pub(super) stop: AtomicBool,
     /// Somebody else's loop waits on the driver's descriptor.
@@ -181,10 +175,6 @@ pub(crate) struct Shared {
     pub(super) along: Mutex<HashMap<u64, fn(u64)>>,
 }
 
-/// The runtime accepts no more tasks.
-#[derive(Debug)]
-pub(super) struct Closed;
-
 impl Shared {
     pub(super) fn new(handle: u64, config: Config, drivers: Vec<driver::Handle>) -> Self {
         let pool = |threads| Arc::new(Pool::new(threads, THREAD_IDLES, config.thread_name.clone(), config.stack_size));
@@ -198,7 +188,7 @@ impl Shared {
             fds: FdTable::new(),
             pool,
             resolvers,
-            live: AtomicU64::new(0),
+            live: Live::default(),
             phase: AtomicU8::new(Phase::Running as u8),
             stop: AtomicBool::new(false),
             embedded: AtomicBool::new(false),
@@ -244,38 +234,18 @@ impl Shared {
 
     // Live tasks.
 
-    /// Counts a task that is about to be made.
-    pub(super) fn task_begins(&self) -> Result<(), Closed> {
-        if CLOSED.get(self.live.fetch_add(TASKS.one(), AcqRel)) == 0 {
-            return Ok(());
-        }
-        self.task_ends();
-        Err(Closed)
-    }
-
-    /// Takes back the count of a task that ended, or could not be made.
-    pub(super) fn task_ends(&self) {
-        let before = self.live.fetch_sub(TASKS.one(), AcqRel);
-        if TASKS.get(before) == 1 && before & (AWAITED.mask() | CLOSED.mask()) != 0 {
-            self.ring();
-            if CLOSED.get(before) != 0 {
-                self.remotes.iter().for_each(Remote::nudge);
-            }
-        }
-    }
-
     pub(super) fn tasks(&self) -> u64 {
-        TASKS.get(self.live.load(Acquire))
+        self.live.tasks()
     }
 
     /// From now on no task is accepted. True for the first caller.
     pub(super) fn close(&self) -> bool {
-        CLOSED.get(self.live.fetch_or(CLOSED.mask(), AcqRel)) == 0
+        self.live.close()
     }
 
     /// Asks by a read-modify-write: a caller that made something visible before either sees the close, or is seen by it.
     pub(super) fn is_closed(&self) -> bool {
-        CLOSED.get(self.live.fetch_add(0, AcqRel)) != 0
+        self.live.is_closed()
     }
 
     // Waiting for the runtime as a whole.
@@ -297,8 +267,7 @@ impl Shared {
     pub(super) fn wait_until(&self, deadline: u64, done: impl Fn() -> bool) -> bool {
         let mut gate = self.gate.lock();
         loop {
-            // The flag is set before the condition is looked at, by a read-modify-write of the word that `task_ends` changes.
-            self.live.fetch_or(AWAITED.mask(), AcqRel);
+            self.live.await_last();
             if done() {
                 return true;
             }
@@ -362,8 +331,17 @@ impl Schedule for Shared {
         Current::shared().map_or(ptr::null(), ptr::from_ref)
     }
 
+    fn begins(&self) -> bool {
+        self.live.begin()
+    }
+
     fn ended(&self, _task: &Header) {
-        self.task_ends();
+        if let Ended::Last { closed } = self.live.end() {
+            self.ring();
+            if closed {
+                self.remotes.iter().for_each(Remote::nudge);
+            }
+        }
     }
 
     fn drain(&self, task: &'static Header) {

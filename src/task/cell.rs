@@ -1,9 +1,9 @@
 //! The cell: one entry of the slab, 128 bytes, the same type for every task.
 
 use super::calls::Called;
-use super::join::{JoinError, Joiners};
+use super::join::{JoinError, Joiners, wake_joiners};
 use super::raw::{Notified, Schedule, Vtable};
-use super::state::{End, State};
+use super::state::{End, Retract, State};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::inbox::Node;
 use crate::primitives::prefetch::prefetch;
@@ -301,18 +301,31 @@ fn fits<T>() -> bool {
 /// What the stage holds when the task is over.
 pub(super) type Output<T> = Result<T, JoinError>;
 
-/// Makes a task and its first notification, which the caller must hand to a queue. `None` when memory is out; the future
-/// is then given back.
-pub(crate) fn spawn<F, S>(future: F, scheduler: Arc<S>, home: Option<u32>, joinable: bool) -> Result<Notified, F>
+/// Why a task could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpawnError {
+    /// The scheduler takes no more tasks.
+    Stopped,
+    NoMemory,
+}
+
+/// Makes a task and its first notification, which the caller must hand to a queue. On failure the future comes back.
+pub(crate) fn spawn<F, S>(
+    future: F,
+    scheduler: Arc<S>,
+    home: Option<u32>,
+    joinable: bool,
+) -> Result<Notified, (SpawnError, F)>
 where
     F: Runs + Send + 'static,
     F::Output: Send + 'static,
     S: Schedule,
 {
     let Some((index, cell)) = CELLS.alloc() else {
-        return Err(future);
+        return Err((SpawnError::NoMemory, future));
     };
     let generation = cell.state.generation() + 1;
+    let asked = Arc::as_ptr(&scheduler);
     // A cell that was just allocated is the caller's alone until `open`.
     cell.vtable.store(ptr::from_ref(Vtable::of::<F, S>()).cast_mut(), Relaxed);
     cell.scheduler.store(Arc::into_raw(scheduler).cast_mut().cast(), Relaxed);
@@ -323,8 +336,34 @@ where
     // SAFETY: as above, and the stage of a free cell is empty.
     unsafe { cell.put(future) };
     cell.state.open(generation, home.is_some(), joinable);
+    // SAFETY: the cell holds a count on the scheduler.
+    if !unsafe { (*asked).begins() }
+        // SAFETY: the stage holds the future, and nobody else has heard of the task but who scans for it.
+        && let Some(future) = unsafe { retract(cell) }
+    {
+        return Err((SpawnError::Stopped, future));
+    }
     // SAFETY: `open` made the queue's reference.
     Ok(unsafe { Notified::new(cell) })
+}
+
+/// Takes a task back that its scheduler refused. `None`: a shutdown gave it up, and has counted it, so it was made.
+///
+/// # Safety
+/// The caller opened the cell with an `F` in its stage, and put it into no queue.
+unsafe fn retract<F>(cell: &'static Header) -> Option<F> {
+    let Retract::Retracted { refs, wake } = cell.state.retract() else { return None };
+    // SAFETY: with COMPLETE set and the join closed the stage is nobody else's.
+    let future = unsafe { cell.take() };
+    // SAFETY: our references keep the cell, and so its count on the scheduler.
+    unsafe { (cell.vtable().ended)(cell.scheduler(), cell) };
+    if wake {
+        wake_joiners(cell);
+    }
+    if cell.state.ref_dec(refs) {
+        dealloc(cell);
+    }
+    Some(future)
 }
 
 /// Ends a cell's life. The caller dropped the last reference.

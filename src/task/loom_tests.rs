@@ -8,7 +8,7 @@ mod drain;
 mod end;
 mod wake;
 
-use super::cell::CELLS;
+use super::cell::{CELLS, dealloc};
 use super::waker::waker_ref;
 use super::{Header, Notified, Plain, Ran, Schedule, TaskName, spawn};
 use crate::primitives::sync::{Arc, AtomicPtr, Ordering::*, UnsafeCell};
@@ -79,6 +79,16 @@ where
     let name = TaskName::of(task.header());
     pool.schedule(task);
     name
+}
+
+/// What was given up stays for ever, but a model must not leak. False: this cell was freed.
+pub(crate) fn bury(index: u32) -> bool {
+    let cell = CELLS.get(index).expect("the model has spawned");
+    let refs = cell.state.refs();
+    if refs > 0 && cell.state.ref_dec(refs) {
+        dealloc(cell);
+    }
+    refs > 0
 }
 
 /// How often something happened, counted so that two counts without an order between them fail the model.

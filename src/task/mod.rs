@@ -25,7 +25,7 @@ pub(crate) mod loom_tests;
 mod tests;
 
 pub(crate) use calls::{Call, Calls, Tie, Tied, Ties};
-pub(crate) use cell::{Header, Plain, Runs, spawn};
+pub(crate) use cell::{Header, Plain, Runs, SpawnError, spawn};
 pub use join::{JoinError, JoinHandle};
 pub(crate) use name::{Stale, TaskName, cells, live_tasks};
 pub(crate) use raw::{Notified, Ran, Schedule};

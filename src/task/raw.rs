@@ -18,6 +18,12 @@ pub(crate) trait Schedule: Send + Sync + Sized + 'static {
     /// The scheduler whose tasks run on this thread, which cannot go away during the call. Null if there is none.
     fn here() -> *const Self;
 
+    /// A task was made, and can be found among the live ones. False: it is refused. `ended` follows, unless a shutdown found
+    /// it and gave it up before.
+    fn begins(&self) -> bool {
+        true
+    }
+
     /// A task ended; its state was dropped, its joiners are not woken yet.
     fn ended(&self, task: &Header);
 

@@ -11,7 +11,8 @@
 //!                                 '--drain--> DRAINING (parked) --drained--> NOTIFIED --start--> end ..
 //! ```
 //!
-//! The lower way is that of a task which ended while operations of its own were still going on.
+//! The lower way is that of a task which ended while operations of its own were still going on. One that its scheduler
+//! refuses goes from spawned to COMPLETE at once (retract).
 //!
 //! A task may also be queued while it is RUNNING: one that asked to be polled again, which goes back without a change, and
 //! one that was woken on a thread of its scheduler. Then the next `start` need write nothing: whoever meets the task
@@ -60,6 +61,16 @@ const SHIELDED: u64 = 1 << 11;
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub(super) struct State(AtomicU64);
+
+/// Whether a task that was just made can be taken back.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Retract {
+    /// Its future, and so many references, are the caller's. Joiners must be woken if told so.
+    Retracted { refs: u64, wake: bool },
+    /// A shutdown gave it up: it stays.
+    Abandoned,
+}
 
 /// What the runner does with a task that it took from a queue.
 #[derive(Debug, PartialEq, Eq)]
@@ -162,6 +173,18 @@ impl State {
         word |= if pinned { PINNED } else { 0 };
         word |= if joinable { JOIN_INTEREST } else { 0 };
         self.0.store(REFS.set(word, 2 + u64::from(joinable)), Release);
+    }
+
+    /// Taken by whoever opened the cell and put the task into no queue: it ends, and nobody can have its output.
+    pub(super) fn retract(&self) -> Retract {
+        self.edge(|word| match word & ABANDONED {
+            0 => {
+                let refs = 2 + u64::from(word & JOIN_INTEREST != 0);
+                let over = (word | COMPLETE) & !(NOTIFIED | JOIN_INTEREST);
+                (Some(over), Retract::Retracted { refs, wake: word & JOIN_WAKER != 0 })
+            }
+            _ => (None, Retract::Abandoned),
+        })
     }
 
     /// Ends the life after the last reference went. False: the cell must not be used again.

@@ -2,6 +2,8 @@
  * every drop runs once, and everybody who waits is told. */
 #include "check.h"
 
+#include <poll.h>
+
 enum { TASKS = 100 };
 
 static void it_drops_every_task(void) {
@@ -217,6 +219,67 @@ static void spawns_may_race_it(void) {
     }
 }
 
+/* With a deadline, each is refused, dropped once, or given up and counted; whichever it was, it can be
+ * joined. A spawner is held up wherever it happens to be, until the shutdown is over or has been kept
+ * waiting by what the spawner holds. */
+static int held_until[2];
+
+static void hold_up(int sig) {
+    (void)sig;
+    int before = errno;
+    struct pollfd over = {.fd = held_until[0], .events = POLLIN};
+    poll(&over, 1, 30);
+    errno = before;
+}
+
+struct joined_flood {
+    struct flood flood;
+    rt_task last;
+};
+
+static void *spawn_until_refused_and_join(void *arg) {
+    struct joined_flood *j = arg;
+    struct flood *f = &j->flood;
+    rt_task task;
+    while (rt_spawn(f->rt, stay, f, count_drop, &task) == 0) {
+        j->last = task;
+        if (++f->accepted == 10) gate_open(&f->started);
+    }
+    struct waiter w = {.task = j->last};
+    wait_for_task(&w);
+    check_told(&w, false);
+    return NULL;
+}
+
+static void spawns_may_race_its_deadline(void) {
+    enum { ROUNDS = 200 };
+    /* A drop function may still be inside of one when its runtime is gone. */
+    static struct joined_flood rounds[ROUNDS];
+    struct sigaction action = {.sa_handler = hold_up}, before;
+    CHECK_SYS(sigaction(SIGUSR1, &action, &before));
+    uint64_t since = test_clock();
+    for (int i = 0; i < scaled(ROUNDS) && !long_at_it(since); i++) {
+        struct flood *f = &rounds[i].flood;
+        f->rt = test_runtime();
+        gate_init(&f->started);
+        CHECK_SYS(pipe(held_until));
+        pthread_t thread = thread_start(spawn_until_refused_and_join, &rounds[i]);
+        gate_wait(&f->started);
+        CHECK_EQ(pthread_kill(thread, SIGUSR1), 0);
+        int64_t given_up = CHECK_OK(rt_shutdown(f->rt, 0));
+        close(held_until[1]);
+        thread_join(thread);
+        CHECK_EQ(rt_free(f->rt), 0);
+        int drops = f->drops;
+        CHECK(drops <= f->accepted && drops + given_up >= f->accepted);
+        /* One that was given up inside of its drop function may be both. */
+        CHECK(drops + given_up <= f->accepted + test_workers);
+        close(held_until[0]);
+        gate_destroy(&f->started);
+    }
+    CHECK_SYS(sigaction(SIGUSR1, &before, NULL));
+}
+
 /* ---- from another thread, while tasks run ---- */
 
 static int64_t run_on(rt_cx *cx, void *state) {
@@ -257,5 +320,6 @@ int main(int argc, char **argv) {
     CASE(a_thread_that_joins_is_told);
     CASE(spawns_may_race_it);
     CASE(another_thread_may_shut_down_busy_workers);
+    CASE_LEAVES(spawns_may_race_its_deadline, "tasks that were given up");
     return test_end();
 }

@@ -2,10 +2,9 @@
 
 use crate::driver::fake::Random;
 use crate::runtime::owned::Io;
-use crate::runtime::runtimes::SpawnError;
 use crate::runtime::{RuntimeRef, is_inside_any};
 use crate::sim::{fail, point, thread, trace};
-use crate::task::JoinHandle;
+use crate::task::{JoinHandle, SpawnError};
 use parking_lot::Mutex;
 use std::future::Future;
 use std::os::fd::OwnedFd;

@@ -196,3 +196,24 @@ fn the_last_generation_retires_the_cell() {
     state.age_to(7);
     assert!(state.recycle());
 }
+
+#[test]
+fn a_task_that_is_refused_was_never_there() {
+    for joinable in [false, true] {
+        let state = State::default();
+        state.open(1, false, joinable);
+        assert_eq!(state.abort_named(1, || false), Named::Nothing, "a shutdown may have seen it");
+        let refs = 2 + u64::from(joinable);
+        assert_eq!(state.retract(), Retract::Retracted { refs, wake: false });
+        assert_eq!((state.wake_named(1, || false), state.detach(1)), (Named::Stale, Detach::Stale));
+        assert_eq!(state.take_join(1), Join::Stale);
+        assert!(!state.abandon() && state.ref_dec(refs));
+    }
+    let state = open();
+    assert!(state.set_join_waker(1));
+    assert_eq!(state.retract(), Retract::Retracted { refs: 3, wake: true });
+    let state = open();
+    assert!(state.abandon());
+    assert_eq!(state.retract(), Retract::Abandoned);
+    assert_eq!((state.start(), state.take_join(1)), (Start::Abandoned, Join::Abandoned));
+}
