@@ -29,6 +29,7 @@ use crate::primitives::sync::{Arc, AtomicBool, Ordering::*};
 use crate::primitives::wake_list::WakeList;
 use crate::readiness::{IOS, Interest, Ready, ScheduledIo};
 use io_uring::{opcode, types};
+use parking_lot::RwLock;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -54,67 +55,90 @@ pub(crate) trait Poller: Send {
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
 }
 
-/// What wakes the owner of a ring.
-#[derive(Debug)]
-struct Bell {
-    eventfd: OwnedFd,
-    /// The owner sleeps in the ring, or is about to. Written before the owner parks its inbox and read by who finds it
-    /// parked, which orders the two. Who reads it late writes for nothing, since its message was taken before.
-    in_ring: AtomicBool,
-}
-
 /// The shared half of a driver.
 #[derive(Debug)]
 pub(crate) struct Handle {
+    /// Nothing once it was closed. Under the lock there is nothing but a system call.
+    open: RwLock<Option<Open>>,
+    /// The owner sleeps in the ring, or is about to. Written before the owner parks its inbox and read by who finds it
+    /// parked, which orders the two. Who reads it late writes for nothing, since its message was taken before.
+    in_ring: Arc<AtomicBool>,
+}
+
+/// The descriptors of a driver, but for the ring's own.
+#[derive(Debug)]
+struct Open {
     epoll: epoll::Handle,
-    bell: Option<Arc<Bell>>,
+    /// What wakes an owner that sleeps in its ring.
+    bell: Option<OwnedFd>,
 }
 
 impl Handle {
+    /// Uses the set, which is there unless the owner has ended, and the runtime after it.
+    fn with_set<R>(&self, f: impl FnOnce(&epoll::Handle) -> io::Result<R>) -> io::Result<R> {
+        match &*self.open.read() {
+            Some(open) => f(&open.epoll),
+            None => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        }
+    }
+
+    /// Closes the descriptors, when the owner is gone. Who holds this for a wake that may still come needs none of them.
+    pub(crate) fn close(&self) {
+        let open = self.open.write().take();
+        drop(open);
+    }
+
     /// Watches a descriptor, edge-triggered. The token is its handle.
     pub(crate) fn register(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
-        self.epoll.register(fd, token, interest)
+        self.with_set(|set| set.register(fd, token, interest))
     }
 
     /// Watches a listener that other workers watch, too, by descriptors of their own: who sleeps is woken one at a time.
     pub(crate) fn register_exclusive(&self, fd: RawFd, token: u64) -> io::Result<()> {
-        self.epoll.register_exclusive(fd, token)
+        self.with_set(|set| set.register_exclusive(fd, token))
     }
 
     /// Arms a member anew: its present state is reported once more. Fails with ENOENT if the descriptor at this number
     /// is not the one that was registered.
     pub(crate) fn rearm(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
-        self.epoll.rearm(fd, token, interest)
+        self.with_set(|set| set.rearm(fd, token, interest))
     }
 
     /// Stops watching. Fails as `rearm` does.
     pub(crate) fn deregister(&self, fd: RawFd) -> io::Result<()> {
-        self.epoll.deregister(fd)
+        self.with_set(|set| set.deregister(fd))
     }
 
-    /// Makes the owner's wait return.
+    /// Makes the owner's wait return. It may be gone: a wake that began before it went comes late, and finds nothing.
     pub(crate) fn unpark(&self) {
-        match &self.bell {
-            Some(bell) if bell.in_ring.load(Relaxed) => epoll::ring(bell.eventfd.as_raw_fd()),
-            _ => self.epoll.unpark(),
+        let in_ring = self.in_ring.load(Relaxed);
+        match &*self.open.read() {
+            Some(Open { bell: Some(bell), .. }) if in_ring => epoll::ring(bell.as_raw_fd()),
+            Some(open) => open.epoll.unpark(),
+            None => {}
         }
     }
 
     /// The descriptor for sleeping in somebody else's loop: poll(2) sees it readable when there are events.
-    pub(crate) fn event_fd(&self) -> RawFd {
-        self.epoll.event_fd()
+    pub(crate) fn event_fd(&self) -> io::Result<RawFd> {
+        self.with_set(|set| Ok(set.event_fd()))
     }
 
     /// Makes that descriptor readable at an absolute monotonic time; `None` takes that back.
     pub(crate) fn alarm(&self, at: Option<u64>) {
-        self.epoll.alarm(at);
+        let _ = self.with_set(|set| {
+            set.alarm(at);
+            Ok(())
+        });
     }
 }
 
 /// A ring, and what the driver itself has on it.
 struct Side {
     ring: Box<dyn Ring>,
-    bell: Arc<Bell>,
+    /// The shared half's, which outlives this one.
+    bell: RawFd,
+    in_ring: Arc<AtomicBool>,
     /// Entries that were handed over, or are about to be, and have not ended. Without our own, and without those that are
     /// only there to end others.
     in_flight: usize,
@@ -139,20 +163,19 @@ impl Driver {
     pub(crate) fn new(max_events: usize, ring: Option<Box<dyn Ring>>) -> io::Result<(Self, Handle)> {
         let (poller, epoll) = epoll::new(max_events)?;
         let epfd = epoll.event_fd();
-        let mut side = None;
-        if let Some(ring) = ring {
-            let bell = Arc::new(Bell { eventfd: epoll::eventfd()?, in_ring: AtomicBool::new(false) });
-            side = Some(Side {
-                ring,
-                bell,
-                in_flight: 0,
-                set_armed: false,
-                bell_armed: false,
-                started: false,
-                signals: false,
-            });
-        }
-        let handle = Handle { epoll, bell: side.as_ref().map(|side| side.bell.clone()) };
+        let in_ring = Arc::new(AtomicBool::new(false));
+        let bell = ring.is_some().then(epoll::eventfd).transpose()?;
+        let side = ring.zip(bell.as_ref()).map(|(ring, bell)| Side {
+            ring,
+            bell: bell.as_raw_fd(),
+            in_ring: in_ring.clone(),
+            in_flight: 0,
+            set_armed: false,
+            bell_armed: false,
+            started: false,
+            signals: false,
+        });
+        let handle = Handle { open: RwLock::new(Some(Open { epoll, bell })), in_ring };
         Ok((Self { poller: Box::new(poller), events: Vec::with_capacity(max_events), epfd, side }, handle))
     }
 
@@ -229,7 +252,7 @@ impl Driver {
     /// From now on somebody else's loop waits on the epoll set.
     pub(crate) fn embed(&mut self, handle: &Handle) {
         if let Some(side) = self.side.as_mut().filter(|side| side.started && !side.signals) {
-            side.signals = side.ring.signal_through(handle.epoll.eventfd()).is_ok();
+            side.signals = handle.with_set(|set| side.ring.signal_through(set.eventfd())).is_ok();
         }
     }
 
@@ -249,14 +272,14 @@ impl Driver {
     /// Says where the next wait will sleep. Called before the owner parks its inbox.
     pub(crate) fn prepare_sleep(&mut self) {
         if let Some(side) = &self.side {
-            side.bell.in_ring.store(side.started && side.is_busy(), Relaxed);
+            side.in_ring.store(side.started && side.is_busy(), Relaxed);
         }
     }
 
     /// The owner does not sleep after all, or sleeps in somebody else's loop: it hears of its inbox through the epoll set.
     pub(crate) fn stay_awake(&self) {
         if let Some(side) = &self.side {
-            side.bell.in_ring.store(false, Relaxed);
+            side.in_ring.store(false, Relaxed);
         }
     }
 
@@ -279,7 +302,7 @@ impl Driver {
         }
         side.arm(self.epfd);
         let result = side.enter(true, timeout, completions);
-        side.bell.in_ring.store(false, Relaxed);
+        side.in_ring.store(false, Relaxed);
         if let Err(error) = result {
             return self.wait_without_ring(error);
         }
@@ -343,8 +366,8 @@ impl Side {
             self.set_armed = true;
         }
         if !self.bell_armed {
-            let poll = opcode::PollAdd::new(types::Fd(self.bell.eventfd.as_raw_fd()), libc::POLLIN as u32).multi(true);
-            // SAFETY: as above; the bell is ours.
+            let poll = opcode::PollAdd::new(types::Fd(self.bell), libc::POLLIN as u32).multi(true);
+            // SAFETY: as above, and so does the bell.
             unsafe { self.ring.push(poll.build().user_data(POLL_BELL)) };
             self.bell_armed = true;
         }

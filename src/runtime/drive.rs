@@ -1,7 +1,7 @@
 //! Driving a current-thread runtime, and waiting for a multi-thread one as a whole.
 
 use super::context::{Current, thread_number};
-use super::io::Errno;
+use super::io::{Errno, errno_of};
 use super::process::is_forked;
 use super::runtimes::RuntimeRef;
 use super::shared::{NEVER, Phase, now};
@@ -132,7 +132,7 @@ impl RuntimeRef {
         if !shared.embedded.swap(true, AcqRel) {
             shared.remote(0).unpark();
         }
-        Ok(shared.remote(0).driver.event_fd())
+        shared.remote(0).driver.event_fd().map_err(errno_of)
     }
 
     /// When the runtime wants to be turned next, if no event comes before.

@@ -504,6 +504,10 @@ impl RuntimeRef {
         for io in owned_by(raw) {
             let _ = io.close_in(shared);
         }
+        // A dead waker of a task's may lie in somebody else's queue for ever, and keeps the shared part: not what is scarce.
+        for remote in shared.remotes.iter().filter(|remote| remote.is_retired()) {
+            remote.driver.close();
+        }
         live_tasks(shared.identity()).for_each(|task| {
             task.detach();
         });
