@@ -1407,9 +1407,8 @@ uint64_t rt_next_deadline(rt_runtime rt);
 
 /**
  * Ends a runtime's work: refuses new tasks (`-ESHUTDOWN`), wakes everybody who waits for a descriptor (their polls give
- * `-ESHUTDOWN`), aborts every task, and waits until their drop functions have run, for at most `timeout_ns`.
- *
- * The workers of the multi-thread flavour are given 10 ms at least.
+ * `-ESHUTDOWN`), aborts every task, and waits until their drop functions have run, for at most `timeout_ns`, or 10 ms if
+ * that is more: what is not stuck has ended then.
  *
  * Returns how many tasks were given up: those that were inside of their poll or drop function when the time was over, and
  * pinned ones whose worker is stuck in such a task. Their drop functions will not start, what they own is never freed,
@@ -1417,7 +1416,7 @@ uint64_t rt_next_deadline(rt_runtime rt);
  * number.
  *
  * Errors: `-EBADF`, `-EDEADLK` inside of the runtime and in a function on its threads for what blocks, `-EPERM` on a thread
- * that does not drive this current-thread runtime. Any thread. Blocks for the timeout at most.
+ * that does not drive this current-thread runtime. Any thread. Blocks for that time at most.
  */
 int64_t rt_shutdown(rt_runtime rt,
                     uint64_t timeout_ns);

@@ -380,9 +380,8 @@ pub extern "C" fn rt_next_deadline(rt: rt_runtime) -> u64 {
 }
 
 /// Ends a runtime's work: refuses new tasks (`-ESHUTDOWN`), wakes everybody who waits for a descriptor (their polls give
-/// `-ESHUTDOWN`), aborts every task, and waits until their drop functions have run, for at most `timeout_ns`.
-///
-/// The workers of the multi-thread flavour are given 10 ms at least.
+/// `-ESHUTDOWN`), aborts every task, and waits until their drop functions have run, for at most `timeout_ns`, or 10 ms if
+/// that is more: what is not stuck has ended then.
 ///
 /// Returns how many tasks were given up: those that were inside of their poll or drop function when the time was over, and
 /// pinned ones whose worker is stuck in such a task. Their drop functions will not start, what they own is never freed,
@@ -390,7 +389,7 @@ pub extern "C" fn rt_next_deadline(rt: rt_runtime) -> u64 {
 /// number.
 ///
 /// Errors: `-EBADF`, `-EDEADLK` inside of the runtime and in a function on its threads for what blocks, `-EPERM` on a thread
-/// that does not drive this current-thread runtime. Any thread. Blocks for the timeout at most.
+/// that does not drive this current-thread runtime. Any thread. Blocks for that time at most.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_shutdown(rt: rt_runtime, timeout_ns: u64) -> i64 {
     guarded(|| Ok(runtime_ref(rt)?.shutdown(timeout_ns)? as i64))

@@ -70,8 +70,9 @@ impl RuntimeRef {
     pub(super) fn drive_to_end(&self, deadline: u64, done: &dyn Fn() -> bool) -> Result<(), Errno> {
         self.with_worker(|worker| {
             while !is_forked() && !done() {
+                let is_over = now_unless_never(deadline) >= deadline;
                 worker.turn_once(deadline, done);
-                if now_unless_never(deadline) >= deadline && !worker.has_work() {
+                if is_over && !worker.has_work() {
                     break;
                 }
             }

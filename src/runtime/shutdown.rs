@@ -4,12 +4,11 @@ use super::context::Current;
 use super::io::{Errno, owned_by};
 use super::local::List;
 use super::runtimes::RuntimeRef;
-use super::shared::Shared;
-use super::shared::{NEVER, Phase, now};
+use super::shared::{NEVER, Phase, Shared, now};
 use crate::primitives::sync::Ordering::*;
 use crate::task::live_tasks;
 
-/// What workers that are not stuck need to drop their tasks: 10 ms.
+/// What it takes to drop tasks that are not stuck, and to end their operations: 10 ms.
 const LEAST_PATIENCE: u64 = 10_000_000;
 
 impl RuntimeRef {
@@ -22,8 +21,7 @@ impl RuntimeRef {
         if shared.pool.is_served_here() {
             return Err(libc::EDEADLK);
         }
-        let patience = if shared.is_current_thread() { timeout } else { timeout.max(LEAST_PATIENCE) };
-        let deadline = if timeout == NEVER { NEVER } else { now().saturating_add(patience) };
+        let deadline = now().saturating_add(timeout.max(LEAST_PATIENCE));
         shared.close();
         // A registration either sees the close, or is seen here. A waker that is called by this, and frees the runtime,
         // would wait for us: to it we are inside.

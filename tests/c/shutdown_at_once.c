@@ -2,6 +2,8 @@
  * drop them all, and elsewhere a finite time is. */
 #include "soon.h"
 
+#include <sys/socket.h>
+
 enum { TASKS = 100 };
 
 static void spawn_idle(rt_runtime rt, probe *p, uint32_t flags) {
@@ -58,6 +60,75 @@ static void tasks_that_wake_the_next(void) {
     CHECK_EQ(rt_free(rt), 0);
 }
 
+/* What a task waits for is with the kernel: its end takes a cancel, and what comes of that. */
+struct receiver {
+    probe probe;
+    rt_io near, far;
+    rt_op op;
+    char buf[16];
+};
+
+static int64_t receive(rt_cx *cx, void *state) {
+    struct receiver *r = state;
+    probe_enter(&r->probe);
+    if (r->op == 0) CHECK_EQ(rt_submit_recv(cx, r->near, r->buf, sizeof r->buf, 0, &r->op), 0);
+    return probe_leave(&r->probe, rt_poll_op(cx, r->op));
+}
+
+static void drop_receiver(void *state) { probe_drop(&((struct receiver *)state)->probe); }
+
+static void tasks_with_operations(void) {
+    rt_runtime rt = test_runtime();
+    static struct receiver receivers[TASKS];
+    memset(receivers, 0, sizeof receivers);
+    for (int i = 0; i < TASKS; i++) {
+        struct receiver *r = &receivers[i];
+        rt_io pair[2];
+        CHECK_EQ(rt_unix_pair(rt, SOCK_STREAM, pair), 0);
+        r->near = pair[0];
+        r->far = pair[1];
+        CHECK_EQ(rt_spawn(rt, receive, r, drop_receiver, NULL), 0);
+    }
+    for (int i = 0; i < TASKS; i++) drive_until(rt, probe_polled, &receivers[i].probe);
+    CHECK_EQ(rt_shutdown(rt, current_thread() ? 0 : soon_ns), 0);
+    for (int i = 0; i < TASKS; i++) CHECK_EQ(receivers[i].probe.drops, 1);
+    CHECK_EQ(metrics(rt).ops_abandoned, 0);
+    CHECK_EQ(rt_free(rt), 0);
+}
+
+/* Another thread wakes them all the time. */
+struct alarm_clock {
+    rt_task tasks[TASKS];
+    atomic_bool rings, over;
+};
+
+static void *wake_them(void *arg) {
+    struct alarm_clock *c = arg;
+    while (!atomic_load(&c->over)) {
+        for (int i = 0; i < TASKS; i++) rt_task_wake(c->tasks[i]);
+        atomic_store(&c->rings, true);
+    }
+    return NULL;
+}
+
+static void tasks_that_are_woken(void) {
+    uint64_t since = test_clock();
+    for (int round = 0; round < scaled(200) && !long_at_it(since); round++) {
+        rt_runtime rt = test_runtime();
+        probe probes[TASKS] = {{.result = 0}};
+        struct alarm_clock c = {.over = false};
+        for (int i = 0; i < TASKS; i++) c.tasks[i] = probe_spawn(rt, &probes[i]);
+        for (int i = 0; i < TASKS; i++) drive_until(rt, probe_polled, &probes[i]);
+        pthread_t waking = thread_start(wake_them, &c);
+        drive_until(rt, flag_set, &c.rings);
+        CHECK_EQ(rt_shutdown(rt, current_thread() ? 0 : soon_ns), 0);
+        for (int i = 0; i < TASKS; i++) CHECK_EQ(probes[i].drops, 1);
+        atomic_store(&c.over, true);
+        thread_join(waking);
+        CHECK_EQ(rt_free(rt), 0);
+    }
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
@@ -66,5 +137,7 @@ int main(int argc, char **argv) {
     CASE(tasks_that_never_ran);
     CASE(pinned_tasks_that_never_ran);
     CASE(tasks_that_wake_the_next);
+    CASE(tasks_with_operations);
+    CASE(tasks_that_are_woken);
     return test_end();
 }
