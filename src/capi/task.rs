@@ -232,7 +232,9 @@ pub(super) unsafe fn block_on(rt: rt_runtime, poll: rt_poll_fn, state: *mut c_vo
         // The poll came back in a child: its task, and what that began, are the parent's.
         return Err(libc::EPERM);
     }
-    // The state is the caller's: a poll that a shutdown gave up may still be using it.
+    // The state is the caller's: a poll that a shutdown gave up may still be using it. Whoever frees the runtime does not
+    // wait for that.
+    drop(runtime);
     wait_until_returned(name);
     output.map(|output| Outcome::from(output).into_result())
 }

@@ -4,7 +4,7 @@ use super::context::Current;
 use super::io::{Errno, owned_by};
 use super::local::List;
 use super::runtimes::RuntimeRef;
-use super::shared::{NEVER, Phase, Shared, now};
+use super::shared::{Phase, Shared, now};
 use crate::primitives::sync::Ordering::*;
 use crate::task::live_tasks;
 
@@ -54,8 +54,9 @@ impl RuntimeRef {
         }
         let abandoned = shared.abandoned.load(Acquire);
         if abandoned == 0 && !shared.is_current_thread() {
-            // A task counts as ended shortly before its joiners are told: with the workers gone, all were.
-            shared.wait_for_workers(NEVER);
+            // A task counts as ended shortly before its joiners are told: with the workers gone, all were. But a function of
+            // the program's, such as a waker, may keep one for longer than the caller waits.
+            shared.wait_for_workers(deadline);
         }
         Ok(abandoned)
     }

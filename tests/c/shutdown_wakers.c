@@ -2,6 +2,7 @@
  * would wait for that call gives -EDEADLK. A clone function may even free the runtime.
  */
 #include "ready.h"
+#include "soon.h"
 
 static rt_runtime scene_rt;
 static atomic_int wakes, clones;
@@ -64,9 +65,53 @@ static void freed_by_a_clone(void) {
     CHECK_EQ(rt_waker_drop(&waker), 0);
 }
 
+/* ---- a waker that does not return for a while ---- */
+
+static gate inside, leave;
+
+static void blocks(void *data) {
+    (void)data;
+    gate_open(&inside);
+    gate_wait(&leave);
+}
+
+static void *clones_as_is(void *data) { return data; }
+
+static const rt_waker_vtable blocking_table = {clones_as_is, blocks, blocks, drops};
+
+/* A shutdown waits for a worker that is inside of it no longer than for a task. */
+static void blocked_in_a_worker(void) {
+    if (current_thread()) return; /* it would block this thread */
+    rt_runtime rt = test_runtime();
+    gate_init(&inside);
+    gate_init(&leave);
+    int ends[2];
+    net_pair(ends);
+    rt_io io;
+    CHECK_EQ(rt_register_fd(rt, ends[0], RT_READABLE | RT_IO_SET_NONBLOCK, &io), 0);
+    rt_waker waker;
+    rt_cx *cx;
+    CHECK_EQ(rt_waker_new(&blocking_table, NULL, &waker), 0);
+    CHECK_EQ(rt_cx_new(rt, &waker, &cx), 0);
+    rt_ready ready;
+    CHECK_EQ(rt_poll_ready(cx, io, RT_READABLE, &ready), RT_PENDING);
+    net_put(ends[1], "x", 1);
+    gate_wait_soon(&inside);
+    CHECK_EQ(rt_shutdown(rt, 0), 0);
+    CHECK_EQ(rt_shutdown(rt, 1000000), 0);
+    gate_open(&leave);
+    CHECK_EQ(rt_free(rt), 0);
+    CHECK_EQ(rt_cx_free(cx), 0);
+    CHECK_EQ(rt_waker_drop(&waker), 0);
+    CHECK_SYS(close(ends[1]));
+    gate_destroy(&inside);
+    gate_destroy(&leave);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(woken_by_a_shutdown);
     CASE(freed_by_a_clone);
+    CASE(blocked_in_a_worker);
     return test_end();
 }
