@@ -138,6 +138,9 @@ pub unsafe extern "C" fn rt_submit_connect(
 /// Submits: receive into `buf`, with the `flags` of recv(2). Outcome: how many bytes came, 0 at the end of the stream, or the
 /// system's error. Otherwise as `rt_submit_accept`.
 ///
+/// `MSG_WAITALL` on a stream waits for all `n` bytes: if there are fewer, the end, an error or a cancel came after them. With
+/// `MSG_PEEK` or `MSG_TRUNC` it is `-EINVAL` there. As in recv(2), it does nothing for messages.
+///
 /// # Safety
 /// `cx` is the context of this poll; `buf` has `n` writable bytes until the operation is over; `out` is writable.
 #[unsafe(no_mangle)]
@@ -181,7 +184,8 @@ pub unsafe extern "C" fn rt_submit_send(
     unsafe { begin(cx, out, request) }
 }
 
-/// Submits: recvmsg(2) with its `flags`. Outcome: how many bytes came, with `msg` filled in. Otherwise as `rt_submit_recv`.
+/// Submits: recvmsg(2) with its `flags`. Outcome: how many bytes came, with `msg` filled in. Otherwise as `rt_submit_recv`, but that
+/// `MSG_WAITALL` is `-EINVAL` on a stream.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `msg` is a message to receive into until the operation is over; `out` is writable.

@@ -516,7 +516,7 @@ fn poll_ends(from: IoName, to: IoName, cx: &PollContext) -> IoPoll<()> {
     Poll::Ready(Ok(()))
 }
 
-/// Receives until the buffer is full, the stream ends, or an error comes.
+/// Receives from a stream until the buffer is full, the stream ends, or an error comes. What came so far is less than `len`.
 ///
 /// # Safety
 /// `buffer` has `len` writable bytes.
@@ -539,7 +539,7 @@ unsafe fn poll_recv_whole(
                 return Poll::Ready(Ok(before));
             }
             Err(errno) => return Poll::Ready(Err(errno)),
-            Ok(n) if before + n == len => return Poll::Ready(Ok(len)),
+            Ok(n) if before + n >= len => return Poll::Ready(Ok(before + n)),
             Ok(n) => moved.set(before + n),
         }
     }

@@ -45,15 +45,28 @@ pub(crate) fn submit(cx: &PollContext, request: Request, ios: [Option<IoName>; 2
 }
 
 /// What an operation is on a descriptor of this kind. Writing to a socket is sending: in its order, and without SIGPIPE.
-fn for_this_kind(request: Request, io: Option<IoName>) -> Result<Request, Errno> {
+fn for_this_kind(mut request: Request, io: Option<IoName>) -> Result<Request, Errno> {
     let is = |kind| io.is_some_and(|io| io.has(kind));
-    match request {
+    let scatters = matches!(request, Request::RecvMsg { .. });
+    match &mut request {
         Request::Write { flags: 1.., .. } | Request::Writev { flags: 1.., .. } if !is(traits::FILE) => {
-            Err(libc::EINVAL)
+            return Err(libc::EINVAL);
         }
-        Request::Write { buffer, len, .. } if is(traits::SOCKET) => Ok(Request::Send { buffer, len, flags: 0 }),
-        request => Ok(request),
+        Request::Write { buffer, len, .. } if is(traits::SOCKET) => {
+            return Ok(Request::Send { buffer: *buffer, len: *len, flags: 0 });
+        }
+        Request::Recv { flags, .. } | Request::RecvMsg { flags, .. } if *flags & libc::MSG_WAITALL != 0 => {
+            if !is(traits::STREAM) || *flags & (libc::MSG_OOB | libc::MSG_ERRQUEUE) != 0 {
+                // What comes alone is all there is: recv(2) passes over the flag.
+                *flags &= !libc::MSG_WAITALL;
+            } else if scatters || *flags & (libc::MSG_PEEK | libc::MSG_TRUNC) != 0 {
+                // It comes in parts, of which each must be put behind the others, and nothing but bytes be kept.
+                return Err(libc::EINVAL);
+            }
+        }
+        _ => {}
     }
+    Ok(request)
 }
 
 impl OpName {
