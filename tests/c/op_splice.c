@@ -2,6 +2,7 @@
  * the same, and a full one too; offsets are a file's; nobody is killed where nobody reads.
  */
 #include "op.h"
+#include "soon.h"
 
 struct plumbing {
     struct steps steps;
@@ -13,9 +14,9 @@ struct plumbing {
 
 static struct plumbing plumbing;
 
-static void play(rt_poll_fn body) {
+static void play_with(const rt_config *config, rt_poll_fn body) {
     memset(&plumbing, 0, sizeof plumbing);
-    rt_runtime rt = test_runtime();
+    rt_runtime rt = test_runtime_with(config);
     net_pipe(plumbing.pipe);
     plumbing.out_of = io_of(rt, plumbing.pipe[0], 0);
     plumbing.into = io_of(rt, plumbing.pipe[1], 0);
@@ -24,6 +25,11 @@ static void play(rt_poll_fn body) {
     CHECK_EQ(rt_close(plumbing.into), 0);
     steps_close(&plumbing.steps);
     op_runtime_free(rt);
+}
+
+static void play(rt_poll_fn body) {
+    rt_config config = test_config();
+    play_with(&config, body);
 }
 
 static int64_t move(rt_cx *cx, rt_io from, rt_io to, size_t n, rt_op *out) {
@@ -105,6 +111,90 @@ static int64_t pipe_to_pipe(rt_cx *cx, void *state) {
 }
 static void from_a_pipe_to_a_pipe(void) { play(pipe_to_pipe); }
 
+/* ---- waiting is sleeping ---- */
+
+/* Does what is waited for, once the one worker that there is has gone to sleep. */
+struct other_end {
+    rt_runtime rt;
+    uint64_t parks;
+    int fd;
+    size_t full; /* so much is taken from it; 0: something is put there */
+    pthread_t thread;
+};
+
+static void *other_end_run(void *arg) {
+    struct other_end *o = arg;
+    char scratch[4096];
+    while (metrics(o->rt).parks == o->parks) sched_yield();
+    if (o->full == 0) net_put(o->fd, "12345", 5);
+    for (size_t n; o->full > 0; o->full -= n) {
+        n = net_get(o->fd, scratch, o->full < sizeof scratch ? o->full : sizeof scratch);
+        CHECK(n > 0);
+    }
+    return NULL;
+}
+
+static struct other_end other_end;
+
+/* From within the poll that then waits. */
+static void other_end_start(rt_cx *cx, int fd, size_t full) {
+    rt_runtime rt = rt_cx_runtime(cx);
+    other_end = (struct other_end){.rt = rt, .parks = metrics(rt).parks, .fd = fd, .full = full};
+    other_end.thread = thread_start(other_end_run, &other_end);
+}
+
+/* From now on poll(2) sees an error, which is none: the note that a send's memory was let go of. */
+static void leave_a_note(int fd, int far) {
+    char byte;
+    CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &(int){1}, sizeof(int)));
+    CHECK_EQ(send(fd, "x", 1, MSG_ZEROCOPY), 1);
+    CHECK_EQ(net_get(far, &byte, 1), 1);
+    net_wait(fd, 0);
+}
+
+/* To a socket that is full, while there is other news of it: its peer sends no more, or there is a note. */
+static int64_t to_full_socket(rt_cx *cx, void *state) {
+    struct plumbing *p = state;
+    struct steps *s = &p->steps;
+    RT_BEGIN(&s->frame);
+    for (s->i = 0; s->i < 2; s->i++) {
+        steps_pair(cx, s, net_pair);
+        if (s->i == 0) CHECK_SYS(shutdown(s->far, SHUT_WR));
+        else leave_a_note(s->near, s->far);
+        s->n = net_stuff(s->near);
+        net_put(p->pipe[1], "12345", 5);
+        CHECK_EQ(move(cx, p->out_of, s->io, 5, &p->op), 0);
+        other_end_start(cx, s->far, s->n);
+        OP_TAKE_EQ(p, 5);
+        thread_join(other_end.thread);
+        CHECK_EQ(net_get(s->far, s->buf, 5), 5);
+        CHECK(memcmp(s->buf, "12345", 5) == 0);
+        if (s->i == 0) steps_close(s);
+    }
+    RT_END(0);
+}
+
+static int64_t from_empty_socket(rt_cx *cx, void *state) {
+    struct plumbing *p = state;
+    struct steps *s = &p->steps;
+    RT_BEGIN(&s->frame);
+    steps_pair(cx, s, net_pair);
+    leave_a_note(s->near, s->far);
+    CHECK_EQ(move(cx, s->io, p->into, 100, &p->op), 0);
+    other_end_start(cx, s->far, 0);
+    OP_TAKE_EQ(p, 5);
+    thread_join(other_end.thread);
+    RT_END(0);
+}
+
+static void play_alone(rt_poll_fn body) {
+    rt_config config = test_config();
+    if (!current_thread()) config.workers = 1;
+    play_with(&config, body);
+}
+static void a_full_socket_lets_the_worker_sleep(void) { play_alone(to_full_socket); }
+static void so_does_an_empty_one(void) { play_alone(from_empty_socket); }
+
 /* ---- files ---- */
 
 static int64_t file_and_pipe(rt_cx *cx, void *state) {
@@ -184,12 +274,15 @@ static void nobody_is_killed(void) { play(broken_splices); }
 
 int main(int argc, char **argv) {
     test_start(argc, argv);
+    must_end_soon();
     signal(SIGPIPE, SIG_DFL); /* one that is raised ends the program */
     scratch_make();
     CASE(from_a_pipe_to_a_socket);
     CASE(from_a_socket_to_a_pipe);
     CASE(a_full_pipe_is_waited_for);
     CASE(from_a_pipe_to_a_pipe);
+    CASE(a_full_socket_lets_the_worker_sleep);
+    CASE(so_does_an_empty_one);
     CASE(files_at_offsets);
     CASE(wrong_plumbing_is_refused);
     CASE(nobody_is_killed);

@@ -8,7 +8,7 @@ use super::errand::Errand;
 use super::progress::errno_outcome;
 use super::question::Question;
 use crate::driver::Entry;
-use crate::readiness::{Interest, Ready};
+use crate::readiness::{Interest, Ready, ReadyEvent};
 use io_uring::{opcode, types};
 use libc::{iovec, mode_t, msghdr};
 use std::cell::Cell;
@@ -466,7 +466,10 @@ impl Request {
         if on_a_thread && tried.replace(1) == 0 {
             return Poll::Ready(Err(ON_A_THREAD));
         }
+        let ends = [(from, Interest::READABLE), (to, Interest::WRITABLE)];
         for _ in 0..MOST_SPLICES {
+            // What comes after this look is news, and tried again.
+            let seen = ends.map(|(io, interest)| io.try_ready_for_op(interest));
             if !on_a_thread {
                 // SAFETY: the operation is a user of both descriptors.
                 match unsafe { self.splice(fds) } {
@@ -475,7 +478,7 @@ impl Request {
                     result => return Poll::Ready(result),
                 }
             }
-            match ready!(poll_ends(from, to, cx)) {
+            match ready!(poll_ends(ends, seen, cx)) {
                 Ok(()) if on_a_thread => return Poll::Ready(Err(ON_A_THREAD)),
                 Ok(()) => {}
                 Err(errno) => return Poll::Ready(Err(errno)),
@@ -496,21 +499,21 @@ unsafe fn write_at(fd: RawFd, parts: &[iovec], offset: u64, flags: i32) -> Attem
     attempted(unsafe { libc::pwritev2(fd, parts.as_ptr(), parts.len() as i32, offset as i64, flags) })
 }
 
-/// Waits until one end can be read and the other be written. The kernel is asked, for neither says EAGAIN by itself.
-fn poll_ends(from: IoName, to: IoName, cx: &PollContext) -> IoPoll<()> {
-    for (io, interest) in [(from, Interest::READABLE), (to, Interest::WRITABLE)] {
-        let wanted = interest.ready() | Ready::READ_CLOSED | Ready::WRITE_CLOSED;
-        while !io.has(traits::FILE) {
-            let seen = io.try_ready_for_op(interest);
-            if !io.ask_kernel(wanted, seen).is_empty() {
-                break;
-            }
-            if let Some(seen) = seen {
-                io.drained(seen);
-            }
-            if let Err(errno) = ready!(io.poll_ready(cx, interest)) {
-                return Poll::Ready(Err(errno));
-            }
+/// Waits until one end can be read and the other be written, or something came since they were `seen`. The kernel is asked, for
+/// neither says EAGAIN by itself.
+fn poll_ends(ends: [(IoName, Interest); 2], seen: [Option<ReadyEvent>; 2], cx: &PollContext) -> IoPoll<()> {
+    for ((io, interest), seen) in ends.into_iter().zip(seen) {
+        if io.has(traits::FILE) {
+            continue;
+        }
+        // An error of a socket's was told by the call. What still looks like one waits in another queue, as long as it likes.
+        let silent = if io.has(traits::SOCKET) { Ready::ERROR } else { Ready::EMPTY };
+        if !io.ask_kernel(interest.ready().without(silent), seen).is_empty() {
+            continue;
+        }
+        let in_vain = seen.and_then(|seen| io.drained(seen));
+        if let Err(errno) = ready!(io.poll_ready_after(cx, interest, in_vain)) {
+            return Poll::Ready(Err(errno));
         }
     }
     Poll::Ready(Ok(()))
