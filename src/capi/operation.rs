@@ -139,7 +139,7 @@ pub unsafe extern "C" fn rt_submit_connect(
 /// system's error. Otherwise as `rt_submit_accept`.
 ///
 /// `MSG_WAITALL` on a stream waits for all `n` bytes: if there are fewer, the end, an error or a cancel came after them. With
-/// `MSG_PEEK` or `MSG_TRUNC` it is `-EINVAL` there. As in recv(2), it does nothing for messages.
+/// `MSG_PEEK` or `MSG_TRUNC` it is `-EINVAL` there. As in recv(2), it does nothing for messages. `MSG_DONTWAIT` does nothing at all.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `buf` has `n` writable bytes until the operation is over; `out` is writable.
@@ -160,7 +160,8 @@ pub unsafe extern "C" fn rt_submit_recv(
     unsafe { begin(cx, out, request) }
 }
 
-/// Submits: send all of `buf`, with the `flags` of send(2). Outcome: `n`, or an error. Otherwise as `rt_submit_accept`.
+/// Submits: send all of `buf`, with the `flags` of send(2), of which `MSG_DONTWAIT` does nothing. Outcome: `n`, or an error. Otherwise
+/// as `rt_submit_accept`.
 ///
 /// On a stream it goes after everything that was submitted or given to `rt_send` before, by whomever. One that is cancelled
 /// before any of it went leaves no trace; one that was cut short makes later sends fail with `-EPIPE`. No SIGPIPE is raised.
@@ -205,8 +206,8 @@ pub unsafe extern "C" fn rt_submit_recvmsg(
     unsafe { begin(cx, out, request) }
 }
 
-/// Submits: sendmsg(2) with its `flags`. Outcome: all bytes of the message, or an error. On a stream it is ordered as
-/// `rt_submit_send` is; control data goes with the first byte.
+/// Submits: sendmsg(2) with its `flags`. Outcome: all bytes of the message, or an error. Otherwise as `rt_submit_send`; control data
+/// goes with the first byte.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `msg` is a message to send until the operation is over; `out` is writable.

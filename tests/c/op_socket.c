@@ -92,6 +92,62 @@ static int64_t waiting_for_all(rt_cx *cx, void *state) {
     RT_END(0);
 }
 
+/* An operation waits whatever its flags say of that, and its worker does nothing meanwhile. */
+
+enum { SOME = 100, MANY = 3000, FEW = 10 };
+
+struct waiting {
+    struct steps steps;
+    int kind;
+    uint64_t events;
+    struct iovec iov;
+    struct msghdr msg;
+};
+
+static int64_t submit_waiting(rt_cx *cx, struct waiting *w) {
+    struct steps *s = &w->steps;
+    w->iov = (struct iovec){s->buf, 6};
+    w->msg = (struct msghdr){.msg_iov = &w->iov, .msg_iovlen = 1};
+    switch (w->kind) {
+    case 0: return rt_submit_send(cx, s->io, s->buf, 6, MSG_DONTWAIT, &s->op);
+    case 1: return rt_submit_sendmsg(cx, s->io, &w->msg, MSG_DONTWAIT, &s->op);
+    case 2: return rt_submit_recv(cx, s->io, s->buf, 6, MSG_DONTWAIT | MSG_WAITALL, &s->op);
+    case 3: return rt_submit_recv(cx, s->io, s->buf, 6, MSG_DONTWAIT, &s->op);
+    default: return rt_submit_recvmsg(cx, s->io, &w->msg, MSG_DONTWAIT, &s->op);
+    }
+}
+
+static int64_t wait_all_the_same(rt_cx *cx, void *state) {
+    struct waiting *w = state;
+    struct steps *s = &w->steps;
+    RT_BEGIN(&s->frame);
+    for (w->kind = 0; w->kind < 5; w->kind++) {
+        steps_pair(cx, s, net_unix_pair);
+        s->n = w->kind < 2 ? net_stuff(s->near) : 0;
+        CHECK_EQ(submit_waiting(cx, w), 0);
+        OP_TURNS(s, SOME);
+        if (w->kind == 2) net_put(s->far, "abc", 3);
+        OP_TURNS(s, SOME);
+        w->events = metrics(rt_cx_runtime(cx)).events;
+        OP_TURNS(s, MANY);
+        CHECK(metrics(rt_cx_runtime(cx)).events - w->events < FEW);
+        CHECK_EQ(rt_poll_op(cx, s->op), RT_PENDING);
+        if (w->kind < 2) CHECK_EQ(net_drain(s->far), s->n);
+        else net_put(s->far, "defghi", w->kind == 2 ? 3 : 6);
+        OP_TAKE_EQ(s, 6);
+        steps_close(s);
+    }
+    RT_END(0);
+}
+
+static void waiting_is_not_for_the_flags(void) {
+    static struct waiting w;
+    memset(&w, 0, sizeof w);
+    rt_runtime rt = test_runtime();
+    CHECK_EQ(rt_block_on(rt, wait_all_the_same, &w), 0);
+    op_runtime_free(rt);
+}
+
 /* ---- sends ---- */
 
 /* The far end on a thread of its own: reads to the end of the stream, all of it the pattern. */
@@ -229,6 +285,7 @@ int main(int argc, char **argv) {
     OP_CASE(a_reset_is_an_error);
     OP_CASE(flags_are_obeyed);
     OP_CASE(waiting_for_all);
+    CASE(waiting_is_not_for_the_flags);
     CASE(sends_are_whole_and_in_order);
     CASE(also_on_unix_sockets);
     OP_CASE(nobody_reads_any_more);

@@ -48,6 +48,14 @@ pub(crate) fn submit(cx: &PollContext, request: Request, ios: [Option<IoName>; 2
 fn for_this_kind(mut request: Request, io: Option<IoName>) -> Result<Request, Errno> {
     let is = |kind| io.is_some_and(|io| io.has(kind));
     let scatters = matches!(request, Request::RecvMsg { .. });
+    if let Request::Recv { flags, .. }
+    | Request::RecvMsg { flags, .. }
+    | Request::Send { flags, .. }
+    | Request::SendMsg { flags, .. } = &mut request
+    {
+        // Operations wait. The ring would come back with EAGAIN, as often as it is asked.
+        *flags &= !libc::MSG_DONTWAIT;
+    }
     match &mut request {
         Request::Write { flags: 1.., .. } | Request::Writev { flags: 1.., .. } if !is(traits::FILE) => {
             return Err(libc::EINVAL);
