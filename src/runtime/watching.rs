@@ -9,7 +9,7 @@ use crate::readiness::Interest;
 impl IoName {
     /// Runs `change` while nobody else changes where and for what the descriptor is watched. `EBADF`: it is closed, or its
     /// number was found to be another's.
-    pub(super) fn changing(self, change: impl FnOnce(&Shared) -> Result<(), Errno>) -> Result<(), Errno> {
+    fn changing(self, change: impl FnOnce(&Shared) -> Result<(), Errno>) -> Result<(), Errno> {
         let _in_use = self.enter()?;
         let runtime = RuntimeRef::enter(self.io.owner.load(Relaxed))?;
         let shared = runtime.shared();
