@@ -64,8 +64,7 @@ pub(crate) enum CxError {
 }
 
 impl PollContext {
-    /// A context for a worker's polls.
-    pub(super) fn new(runtime: u64) -> Option<&'static Self> {
+    fn new(runtime: u64) -> Option<&'static Self> {
         let (index, context) = CONTEXTS.alloc()?;
         context.index.store(index, Relaxed);
         context.runtime.store(runtime, Relaxed);
@@ -96,7 +95,7 @@ impl PollContext {
     }
 
     /// Gives the context back.
-    pub(super) fn free(&self) {
+    fn free(&self) {
         CONTEXTS.free(self.index.load(Relaxed));
     }
 
@@ -244,6 +243,25 @@ impl PollContext {
 impl Tied for PollContext {
     fn with_ties(&self, act: &mut dyn FnMut(&mut Ties)) {
         act(self.ties.lock().get_or_insert_default());
+    }
+}
+
+/// A context for a worker's polls, which is given back with the worker.
+pub(super) struct OwnContext(&'static PollContext);
+
+impl OwnContext {
+    pub(super) fn new(runtime: u64) -> Option<Self> {
+        PollContext::new(runtime).map(Self)
+    }
+
+    pub(super) fn get(&self) -> &'static PollContext {
+        self.0
+    }
+}
+
+impl Drop for OwnContext {
+    fn drop(&mut self) {
+        self.0.free();
     }
 }
 

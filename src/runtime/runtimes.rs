@@ -2,7 +2,7 @@
 
 use super::buffers::Buffers;
 use super::config::{Config, Engine, Flavour, allowed_cpus};
-use super::context::{Current, PollContext};
+use super::context::{Current, OwnContext};
 use super::io::{Errno, owned_by};
 use super::operation::Ops;
 use super::process::{is_forked, plant_cookie};
@@ -331,6 +331,12 @@ pub(super) fn establish(config: Config, drivers: Vec<(Driver, driver::Handle)>, 
     let (drivers, handles): (Vec<_>, Vec<_>) = drivers.into_iter().unzip();
     let (index, slot) = RUNTIMES.alloc().ok_or_else(|| Error::from(libc::ENOMEM))?;
     let raw = Handle { generation: slot.guard.next_generation(), index }.pack(Kind::Runtime);
+    // Everything that may be wanting but threads: a runtime that cannot be driven could not be freed either.
+    let context = |_| Some([OwnContext::new(raw)?, OwnContext::new(raw)?]);
+    let Some(contexts) = (0..workers).map(context).collect::<Option<Vec<_>>>() else {
+        RUNTIMES.free(index);
+        return Err(libc::ENOMEM.into());
+    };
     let shared = Arc::new(Shared::new(raw, config, handles));
     slot.shared.store(Arc::into_raw(shared.clone()).cast_mut(), Release);
     *slot.parts.lock() = Parts {
@@ -347,7 +353,7 @@ pub(super) fn establish(config: Config, drivers: Vec<(Driver, driver::Handle)>, 
         ..Parts::default()
     };
     slot.guard.open();
-    if let Err(error) = start(raw, &shared, drivers) {
+    if let Err(error) = start(raw, &shared, drivers, contexts) {
         let _ = free(raw);
         return Err(error);
     }
@@ -355,19 +361,11 @@ pub(super) fn establish(config: Config, drivers: Vec<(Driver, driver::Handle)>, 
 }
 
 /// Makes the workers, and their threads.
-fn start(raw: u64, shared: &Arc<Shared>, drivers: Vec<Driver>) -> Result<(), Error> {
+fn start(raw: u64, shared: &Arc<Shared>, drivers: Vec<Driver>, contexts: Vec<[OwnContext; 2]>) -> Result<(), Error> {
     let runtime = RuntimeRef::enter(raw)?;
     let mut threads = Box::<Vec<_>>::default();
     let mut outcome = Ok(());
-    for (index, driver) in drivers.into_iter().enumerate() {
-        let Some(context) = PollContext::new(raw) else {
-            outcome = Err(Error::from(libc::ENOMEM));
-            break;
-        };
-        let Some(op_context) = PollContext::new(raw) else {
-            outcome = Err(Error::from(libc::ENOMEM));
-            break;
-        };
+    for (index, (driver, [context, op_context])) in drivers.into_iter().zip(contexts).enumerate() {
         let ops = Ops::new(op_context, buffers_of(shared, index));
         let worker = Worker::new(shared.clone(), index as u32, driver, context, ops);
         if shared.is_current_thread() {

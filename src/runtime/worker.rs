@@ -1,7 +1,7 @@
 //! A worker: finds the next task, runs it, looks at its driver now and then, and parks when nothing is left.
 
 use super::config::Hooks;
-use super::context::{Current, PollContext};
+use super::context::{Current, OwnContext, PollContext};
 use super::local::List;
 use super::operation::Ops;
 use super::park::Spin;
@@ -23,7 +23,7 @@ const BACK_OFF: Duration = Duration::from_millis(1);
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     index: u32,
-    context: &'static PollContext,
+    context: OwnContext,
     /// Tasks that may run here only. In the current-thread flavour: all.
     pinned: List,
     pub(super) driver: RefCell<Driver>,
@@ -64,13 +64,7 @@ fn timed(task: Notified) -> Ran {
 }
 
 impl Worker {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        index: u32,
-        driver: Driver,
-        context: &'static PollContext,
-        ops: Ops,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, index: u32, driver: Driver, context: OwnContext, ops: Ops) -> Self {
         let spin = Spin::new(&shared.config, shared.remotes.len());
         let desk = Desk::new(shared.handle, index);
         Self {
@@ -102,7 +96,7 @@ impl Worker {
     }
 
     pub(super) fn context(&self) -> &'static PollContext {
-        self.context
+        self.context.get()
     }
 
     pub(super) fn ops(&self) -> &Ops {
@@ -236,13 +230,13 @@ impl Worker {
             task.cancel();
         }
         let header = task.header();
-        self.context.begin(header, self.shared.config.poll_budget);
+        self.context().begin(header, self.shared.config.poll_budget);
         self.remote().polling.store(ptr::from_ref(header).cast_mut(), Relaxed);
         self.running.set(true);
         self.foresee_runs(header, &self.pinned);
         let ran = timed(task);
         self.running.set(false);
-        self.context.end();
+        self.context().end();
         self.remote().polling.store(ptr::null_mut(), Relaxed);
         // A cell whose task was given up never lives again.
         if self.shared.phase() != Phase::Running && TaskName::of(header).is_abandoned() {
@@ -403,6 +397,5 @@ impl Worker {
         }
         self.end_operations();
         self.end_timers();
-        self.context.free();
     }
 }

@@ -1,7 +1,7 @@
 //! What becomes of operations: completions, news from other threads, deadlines; and how they end.
 
 use super::super::buffers::Buffers;
-use super::super::context::{PollContext, UNLIMITED};
+use super::super::context::{OwnContext, PollContext, UNLIMITED};
 use super::super::io::{Errno, Handed, IoName, traits};
 use super::super::shared::Counters;
 use super::super::transfer::{Attempted, MOST_PASSED_OVER, is_passed_over};
@@ -32,7 +32,7 @@ pub(in super::super) struct Ops {
     pub(super) starved: RefCell<VecDeque<OpName>>,
     completions: Cell<Vec<Completion>>,
     /// The context in which operations are tried.
-    cx: &'static PollContext,
+    cx: OwnContext,
 }
 
 /// How many operations with news are looked at before tasks run again.
@@ -43,8 +43,8 @@ pub(super) fn errno_outcome(done: Attempted) -> i64 {
 }
 
 impl Ops {
-    pub(in super::super) fn new(cx: &'static PollContext, buffers: Buffers) -> Self {
-        cx.refill(UNLIMITED);
+    pub(in super::super) fn new(cx: OwnContext, buffers: Buffers) -> Self {
+        cx.get().refill(UNLIMITED);
         Self {
             woken: Woken::default(),
             spare: RefCell::default(),
@@ -212,7 +212,7 @@ impl Worker {
 
     /// Runs `f` with a context whose waker is the operation's.
     pub(super) fn as_operation<R>(&self, op: &'static Operation, f: impl FnOnce(&PollContext) -> R) -> R {
-        let cx = self.ops().cx;
+        let cx = self.ops().cx.get();
         let _polling = cx.enter_as(std::ptr::from_ref(op).cast(), &WAKER);
         f(cx)
     }
@@ -544,7 +544,6 @@ impl Worker {
             }
         }
         self.ops().spare.borrow_mut().drain(..).for_each(Operation::give_back);
-        self.ops().cx.free();
     }
 }
 
