@@ -166,8 +166,8 @@ impl Parcel {
         matches!(&self.content, Content::Send { message, flags, .. } if !message.is_null() || *flags != 0)
     }
 
-    /// Appends the pieces that have not been sent, as many as there is room for. Returns their bytes.
-    pub(super) fn append_to(&self, parts: &mut Vec<iovec>) -> usize {
+    /// Appends the pieces that have not been sent, to `most` in all. Returns their bytes.
+    pub(super) fn append_to(&self, parts: &mut Vec<iovec>, most: usize) -> usize {
         let one;
         let (pieces, mut skip) = match &self.content {
             Content::Bytes(bytes) => (
@@ -192,7 +192,7 @@ impl Parcel {
         for part in pieces {
             let passed = skip.min(part.iov_len);
             skip -= passed;
-            if part.iov_len > passed && parts.len() < MOST_PARTS {
+            if part.iov_len > passed && parts.len() < most {
                 bytes += part.iov_len - passed;
                 parts.push(piece(part.iov_base.cast::<u8>().wrapping_add(passed), part.iov_len - passed));
             }

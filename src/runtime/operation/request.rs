@@ -44,7 +44,7 @@ pub(crate) enum Request {
         message: *mut msghdr,
         flags: i32,
     },
-    /// On a stream, a place in its queue of sends; elsewhere one datagram.
+    /// A place in the queue of sends, of a stream or of packets; elsewhere one datagram.
     Send {
         buffer: *const u8,
         len: usize,

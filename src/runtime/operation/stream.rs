@@ -79,6 +79,8 @@ impl Holder {
     /// Loads the first parcel, whose turn was taken, and what may leave with it.
     fn take_more(self, queue: &VecDeque<Box<Parcel>>, batch: &mut Batch) {
         let together = self.io.has(traits::STREAM);
+        // A message goes as one.
+        let most = if together { MOST_PARTS } else { usize::MAX };
         let mut bytes = 0;
         for parcel in queue {
             let is_first = batch.parcels == 0;
@@ -88,7 +90,7 @@ impl Holder {
             if !joins || (!is_first && parcel.owed().is_some_and(|of| !of.op.turn.take(of.life))) {
                 return;
             }
-            bytes += parcel.append_to(&mut batch.parts);
+            bytes += parcel.append_to(&mut batch.parts, most);
             batch.parcels += 1;
             if let (true, Content::Send { message, flags, .. }) = (is_first && parcel.is_special(), &parcel.content) {
                 batch.flags = *flags;
@@ -181,6 +183,14 @@ impl Holder {
             self.drop_first();
             owed.into_iter().for_each(|of| self.end(of, errno));
         }
+    }
+
+    /// The same of what was not queued, whose sender is told. Then those behind it have their turn.
+    fn missed(self, errno: Errno) {
+        if self.io.has(traits::STREAM) {
+            self.fail(errno);
+        }
+        self.go();
     }
 
     /// Nothing can be sent any more. The first of what is queued learns why.
@@ -336,10 +346,7 @@ impl IoName {
             let sent = match holder.send_now(goods.bytes()) {
                 Ok(sent) => sent,
                 Err(errno) => {
-                    if self.has(traits::STREAM) {
-                        holder.fail(errno);
-                    }
-                    holder.go();
+                    holder.missed(errno);
                     return refused(errno, goods);
                 }
             };
@@ -458,8 +465,7 @@ impl Worker {
                     return holder.start_pump();
                 }
                 Err(errno) => {
-                    holder.fail(errno);
-                    holder.go();
+                    holder.missed(errno);
                     return self.settle(op, -i64::from(errno));
                 }
             }

@@ -307,12 +307,13 @@ impl Worker {
         let body = op.body(self);
         let io = body.ios[0];
         match &body.request {
-            Request::Send { .. } | Request::SendMsg { .. } | Request::Writev { .. } | Request::Shutdown { .. }
-                if io.is_some_and(|io| io.has(traits::STREAM)) =>
+            Request::Send { .. } | Request::SendMsg { .. } | Request::Writev { .. }
+                if io.is_some_and(IoName::sends_in_order) =>
             {
                 return self.join_stream(op);
             }
-            // Not a stream: nothing is queued, and the call does not block.
+            // After what rt_send queued, be it a stream or not.
+            Request::Shutdown { .. } if io.is_some_and(|io| io.has(traits::SOCKET)) => return self.join_stream(op),
             Request::Shutdown { how } => {
                 return self.settle(op, errno_outcome(io.map_or(Err(libc::EBADF), |io| io.shut_down(*how))));
             }

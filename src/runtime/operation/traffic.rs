@@ -49,6 +49,9 @@ pub(crate) struct Traffic {
     queued: AtomicU64,
     /// Why nothing can be sent any more: an errno, or 0.
     pub(super) failed: AtomicU32,
+    /// What is sent arrives in its order: on a stream, and on a connection of packets. So all sends are queued, those of operations
+    /// as well.
+    in_order: AtomicBool,
     /// Our direction was shut down, or is about to be: from then on the connection may be gone in order.
     pub(super) ends: AtomicBool,
     flushers: Mutex<Flushers>,
@@ -105,6 +108,7 @@ impl IoName {
         }
         let (index, traffic) = TRAFFIC.alloc().ok_or(libc::ENOMEM)?;
         traffic.begin();
+        traffic.in_order.store(self.has(traits::STREAM) || self.is_sequenced(), Relaxed);
         match self.io.traffic.compare_exchange(0, index + 1, AcqRel, Acquire) {
             Ok(_) => Ok(traffic),
             Err(now) => {
@@ -117,6 +121,23 @@ impl IoName {
     /// The same, if there is some.
     pub(in super::super) fn traffic_if_any(self) -> Option<&'static Traffic> {
         TRAFFIC.get(self.io.traffic.load(Acquire).checked_sub(1)?)
+    }
+
+    /// True for a connection of packets.
+    fn is_sequenced(self) -> bool {
+        if !self.has(traits::SOCKET) {
+            return false;
+        }
+        let (mut kind, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
+        // SAFETY: the kernel writes as much as `len` says, and the length.
+        let told =
+            unsafe { libc::getsockopt(self.fd(), libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &mut len) };
+        told == 0 && kind == libc::SOCK_SEQPACKET
+    }
+
+    /// True if an operation that sends has a place among the others.
+    pub(super) fn sends_in_order(self) -> bool {
+        self.traffic_if_any().is_some_and(|traffic| traffic.in_order.load(Relaxed))
     }
 
     /// What nothing to read means. The kernel tells once why a connection broke; if it told those who send here what was queued,
