@@ -2443,7 +2443,8 @@ int64_t rt_buf_release(uint64_t lease);
  *
  * Returns `n`. On failure nothing was taken: `-EAGAIN` when more is queued than the limit of `rt_config`: `rt_poll_flush` waits for
  * that; `-EPIPE` after an earlier send failed or was cut short, and without SIGPIPE; the system's errors; `-EBADF`; `-ENOTSOCK`;
- * `-EINVAL` for NULL with a length, and for a socket that blocks; `-ENOMEM`. Any thread. Does not block.
+ * `-EINVAL` for NULL with a length, and for a socket that blocks; `-ENOMEM`: if a part had gone by then, it was cut short. Any thread.
+ * Does not block.
  *
  * # Safety
  * `buf` has `n` readable bytes.

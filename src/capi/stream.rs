@@ -29,7 +29,8 @@ fn give(io: rt_io, goods: Goods<'_>) -> Result<i64, (i32, Option<Lease>)> {
 ///
 /// Returns `n`. On failure nothing was taken: `-EAGAIN` when more is queued than the limit of `rt_config`: `rt_poll_flush` waits for
 /// that; `-EPIPE` after an earlier send failed or was cut short, and without SIGPIPE; the system's errors; `-EBADF`; `-ENOTSOCK`;
-/// `-EINVAL` for NULL with a length, and for a socket that blocks; `-ENOMEM`. Any thread. Does not block.
+/// `-EINVAL` for NULL with a length, and for a socket that blocks; `-ENOMEM`: if a part had gone by then, it was cut short. Any thread.
+/// Does not block.
 ///
 /// # Safety
 /// `buf` has `n` readable bytes.

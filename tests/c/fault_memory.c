@@ -250,6 +250,77 @@ static void without_a_buffer(void) {
 }
 static void a_read_finds_no_memory(void) { in_child(without_a_buffer); }
 
+/* What the library is to copy may be more than there is room for. */
+
+enum { PLENTY = 256 << 20, LITTLE = 8 << 20 };
+
+static struct {
+    rt_io io;
+    int far;
+    size_t stuffed;
+} sending;
+
+static int64_t flush_all(rt_cx *cx, void *state) {
+    (void)state;
+    return rt_poll_flush(cx, sending.io, 0);
+}
+
+static void open_sending(rt_runtime rt, bool full) {
+    int ends[2];
+    net_unix_pair(ends);
+    sending.io = io_of(rt, ends[0], RT_READABLE);
+    sending.far = ends[1];
+    sending.stuffed = full ? net_stuff(ends[0]) : 0;
+}
+
+static void close_sending(void) {
+    CHECK_EQ(rt_close(sending.io), 0);
+    close(sending.far);
+}
+
+/* Nothing is taken of what finds the socket full, nor of what would be queued behind others. */
+static void send_much(rt_runtime rt, const char *much) {
+    char got[8] = "";
+    open_sending(rt, true);
+    CHECK_EQ(rt_send(sending.io, much, PLENTY), -ENOMEM);
+    CHECK_EQ(rt_send(sending.io, "abc", 3), 3);
+    CHECK_EQ(rt_send(sending.io, much, PLENTY), -ENOMEM);
+    CHECK_EQ(rt_send(sending.io, "def", 3), 3);
+    CHECK_EQ(net_drain(sending.far), sending.stuffed);
+    CHECK_EQ(rt_block_on(rt, flush_all, NULL), 0);
+    CHECK_EQ(net_get(sending.far, got, 6), 6);
+    CHECK(memcmp(got, "abcdef", 6) == 0);
+    close_sending();
+
+    /* What the socket took is a part of it, so nothing may follow. */
+    open_sending(rt, false);
+    CHECK_EQ(rt_send(sending.io, much, PLENTY), -ENOMEM);
+    CHECK_EQ(rt_send(sending.io, "abc", 3), -EPIPE);
+    CHECK_EQ(rt_block_on(rt, flush_all, NULL), -ENOMEM);
+    close_sending();
+}
+
+static void without_room_for_copies(void) {
+    char *much = mmap(NULL, PLENTY, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(much != MAP_FAILED);
+    rt_runtime rt = 0;
+    if (make(test_engine, RT_CURRENT_THREAD, &rt) != 0 && test_engine == RT_ENGINE_URING) return; /* there are no rings */
+    struct rlimit room = {mapped_now() + LITTLE, RLIM_INFINITY};
+    CHECK_SYS(setrlimit(RLIMIT_AS, &room));
+    rt_blob blob = 77;
+    CHECK_EQ(rt_blob_new(much, PLENTY, &blob), -ENOMEM);
+    CHECK_EQ(blob, 0);
+    CHECK_EQ(rt_blob_new(much, 100, &blob), 0);
+    CHECK_EQ(rt_blob_free(blob), 0);
+    send_much(rt, much);
+    multi_runtime_free(rt);
+}
+
+static void copies_find_no_memory(void) {
+    for (test_engine = RT_ENGINE_EPOLL; test_engine <= RT_ENGINE_URING; test_engine++) in_child(without_room_for_copies);
+    test_engine = RT_ENGINE_AUTO;
+}
+
 /* ---- tables cannot grow ---- */
 
 enum { CROWD = 50000, FEW = 5 };
@@ -472,6 +543,7 @@ int main(int argc, char **argv) {
     CASE(no_memory_may_be_locked);
     CASE(rings_cannot_be_mapped);
     CASE(nothing_large_can_be_mapped);
+    CASE(copies_find_no_memory);
     CASE(tables_cannot_grow);
     CASE(the_address_space_ends);
     CASE(a_read_finds_no_memory);

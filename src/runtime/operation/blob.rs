@@ -38,12 +38,21 @@ pub(crate) struct BlobUse {
     index: u32,
 }
 
+/// A copy of bytes whose number is the program's, so that there may be no room for them.
+pub(super) fn copy_of(bytes: &[u8]) -> Result<Box<[u8]>, Errno> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).map_err(|_| libc::ENOMEM)?;
+    copy.extend_from_slice(bytes);
+    Ok(copy.into())
+}
+
 /// Makes a blob of the bytes.
 pub(crate) fn new_blob(bytes: &[u8]) -> Result<u64, Errno> {
+    let bytes = copy_of(bytes)?;
     let (index, blob) = BLOBS.alloc().ok_or(libc::ENOMEM)?;
     let generation = blob.guard.next_generation();
     // SAFETY: a free entry is the caller's alone.
-    blob.bytes.with_mut(|place| unsafe { *place = Some(bytes.into()) });
+    blob.bytes.with_mut(|place| unsafe { *place = Some(bytes) });
     blob.guard.open();
     Ok(Handle { generation, index }.pack(Kind::Blob))
 }

@@ -1,7 +1,8 @@
 //! What is sent: parcels, whose memory is the library's or an operation's, and what leaves together.
 
 use super::super::buffers::Lease;
-use super::blob::BlobUse;
+use super::super::io::Errno;
+use super::blob::{BlobUse, copy_of};
 use super::request::Request;
 use super::*;
 use crate::primitives::inbox::Node;
@@ -138,14 +139,15 @@ impl Goods<'_> {
         }
     }
 
-    pub(super) fn into_parcel(self, sent: usize) -> Box<Parcel> {
+    /// An error is a copy's for which there is no memory. A lease becomes a parcel always.
+    pub(super) fn into_parcel(self, sent: usize) -> Result<Box<Parcel>, Errno> {
         let len = self.bytes().len();
         let (content, len, sent) = match self {
-            Self::Copy(bytes) => (Content::Bytes(bytes[sent..].into()), len - sent, 0),
+            Self::Copy(bytes) => (Content::Bytes(copy_of(&bytes[sent..])?), len - sent, 0),
             Self::Blob(blob) => (Content::Blob(blob), len, sent),
             Self::Lease(lease, start, _) => (Content::Lease { _lease: lease, start }, len, sent),
         };
-        Parcel::new(content, len, sent)
+        Ok(Parcel::new(content, len, sent))
     }
 }
 

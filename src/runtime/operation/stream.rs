@@ -351,7 +351,17 @@ impl IoName {
                 }
             };
             if sent != Some(len) {
-                let parcel = goods.into_parcel(sent.unwrap_or(0));
+                let gone = sent.unwrap_or(0);
+                let parcel = match goods.into_parcel(gone) {
+                    Ok(parcel) => parcel,
+                    Err(errno) => {
+                        match gone {
+                            0 => holder.go(),
+                            _ => holder.missed(errno),
+                        }
+                        return Err((errno, None));
+                    }
+                };
                 traffic.queue_grows(parcel.len - parcel.sent);
                 holder.with_queue(|queue| queue.push_front(parcel));
                 holder.start_pump();
@@ -366,7 +376,7 @@ impl IoName {
             Ok(_) => return refused(libc::EAGAIN, goods),
             Err(errno) => return refused(errno, goods),
         }
-        self.enqueue(traffic, goods.into_parcel(0));
+        self.enqueue(traffic, goods.into_parcel(0).map_err(|errno| (errno, None))?);
         Ok(len)
     }
 
