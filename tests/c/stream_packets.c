@@ -4,14 +4,14 @@
 #include "multi.h"
 #include "soon.h"
 
-enum { SOME = 100, PACKETS = 400, LONGEST = 2000, PIECES = 200, TOO_LONG = 300000 };
+enum { SOME = 100, ROUNDS = 50, PACKETS = 400, LONGEST = 2000, PIECES = 200, TOO_LONG = 300000 };
 
 enum { GIVE, SEND, SENDMSG, WRITE, WRITEV, WAYS };
 
 struct post {
     struct steps steps;
     rt_op ops[PACKETS], bad;
-    int at, type;
+    int at, type, round;
     size_t read;
     struct iovec iov[PACKETS][2], pieces[PIECES];
     struct msghdr msg[PACKETS];
@@ -160,6 +160,30 @@ static int64_t send_too_long(rt_cx *cx, void *state) {
 }
 static void one_that_is_too_long_fails_alone(void) { play(send_too_long, SOCK_SEQPACKET); }
 
+/* One that fails as it is cancelled has either outcome, and what is behind it goes. */
+static int64_t cancel_too_long(rt_cx *cx, void *state) {
+    struct post *p = state;
+    struct steps *s = &p->steps;
+    RT_BEGIN(&s->frame);
+    for (p->round = 0; p->round < ROUNDS; p->round++) {
+        steps_pair(cx, s, ends_of_type);
+        CHECK_SYS(setsockopt(s->near, SOL_SOCKET, SO_SNDBUF, &(int){TOO_LONG / 3}, sizeof(int)));
+        s->n = net_stuff(s->near);
+        CHECK_EQ(rt_submit_send(cx, s->io, too_long, TOO_LONG, 0, &p->bad), 0);
+        for (int i = 0; i < WAYS; i++) CHECK_EQ(send_packet(cx, p, i, i), 0);
+        OP_TURNS(s, p->round * 4);
+        if (p->round % 2 == 0) CHECK_EQ(rt_cancel(p->bad), 0);
+        for (p->read = 0; p->read < s->n;) p->read += (size_t)CHECK_SYS(recv(s->far, too_long, sizeof too_long, 0));
+        if (p->round % 2 != 0) CHECK_EQ(rt_cancel(p->bad), 0);
+        RT_AWAIT(s->got, rt_poll_op(cx, p->bad));
+        CHECK(s->got == -ECANCELED || s->got == -EMSGSIZE);
+        TAKE_ALL(p, 0, WAYS);
+        steps_close(s);
+    }
+    RT_END(0);
+}
+static void one_that_fails_as_it_is_cancelled_fails_alone(void) { play(cancel_too_long, SOCK_SEQPACKET); }
+
 /* More pieces than a stream sends together are one packet, also after a wait. */
 static int64_t send_pieces(rt_cx *cx, void *state) {
     struct post *p = state;
@@ -188,6 +212,7 @@ int main(int argc, char **argv) {
     CASE(datagrams_come_before_it);
     CASE(a_cancelled_one_leaves_no_gap);
     CASE(one_that_is_too_long_fails_alone);
+    CASE(one_that_fails_as_it_is_cancelled_fails_alone);
     CASE(pieces_stay_together);
     return test_end();
 }

@@ -173,16 +173,18 @@ impl Holder {
         }
     }
 
-    /// A send failed. On a stream nothing can be sent any more; elsewhere it was one message's own affair. The first of what is
-    /// queued learns why.
-    fn failed(self, errno: Errno) {
+    /// The batch could not be sent. On a stream nothing can be sent any more; elsewhere it was one message's own affair. The first
+    /// of what is queued learns why: that message, as long as its turn was not put back.
+    fn failed(self, batch: &mut Batch, errno: Errno) {
         if self.io.has(traits::STREAM) {
+            self.unload(batch, None);
             return self.fail(errno);
         }
         if let Some(owed) = self.with_queue(|queue| queue.front().map(|parcel| parcel.owed())) {
             self.drop_first();
             owed.into_iter().for_each(|of| self.end(of, errno));
         }
+        self.unload(batch, None);
     }
 
     /// The same of what was not queued, whose sender is told. Then those behind it have their turn.
@@ -249,10 +251,7 @@ impl Holder {
                     self.unload(&mut batch, None);
                     return Progress::Full;
                 }
-                Err(errno) => {
-                    self.unload(&mut batch, None);
-                    self.failed(errno);
-                }
+                Err(errno) => self.failed(&mut batch, errno),
             }
         }
     }
@@ -565,14 +564,11 @@ impl Worker {
                 let is_cut = sent < batch.bytes() && !body.cancels.get() && io.is_connection_gone();
                 holder.unload(&mut batch, Some(sent));
                 if is_cut {
-                    holder.failed(libc::ECONNRESET);
+                    holder.fail(libc::ECONNRESET);
                 }
             }
             libc::EAGAIN | libc::EINTR | libc::ECANCELED => holder.unload(&mut batch, None),
-            errno => {
-                holder.unload(&mut batch, None);
-                holder.failed(errno);
-            }
+            errno => holder.failed(&mut batch, errno),
         }
         self.pump(op);
     }
