@@ -13,6 +13,8 @@ use std::ptr::NonNull;
 use std::sync::Arc as Shared;
 use std::sync::atomic::{AtomicBool as Flag, AtomicU32 as Count};
 
+mod ending;
+
 /// What a worker sleeps in: it orders nothing, nor does loom see it.
 #[derive(Default)]
 struct Bell(Count);
@@ -183,8 +185,6 @@ fn loom_operation_result_comes_before_the_word() {
         let name = home.begin();
         // It is mailed already, so that the thread that delivers it need not find a worker.
         home.tell(name.op, None, News::TRY);
-        // A task's, not the library's own: nobody buries it when its runtime cannot be found.
-        name.op.task.store(std::ptr::without_provenance_mut(128), Relaxed);
         let pool = thread::spawn(move || name.op.deliver(-7));
         let Mail::News(news) = name.op.word.open_mail() else { panic!("it lives") };
         if news.has(News::DONE) {

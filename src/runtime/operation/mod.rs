@@ -331,36 +331,44 @@ impl Operation {
         }
     }
 
-    /// Puts the entry, which the caller has just marked as mailed, where its owner finds it. False: there is no owner.
+    /// Puts the entry, which the caller has just marked as mailed, where its owner finds it. False: nobody hears of it. The
+    /// runtime goes, and its workers end what they have without being told; as soon as the mark is off, the entry is theirs.
     fn post(&'static self) -> bool {
+        let posted = self.mail();
+        if !posted {
+            let _ = self.open_mail();
+        }
+        posted
+    }
+
+    /// The same, but that nobody took it in leaves the entry marked, and the mark the caller's.
+    fn mail(&'static self) -> bool {
         let (runtime, home) = (self.runtime.load(Relaxed), self.home.load(Relaxed));
         let is_here = super::context::Current::with_worker(|worker| match worker {
             Some(worker) if worker.index() == home && worker.shared().handle == runtime => {
-                worker.ops().woken.push(self);
-                true
+                worker.ops().woken.take_in(self)
             }
             _ => false,
         });
         if is_here {
             return true;
         }
-        // A runtime that is being freed has no operations any more that could do something with the news.
-        let refused = match RuntimeRef::enter(runtime) {
-            Err(_) => true,
-            Ok(runtime) => {
-                let remote = runtime.shared().remote(home);
-                let refused = remote.mail.push(self.into()) == Pushed::Closed;
-                remote.nudge();
-                refused
+        let Ok(runtime) = RuntimeRef::enter(runtime) else { return false };
+        let remote = runtime.shared().remote(home);
+        let pushed = remote.mail.push(self.into());
+        remote.nudge();
+        pushed != Pushed::Closed
+    }
+
+    /// Takes the entry, of which the caller has the mark, out of the mail. `None`: the life is over, and the entry given back.
+    fn open_mail(&self) -> Option<News> {
+        match self.word.open_mail() {
+            Mail::News(news) => Some(news),
+            Mail::Over => {
+                self.give_back();
+                None
             }
-        };
-        match refused.then(|| self.word.open_mail()) {
-            None => {}
-            Some(Mail::Over) => self.give_back(),
-            Some(Mail::News(_)) if self.task.load(Relaxed).is_null() => stream::bury(self),
-            Some(Mail::News(_)) => {}
         }
-        !refused
     }
 
     /// Gives the entry back after its life ended and it left the mailbox.
@@ -397,9 +405,20 @@ unsafe fn wake(data: *const ()) {
 struct Woken {
     head: Cell<Option<&'static Operation>>,
     tail: Cell<Option<&'static Operation>>,
+    /// Nobody will look again.
+    closed: Cell<bool>,
 }
 
 impl Woken {
+    /// False: it is closed, and the entry still the caller's.
+    fn take_in(&self, op: &'static Operation) -> bool {
+        let is_open = !self.closed.get();
+        if is_open {
+            self.push(op);
+        }
+        is_open
+    }
+
     fn push(&self, op: &'static Operation) {
         op.link.store(std::ptr::null_mut(), Relaxed);
         match self.tail.replace(Some(op)) {

@@ -124,10 +124,7 @@ impl Worker {
 
     fn read_mail(&self, op: &'static Operation) {
         let name = OpName { op, generation: op.word.generation() };
-        let news = match op.word.open_mail() {
-            Mail::Over => return op.give_back(),
-            Mail::News(news) => news,
-        };
+        let Some(news) = op.open_mail() else { return };
         // Each of these may be its end.
         if news.has(News::DONE) {
             self.delivered(op, op.result.load(Acquire) as i64);
@@ -530,44 +527,56 @@ impl Worker {
             self.ops().woken.push(unsafe { op.as_ref() });
         }
         // Nothing is begun any more for tasks that were given up: what can be ended is.
-        while let Some(op) = self.ops().woken.pop() {
-            match op.word.open_mail() {
-                Mail::Over => op.give_back(),
-                Mail::News(news) if news.has(News::DONE) => self.delivered(op, op.result.load(Acquire) as i64),
-                Mail::News(_) => {}
-            }
-        }
+        self.end_woken();
         for (_, op) in OPS.iter() {
+            let Some(life) = op.word.life() else { continue };
             let mine = op.runtime.load(Relaxed) == self.shared().handle && op.home.load(Relaxed) == self.index();
-            if mine && op.word.is_alive() && self.is_made(op) {
+            if mine && op.claim(life, || self.end_woken()) {
                 self.end_for_good(op);
             }
         }
+        // Those that wakers began meanwhile.
+        self.end_woken();
+        self.ops().woken.closed.set(true);
         self.ops().spare.borrow_mut().drain(..).for_each(Operation::give_back);
     }
 }
 
-impl Worker {
-    /// False for a pump that another thread is just making: finding nobody to tell, that thread buries it.
-    fn is_made(&self, op: &'static Operation) -> bool {
-        let is_pump = op.task.load(Relaxed).is_null();
-        let traffic = || op.body(self).ios[0].and_then(IoName::traffic_if_any);
-        !is_pump || traffic().is_some_and(|traffic| traffic.pump.load(Acquire) == op.name())
-    }
-
-    /// Ends an operation of a worker whose mailbox is closed. Being the one who marks the entry as mailed makes it ours:
-    /// another thread that has marked it is about to find the mailbox closed, and lets go or buries it.
-    fn end_for_good(&self, op: &'static Operation) {
+impl Operation {
+    /// For an owner that ends and whose mailbox is closed: marks the operation as mailed, and so makes sure that nobody else
+    /// has done so. Whoever has, has the mark for a moment: a teller, who finds the mailbox closed and takes it off again; the
+    /// maker of a pump, who ends that; or the owner itself, in its own list, which `own` empties. False: this life is over.
+    pub(super) fn claim(&self, life: u32, own: impl Fn()) -> bool {
         loop {
-            match op.word.tell(None, News::CANCEL) {
-                Told::Stale => return,
-                Told::Queued => thread::yield_now(),
-                Told::Post => break,
+            match self.word.tell_life(life, News::CANCEL) {
+                Told::Stale => return false,
+                Told::Post => return true,
+                Told::Queued => {
+                    own();
+                    thread::yield_now();
+                }
             }
         }
-        self.cancel(op);
-        if op.word.open_mail() == Mail::Over {
-            op.give_back();
+    }
+}
+
+impl Worker {
+    /// Ends what is in the list of a worker that ends.
+    fn end_woken(&self) {
+        while let Some(op) = self.ops().woken.pop() {
+            self.end_for_good(op);
+        }
+    }
+
+    /// Ends an operation of a worker that ends, which has its mark. What was done by then is over as it was done.
+    fn end_for_good(&self, op: &'static Operation) {
+        let life = op.word.generation();
+        let Some(news) = op.open_mail() else { return };
+        if news.has(News::DONE) {
+            self.delivered(op, op.result.load(Acquire) as i64);
+        }
+        if op.word.lives(life) {
+            self.cancel(op);
         }
     }
 }

@@ -261,20 +261,21 @@ impl Holder {
         let owner = self.io.io.owner.load(Relaxed);
         let here = Current::with_worker(|worker| worker.filter(|w| w.shared().handle == owner).map(|w| w.index()));
         let home = here.unwrap_or_else(|| self.io.home());
-        match make(owner, home, None, Request::Pump, [Some(self.io), None], || None) {
-            Ok(pump) => {
-                self.traffic.pump.store(pump.name(), Release);
-                if pump.word.tell(None, News::TRY) == Told::Post {
-                    // Without an owner it is buried there.
-                    let _ = pump.post();
-                }
+        let made = make(owner, home, None, Request::Pump, [Some(self.io), None], || None).and_then(|pump| {
+            self.traffic.pump.store(pump.name(), Release);
+            // From here on it is its owner's, and the baton with it.
+            if pump.mail() {
+                return Ok(());
             }
-            // The descriptor was closed, or memory is out.
-            Err(errno) => {
-                let errno = if errno == libc::EBADF { libc::ECANCELED } else { errno };
-                self.traffic.failed.store(errno as u32, Release);
-                self.let_go(errno);
-            }
+            self.io.leave_traffic_of(pump, 0, false);
+            pump.unmake();
+            Err(libc::ECANCELED)
+        });
+        // The descriptor was closed, memory is out, or the runtime goes.
+        if let Err(errno) = made {
+            let errno = if errno == libc::EBADF { libc::ECANCELED } else { errno };
+            self.traffic.failed.store(errno as u32, Release);
+            self.let_go(errno);
         }
     }
 
@@ -577,17 +578,3 @@ impl Worker {
 /// IORING_RECVSEND_POLL_FIRST: the socket was full a moment ago, when the pump began. Later it is tried first, for a socket
 /// takes more than poll(2) says: a Unix one counts as writable below a quarter of its buffer.
 const POLL_FIRST: u16 = 1;
-
-/// A pump whose worker is gone: what is queued is dropped, and the baton given up, on whatever thread found out.
-pub(super) fn bury(pump: &'static Operation) {
-    // SAFETY: the entry is alive, and its owner, who would come to its body, is gone.
-    let io = pump.body.with(|body| unsafe { (*body).assume_init_ref() }).ios[0];
-    if let Some((io, traffic)) = io.and_then(|io| io.traffic_if_any().map(|traffic| (io, traffic))) {
-        let holder = Holder { io, traffic };
-        traffic.failed.store(libc::ECANCELED as u32, Release);
-        holder.let_go(libc::ECANCELED);
-        io.leave_traffic_of(pump, 0, false);
-    }
-    pump.drop_body();
-    pump.end();
-}

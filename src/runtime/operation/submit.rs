@@ -491,15 +491,17 @@ pub(super) fn make(
     // SAFETY: a free entry is the caller's alone.
     op.body.with_mut(|place| unsafe { (*place).write(body) });
     in_use.into_iter().flatten().for_each(InUse::keep);
-    op.word.open();
+    match task {
+        Some(_) => op.word.open(),
+        None => op.word.open_mailed(News::TRY),
+    };
     for (slot, io) in ios.into_iter().enumerate() {
         let Some(io) = io else { continue };
         if let Err(errno) = io.join_traffic(op, slot, receives) {
             for (slot, io) in ios.into_iter().enumerate().take(slot) {
                 io.into_iter().for_each(|io| io.leave_traffic_of(op, slot, receives));
             }
-            op.drop_body();
-            op.end();
+            op.unmake();
             return Err(errno);
         }
     }
@@ -511,6 +513,16 @@ impl Operation {
     pub(super) fn drop_body(&self) {
         // SAFETY: the owner ends the life; nobody else comes to the body any more.
         self.body.with_mut(|body| unsafe { (*body).assume_init_drop() });
+    }
+
+    /// Ends what was made, for its maker. Nobody else was told of it.
+    pub(super) fn unmake(&self) {
+        let is_marked = self.task.load(Relaxed).is_null();
+        self.drop_body();
+        self.end();
+        if is_marked {
+            let _ = self.open_mail();
+        }
     }
 }
 

@@ -218,7 +218,7 @@ impl IoName {
     pub(in super::super) fn cancel_traffic(self) {
         let Some(traffic) = self.traffic_if_any() else { return };
         let closer = traffic.closer.load(Acquire);
-        // Told under the lock: an operation that is in the list is alive. Nobody's code runs in telling.
+        // Told under the lock: an operation that is in the list is alive. Nobody's code runs in telling, and nothing ends.
         let first = traffic.first.lock();
         let mut next = *first;
         while let Some(op) = next.checked_sub(1).and_then(|node| OPS.get(node / 2)) {

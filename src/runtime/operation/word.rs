@@ -75,8 +75,18 @@ pub(super) enum Over {
 impl Word {
     /// Begins the next life of a free entry, and says which it is. Everything that others may read was written before.
     pub(super) fn open(&self) -> u32 {
+        self.begin(LIVE)
+    }
+
+    /// The same for an operation whose owner is yet to hear of it: it is marked as mailed, so that its maker, and nobody else,
+    /// puts it into the mailbox, or ends it where there is none.
+    pub(super) fn open_mailed(&self, news: News) -> u32 {
+        self.begin(LIVE | MAILED | news.0)
+    }
+
+    fn begin(&self, flags: u64) -> u32 {
         let generation = self.generation().wrapping_add(1);
-        self.0.store(GENERATION.set(LIVE, generation.into()), Release);
+        self.0.store(GENERATION.set(flags, generation.into()), Release);
         generation
     }
 
@@ -96,9 +106,10 @@ impl Word {
         GENERATION.get(word) == generation.into() && word & LIVE != 0
     }
 
-    /// For the owner of all lives that an entry may live now: true while it lives one.
-    pub(super) fn is_alive(&self) -> bool {
-        self.0.load(Acquire) & LIVE != 0
+    /// The life that the entry lives. What was written before it began is seen by whoever sees it.
+    pub(super) fn life(&self) -> Option<u32> {
+        let word = self.0.load(Acquire);
+        (word & LIVE != 0).then(|| GENERATION.get(word) as u32)
     }
 
     fn edge<R>(&self, mut next: impl FnMut(u64) -> Result<(u64, R), R>) -> R {
@@ -199,6 +210,19 @@ mod tests {
         assert_eq!(word.open(), generation + 1);
         assert_eq!(word.open_mail(), Mail::News(News::default()), "no news of the life before");
         assert_eq!(word.close(), Over::Free);
+    }
+
+    #[test]
+    fn what_its_maker_is_to_mail_is_mailed_by_nobody_else() {
+        let word = Word::default();
+        let generation = word.open_mailed(News::TRY);
+        assert_eq!(word.tell(Some(generation), News::CANCEL), Told::Queued);
+        assert_eq!(word.close(), Over::Later);
+        assert_eq!(word.life(), None);
+        assert_eq!(word.open_mail(), Mail::Over);
+        assert_eq!(word.open_mailed(News::TRY), generation + 1);
+        assert_eq!(word.life(), Some(generation + 1));
+        assert_eq!(word.open_mail(), Mail::News(News::TRY), "no news of the life before");
     }
 
     #[test]
