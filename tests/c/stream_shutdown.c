@@ -143,6 +143,33 @@ static int64_t cancel_shutdown(rt_cx *cx, void *state) {
 }
 static void a_cancelled_one_never_was(void) { play(cancel_shutdown); }
 
+/* ---- after a send that was cut ---- */
+
+static int64_t shut_after_a_cut(rt_cx *cx, void *state) {
+    static char much[1 << 20];
+    struct ending *e = state;
+    struct steps *s = &e->steps;
+    RT_BEGIN(&s->frame);
+    for (s->n = 0; s->n < 2; s->n++) {
+        steps_pair(cx, s, net_unix_pair);
+        CHECK_EQ(rt_submit_send(cx, s->io, much, sizeof much, 0, &s->op), 0);
+        if (s->n == 1) CHECK_EQ(rt_submit_send(cx, s->io, "more", 4, 0, &e->ops[0]), 0);
+        CHECK_EQ(rt_submit_shutdown(cx, s->io, SHUT_WR, &s->other), 0);
+        OP_TURNS(s, 20);
+        CHECK_EQ(rt_cancel(s->op), 0);
+        OP_TAKE_EQ(s, -ECANCELED);
+        if (s->n == 1) RT_AWAIT(s->got, rt_poll_op(cx, e->ops[0]));
+        if (s->n == 1) CHECK_EQ(s->got, -EPIPE);
+        RT_AWAIT(s->got, rt_poll_op(cx, s->other));
+        CHECK_EQ(s->got, 0);
+        CHECK(net_drain(s->far) > 0);
+        CHECK_EQ(read(s->far, s->buf, 1), 0);
+        steps_close(s);
+    }
+    RT_END(0);
+}
+static void what_was_cut_before_it_makes_no_difference(void) { play(shut_after_a_cut); }
+
 /* ---- the peer goes instead ---- */
 
 static int64_t lose_the_peer(rt_cx *cx, void *state) {
@@ -171,6 +198,7 @@ int main(int argc, char **argv) {
     CASE(what_was_queued_goes_first);
     CASE(at_once_when_nothing_is_queued);
     CASE(a_cancelled_one_never_was);
+    CASE(what_was_cut_before_it_makes_no_difference);
     CASE(a_reset_ends_it);
     return test_end();
 }

@@ -168,6 +168,10 @@ impl Parcel {
         matches!(&self.content, Content::Send { message, flags, .. } if !message.is_null() || *flags != 0)
     }
 
+    pub(super) fn is_shutdown(&self) -> bool {
+        matches!(self.content, Content::Shutdown { .. })
+    }
+
     /// Appends the pieces that have not been sent, to `most` in all. Returns their bytes.
     pub(super) fn append_to(&self, parts: &mut Vec<iovec>, most: usize) -> usize {
         let one;

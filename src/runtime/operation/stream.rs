@@ -85,7 +85,7 @@ impl Holder {
         for parcel in queue {
             let is_first = batch.parcels == 0;
             let fits = batch.parts.len() < MOST_PARTS && batch.parcels < MOST_PARTS && bytes < MOST_TOGETHER;
-            let is_plain = !parcel.is_special() && !matches!(parcel.content, Content::Shutdown { .. });
+            let is_plain = !parcel.is_special() && !parcel.is_shutdown();
             let joins = is_first || (together && fits && is_plain);
             if !joins || (!is_first && parcel.owed().is_some_and(|of| !of.op.turn.take(of.life))) {
                 return;
@@ -180,29 +180,35 @@ impl Holder {
             self.unload(batch, None);
             return self.fail(errno);
         }
-        if let Some(owed) = self.with_queue(|queue| queue.front().map(|parcel| parcel.owed())) {
-            self.drop_first();
-            owed.into_iter().for_each(|of| self.end(of, errno));
-        }
+        self.tell_first(errno);
         self.unload(batch, None);
     }
 
-    /// The same of what was not queued, whose sender is told. Then those behind it have their turn.
+    /// Nothing can be sent any more.
+    fn fail(self, errno: Errno) {
+        self.traffic.fails(errno);
+        self.tell_first(errno);
+        self.drop_all(if errno == libc::ECANCELED { errno } else { libc::EPIPE });
+    }
+
+    /// The first send of what is queued learns why, and is dropped. A shutdown is none: it is there if what failed before it
+    /// was cancelled, and has its place all the same.
+    fn tell_first(self, errno: Errno) {
+        let first = |queue: &mut VecDeque<Box<Parcel>>| {
+            queue.front().filter(|parcel| !parcel.is_shutdown()).map(|parcel| parcel.owed())
+        };
+        if let Some(owed) = self.with_queue(first) {
+            self.drop_first();
+            owed.into_iter().for_each(|of| self.end(of, errno));
+        }
+    }
+
+    /// The same as `failed` of what was not queued, whose sender is told. Then those behind it have their turn.
     fn missed(self, errno: Errno) {
         if self.io.has(traits::STREAM) {
             self.fail(errno);
         }
         self.go();
-    }
-
-    /// Nothing can be sent any more. The first of what is queued learns why.
-    fn fail(self, errno: Errno) {
-        self.traffic.fails(errno);
-        if let Some(of) = self.with_queue(|queue| queue.front().and_then(|parcel| parcel.owed())) {
-            self.drop_first();
-            self.end(of, errno);
-        }
-        self.drop_all(if errno == libc::ECANCELED { errno } else { libc::EPIPE });
     }
 
     /// Why nothing follows a send that was cut: it is missing, or the descriptor is being closed, which ends all alike.
