@@ -164,6 +164,29 @@ static void several_wait(void) {
     hand_check(&hand);
 }
 
+/* ---- many who waited ---- */
+
+/* Its deadline came first, say. */
+static int64_t wait_once(rt_cx *cx, void *state) {
+    CHECK_EQ(rt_poll_flush(cx, *(rt_io *)state, 0), RT_PENDING);
+    return 0;
+}
+
+static void who_has_ended_is_forgotten(void) {
+    enum { MANY = 1000, FEW = 64 };
+    int ends[2];
+    rt_runtime rt = test_runtime();
+    memset(&sending, 0, sizeof sending);
+    net_unix_pair(ends);
+    rt_io io = io_of(rt, ends[0], 0);
+    CHECK_EQ(rt_send(io, sending.large, sizeof sending.large), sizeof sending.large);
+    for (int i = 0; i < MANY; i++) CHECK_EQ(rt_block_on(rt, wait_once, &io), 0);
+    CHECK(census_take().library.tasks < FEW);
+    CHECK_EQ(rt_close(io), 0);
+    close(ends[1]);
+    multi_runtime_free(rt);
+}
+
 /* ---- a steady flow from many ---- */
 
 struct producer {
@@ -245,6 +268,7 @@ int main(int argc, char **argv) {
     CASE(over_a_small_limit);
     CASE(over_the_default_limit);
     CASE(several_wait);
+    CASE(who_has_ended_is_forgotten);
     CASE(a_steady_flow_over_tcp);
     CASE(a_steady_flow_over_unix);
     return test_end();

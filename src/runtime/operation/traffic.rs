@@ -12,6 +12,7 @@ use crate::primitives::inbox::Inbox;
 use crate::primitives::pack::Field;
 use crate::primitives::slab::{Entry, Slab};
 use crate::primitives::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering::*, UnsafeCell, process_static};
+use crate::task::is_dead;
 use std::collections::VecDeque;
 use std::task::Waker;
 
@@ -414,7 +415,8 @@ impl Traffic {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// True if no more than this is queued; else the waker is called when it is so. A waiter is told apart by its key.
+    /// True if no more than this is queued; else the waker is called when it is so. A waiter is told apart by its key. Where
+    /// there is no room for one more, those that have ended go first.
     pub(super) fn is_flushed(&self, low_water: u64, key: usize, waker: &Waker) -> bool {
         if self.queued() <= low_water {
             return true;
@@ -422,7 +424,9 @@ impl Traffic {
         let waker = waker.clone();
         let mut flushers = self.flushers.lock();
         let waiting = flushers.waiting.get_or_insert_default();
-        let old: Vec<_> = waiting.extract_if(.., |(other, _, _)| *other == key).collect();
+        let is_full = waiting.len() == waiting.capacity();
+        let unneeded = |(other, _, waker): &mut (_, _, _)| *other == key || is_full && is_dead(waker);
+        let old: Vec<_> = waiting.extract_if(.., unneeded).collect();
         waiting.push((key, low_water, waker));
         // The flag and what is queued are one word: either the next to send sees the flag, or we see what it left.
         let before = self.queued.fetch_or(AWAITED.mask(), AcqRel);
