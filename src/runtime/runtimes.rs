@@ -490,7 +490,8 @@ impl RuntimeRef {
             }
         }
         if let Some(worker) = parts.worker {
-            worker.retire();
+            // As a worker with a thread does: what it tells its own operations reaches them.
+            Current::scope(&worker, || worker.retire());
         }
         shared.pool.close();
         // All calls have ended, but for those of tasks that were given up, which may be stuck for good.
