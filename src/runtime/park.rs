@@ -1,6 +1,7 @@
 //! How a worker sleeps: it looks around for a bounded time first, and tells the idle word what it does.
 
 use super::config::{Config, allowed_cpus};
+use super::process::is_forked;
 use super::shared::{Counters, NEVER, now, until};
 use super::worker::Worker;
 use std::cell::Cell;
@@ -75,6 +76,10 @@ impl Worker {
             return;
         }
         self.hooks().call(self.hooks().park);
+        // It may fork, and come back in the child.
+        if is_forked() {
+            return;
+        }
         // What the hook woke or spawned on this thread is in no inbox that would keep us awake.
         if !self.has_work() {
             self.sleep(deadline);

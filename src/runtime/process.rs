@@ -1,12 +1,11 @@
 //! Detecting that this process is a fork's child, in which the workers do not exist and any lock may be held for ever.
 
-use crate::primitives::sync::{AtomicPtr, Ordering::*, process_static};
 use std::io;
+use std::sync::atomic::{AtomicPtr, Ordering::*};
 
-process_static! {
-    /// A page that holds 1 in the process that made it, and that the kernel wipes in a child. Null until the first runtime.
-    static COOKIE: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
-}
+/// A page that holds 1 in the process that made it, and that the kernel wipes in a child. Null until the first runtime. No model
+/// needs to see it: it decides nothing between threads.
+static COOKIE: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 
 const PAGE: usize = 4096;
 

@@ -504,7 +504,9 @@ impl RuntimeRef {
             let _ = io.close_in(shared);
         }
         // A dead waker of a task's may lie in somebody else's queue for ever, and keeps the shared part: not what is scarce.
-        for remote in shared.remotes.iter().filter(|remote| remote.is_retired()) {
+        // A worker that is stuck closes its own when it comes back. Asked by a read-modify-write: it sees that the runtime is
+        // gone, or is seen.
+        for remote in shared.remotes.iter().filter(|remote| remote.retired.fetch_or(false, AcqRel)) {
             remote.driver.close();
         }
         live_tasks(shared.identity()).for_each(|task| {

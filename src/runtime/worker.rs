@@ -7,6 +7,7 @@ use super::operation::Ops;
 use super::park::Spin;
 use super::process::is_forked;
 use super::queue::Full;
+use super::runtimes::RuntimeRef;
 use super::shared::{Counters, Phase, Shared};
 use super::timer::Desk;
 use crate::driver::Driver;
@@ -206,15 +207,16 @@ impl Worker {
 
     /// Runs tasks until none is left, `done` says so, or it is time to look around. Returns how many were polled.
     ///
-    /// A task may fork, and its poll come back in the child: the other tasks are the parent's.
+    /// A task may fork, and its poll come back in the child, as may any other function of the program's: all that is left is the
+    /// parent's.
     pub(super) fn run_batch(&self, done: &dyn Fn() -> bool) -> u64 {
         let mut polls = 0;
-        while !self.is_look_due() {
+        while !self.is_look_due() && !is_forked() {
             let Some(task) = self.next() else { break };
             self.run(task);
             self.unlooked.set(self.unlooked.get() + 1);
             polls += 1;
-            if done() || is_forked() {
+            if done() {
                 break;
             }
         }
@@ -346,9 +348,15 @@ impl Worker {
                 self.hooks().call(self.hooks().thread_stop);
             }
         });
-        if !is_forked() {
-            self.remote().retired.swap(true, AcqRel);
-            self.shared.ring();
+        if is_forked() {
+            return;
+        }
+        self.remote().retired.swap(true, AcqRel);
+        self.shared.ring();
+        // Who freed the runtime did not wait for one that was stuck. Either it has seen that this one retired, and closes, or
+        // it is seen here.
+        if self.outcast.get() && RuntimeRef::enter(self.shared.handle).is_err() {
+            self.remote().driver.close();
         }
     }
 

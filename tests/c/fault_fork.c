@@ -496,6 +496,53 @@ static bool has_left(void *arg) {
     return ended == child;
 }
 
+/* The same in a hook. */
+static atomic_int hook_child;
+
+static void fork_in_a_hook(void *arg) {
+    (void)arg;
+    int awaited = -1;
+    pid_t child;
+    if (!atomic_compare_exchange_strong(&hook_child, &awaited, -2)) return;
+    fork_and_come_back(&child);
+    atomic_store(&hook_child, child);
+}
+
+struct sleeper {
+    rt_frame frame;
+    rt_timer slot;
+    uint64_t at;
+    int64_t r;
+};
+
+/* Sleeps in between, so that workers park. */
+static int64_t until_the_hook_has_forked(rt_cx *cx, void *state) {
+    struct sleeper *s = state;
+    RT_BEGIN(&s->frame);
+    while (atomic_load(&hook_child) < 0) {
+        s->at = rt_now() + 1000000;
+        RT_AWAIT(s->r, rt_poll_sleep(cx, &s->slot, s->at));
+    }
+    RT_END(0);
+}
+
+static void a_child_that_comes_back_from_a_hook(void) {
+    rt_config config = test_config();
+    config.on_park = fork_in_a_hook;
+    atomic_store(&hook_child, -1);
+    rt_runtime rt = test_runtime_with(&config);
+    struct sleeper s = {.at = 0};
+    int64_t r = rt_block_on(rt, until_the_hook_has_forked, &s);
+    pid_t child = atomic_load(&hook_child);
+    if (child == 0) {
+        CHECK_EQ(r, -EPERM);
+        leave();
+    }
+    CHECK_EQ(r, 0);
+    drive_until(rt, has_left, &child);
+    test_runtime_free(rt);
+}
+
 static void children_that_come_back(void) {
     struct busy b;
     pid_t child = -1;
@@ -525,5 +572,6 @@ int main(int argc, char **argv) {
     CASE(a_child_with_a_watch);
     CASE(a_child_that_is_left);
     CASE(children_that_come_back);
+    CASE(a_child_that_comes_back_from_a_hook);
     return test_end();
 }

@@ -3,6 +3,7 @@
 use super::super::buffers::Buffers;
 use super::super::context::{OwnContext, PollContext, UNLIMITED};
 use super::super::io::{Errno, Handed, IoName, traits};
+use super::super::process::is_forked;
 use super::super::shared::Counters;
 use super::super::transfer::{Attempted, MOST_PASSED_OVER, is_passed_over};
 use super::super::worker::Worker;
@@ -82,6 +83,10 @@ impl Worker {
     /// Waits in the driver, and takes in what it completed. True if there was anything.
     pub(in super::super) fn turn(&self, timeout: Option<std::time::Duration>) -> bool {
         self.unlooked.set(0);
+        // A function that was told an outcome forked, and came back in the child.
+        if is_forked() {
+            return false;
+        }
         let mut completions = self.ops().completions.take();
         let turned = self.driver.borrow_mut().turn(timeout, &mut completions);
         let events = match turned {
@@ -103,6 +108,10 @@ impl Worker {
 
     /// Takes in everything that there is to know about operations but for completions. True if there was anything.
     pub(in super::super) fn progress(&self) -> bool {
+        // A waker did the same.
+        if is_forked() {
+            return false;
+        }
         let mut any = false;
         for _ in 0..MOST_NEWS {
             let Some(op) = self.ops().woken.pop() else { break };
@@ -431,6 +440,9 @@ impl Worker {
                 let outcome = self.claim(op);
                 // SAFETY: whoever forgot the operation promised that the function may be called with the argument.
                 unsafe { done(arg, outcome) };
+                if is_forked() {
+                    return any;
+                }
             }
             if let Some(task) = op.task_here() {
                 let reports = &task.extra_or_new().reports;
