@@ -103,12 +103,9 @@ unsafe fn register(signum: i32, handler: impl Fn() + Send + Sync + 'static) -> i
     // SAFETY: the caller says so.
     let id = unsafe { signal_hook_registry::register(signum, handler) }?;
     let mut now = action(signum, None)?;
-    if now.sa_sigaction != before.sa_sigaction {
-        let flags = match before.sa_sigaction {
-            libc::SIG_DFL | libc::SIG_IGN => libc::SA_RESTART | libc::SA_ONSTACK | before.sa_flags,
-            _ => before.sa_flags,
-        };
-        (now.sa_flags, now.sa_mask) = (libc::SA_SIGINFO | flags & KEPT, before.sa_mask);
+    let was_handled = !matches!(before.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
+    if was_handled && now.sa_sigaction != before.sa_sigaction {
+        (now.sa_flags, now.sa_mask) = (libc::SA_SIGINFO | before.sa_flags & KEPT, before.sa_mask);
         action(signum, Some(&now))?;
     }
     Ok(id)
