@@ -173,7 +173,11 @@ impl IoName {
         mut call: impl FnMut(RawFd) -> Attempted,
     ) -> IoPoll<usize> {
         let call = |fd| match call(fd) {
-            Err(libc::EINVAL) if interest == Interest::PRIORITY && self.awaits_urgent() => Err(libc::EAGAIN),
+            Err(libc::EINVAL) if interest == Interest::PRIORITY => match self.awaits_urgent() {
+                true => Err(libc::EAGAIN),
+                // It may have come in between.
+                false => call(fd),
+            },
             result => result,
         };
         Poll::Ready(match ready!(self.transfer(cx, interest, whole, call)) {
