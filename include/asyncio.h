@@ -1162,8 +1162,7 @@ typedef uint64_t rt_event;
  * others. The library handles the signals that have listeners, and no others: not SIGCHLD for its own sake. A handler that
  * the program had installed before the first listener of the signal was opened is still called, with the mask and the flags that it
  * was installed with (all but SA_RESETHAND): calls that the signal interrupted before still end in EINTR. Where there was none,
- * the signal interrupts no calls (SA_RESTART), and is handled on the thread's alternate stack if it has one (SA_ONSTACK). A handler
- * that the program installs later by sigaction(2) replaces the library's, whose listeners then hear nothing. When the last listener
+ * the signal interrupts no calls (SA_RESTART). A handler that the program installs later by sigaction(2) replaces the library's, whose listeners then hear nothing. When the last listener
  * was closed the signal goes on being caught: its default action does not come back. In a forked child the listeners hear nothing.
  *
  * The kernel delivers a signal to a thread that does not block it. Workers do, so some thread of the program must not: the
@@ -2103,7 +2102,7 @@ int64_t rt_submit_recvmsg(rt_cx *cx,
 
 /**
  * Submits: sendmsg(2) with its `flags`. Outcome: all bytes of the message, or an error. Otherwise as `rt_submit_send`; control data
- * goes with the first byte.
+ * goes with the first byte. For a Unix datagram socket whose peer may be slow see `rt_poll_sendmsg`.
  *
  * # Safety
  * `cx` is the context of this poll; `msg` is a message to send until the operation is over; `out` is writable.
@@ -2602,7 +2601,8 @@ int64_t rt_timer_reset(rt_timer timer,
                        uint64_t at);
 
 /**
- * Ends a timer, and makes its handle stale. Tasks that wait for it are woken, to see `-EBADF`.
+ * Ends a timer, and makes its handle stale. Tasks that wait for it are woken, to see `-EBADF`; but not the one in whose poll it is
+ * ended: where that waited for it earlier in the same poll, it asks again.
  *
  * Returns 1 if it had not fired: it never will. 0: it had, or the handle is 0. `-EBADF`. Any thread; of a cancel and a firing at
  * the same moment, one comes first, and so the other did not happen. Does not block.

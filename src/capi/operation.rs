@@ -208,7 +208,7 @@ pub unsafe extern "C" fn rt_submit_recvmsg(
 }
 
 /// Submits: sendmsg(2) with its `flags`. Outcome: all bytes of the message, or an error. Otherwise as `rt_submit_send`; control data
-/// goes with the first byte.
+/// goes with the first byte. For a Unix datagram socket whose peer may be slow see `rt_poll_sendmsg`.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `msg` is a message to send until the operation is over; `out` is writable.

@@ -107,7 +107,8 @@ pub extern "C" fn rt_timer_reset(timer: rt_timer, at: u64) -> i64 {
     guarded(|| name(timer)?.reset(at).map(i64::from))
 }
 
-/// Ends a timer, and makes its handle stale. Tasks that wait for it are woken, to see `-EBADF`.
+/// Ends a timer, and makes its handle stale. Tasks that wait for it are woken, to see `-EBADF`; but not the one in whose poll it is
+/// ended: where that waited for it earlier in the same poll, it asks again.
 ///
 /// Returns 1 if it had not fired: it never will. 0: it had, or the handle is 0. `-EBADF`. Any thread; of a cancel and a firing at
 /// the same moment, one comes first, and so the other did not happen. Does not block.
@@ -151,7 +152,7 @@ unsafe fn sleep(cx: &PollContext, slot: *mut rt_timer, at: u64) -> Poll<Result<i
                 return Poll::Pending;
             }
             cx.spend();
-            check!(kept.map_or(Ok(false), TimerName::release));
+            check!(kept.map_or(Ok(false), TimerName::cancel));
             // SAFETY: as above.
             unsafe { slot.write(0) };
             return Poll::Ready(Ok(0));
@@ -181,7 +182,7 @@ unsafe fn release(slot: *mut rt_timer) {
     // SAFETY: the caller says so.
     let timer = unsafe { slot.replace(0) };
     // One that is gone needs no end.
-    let _ = TimerName::parse(timer).map(TimerName::release);
+    let _ = TimerName::parse(timer).map(TimerName::cancel);
 }
 
 /// Waits until a time. `*slot` is the program's place for a timer: 0 at first, and 0 again when this is ready. Calling it with another

@@ -44,7 +44,7 @@ impl Interval {
 impl Drop for Interval {
     fn drop(&mut self) {
         if let Some(timer) = self.timer {
-            let _ = timer.release();
+            let _ = timer.cancel();
         }
     }
 }

@@ -58,7 +58,7 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(timer) = self.timer {
-            let _ = timer.release();
+            let _ = timer.cancel();
         }
     }
 }

@@ -100,81 +100,6 @@ static void woken_by_a_cancel(void) { several(true, true, true); }
 static void woken_by_a_task_that_cancels(void) { several(true, false, true); }
 static void woken_by_a_task_that_cancels_a_foreign_one(void) { several(true, false, false); }
 
-/* ---- a task that ends what it waits for ---- */
-
-enum { TIMER, INTERVAL, OWN_OF_TWO, KINDS };
-
-struct canceller {
-    int kind, polls;
-    rt_timer timer, other;
-};
-
-/* One branch waits, another one cancels: the first is asked again, and sees it. */
-static int64_t cancel_and_wait(rt_cx *cx, void *state) {
-    struct canceller *c = state;
-    rt_runtime rt = rt_cx_runtime(cx);
-    if (c->polls++ == 0) {
-        c->timer = c->kind == INTERVAL ? timer_every(rt, RT_NEVER, minute, RT_MISSED_BURST)
-                                       : timer_at(rt, RT_NEVER);
-        c->other = timer_at(rt, RT_NEVER);
-        CHECK_EQ(rt_poll_timer(cx, c->timer), RT_PENDING);
-        if (c->kind == OWN_OF_TWO) CHECK_EQ(rt_poll_timer(cx, c->other), RT_PENDING);
-        CHECK_EQ(rt_timer_cancel(c->timer), 1);
-        return RT_PENDING;
-    }
-    CHECK_EQ(rt_timer_cancel(c->other), 1);
-    return rt_poll_timer(cx, c->timer);
-}
-
-static void woken_by_itself(void) {
-    rt_runtime rt = test_runtime();
-    for (int kind = 0; kind < KINDS; kind++) {
-        struct canceller c = {.kind = kind};
-        CHECK_EQ(rt_block_on(rt, cancel_and_wait, &c), -EBADF);
-        CHECK_EQ(c.polls, 2);
-    }
-    timer_runtime_free(rt);
-}
-
-struct releaser {
-    rt_timer slot;
-    rt_notify n;
-    int polls;
-    atomic_bool waits;
-};
-
-/* What it waited for has come: there is nothing that it would have to see. */
-static int64_t release_and_wait(rt_cx *cx, void *state) {
-    struct releaser *r = state;
-    if (r->polls++ == 0) {
-        uint64_t at = rt_now() + minute;
-        CHECK_EQ(rt_poll_deadline(cx, &r->slot, at, RT_PENDING), RT_PENDING);
-        CHECK_EQ(rt_poll_deadline(cx, &r->slot, at, 7), 7);
-        CHECK_EQ(r->slot, 0);
-        CHECK_EQ(rt_poll_sleep(cx, &r->slot, at), RT_PENDING);
-        CHECK_EQ(rt_poll_sleep(cx, &r->slot, 0), 0);
-        CHECK_EQ(r->slot, 0);
-    }
-    int64_t heard = rt_poll_notified(cx, r->n);
-    if (heard == RT_PENDING) atomic_store(&r->waits, true);
-    return heard;
-}
-
-static void not_woken_by_what_it_got(void) {
-    struct releaser r = {0};
-    rt_task task;
-    rt_runtime rt = test_runtime();
-    CHECK_EQ(rt_notify_new(&r.n), 0);
-    CHECK_EQ(rt_spawn(rt, release_and_wait, &r, NULL, &task), 0);
-    drive_until(rt, flag_set, &r.waits);
-    CHECK_EQ(rt_block_on(rt, return_zero, NULL), 0); /* it would have come again by now */
-    CHECK_EQ(rt_notify_one(r.n), 0);
-    CHECK_EQ(join_task(task), 0);
-    CHECK_EQ(r.polls, 2);
-    CHECK_EQ(rt_notify_free(r.n), 0);
-    timer_runtime_free(rt);
-}
-
 /* ---- a task that moves between workers ---- */
 
 enum { ROAMERS = 8 };
@@ -289,8 +214,6 @@ int main(int argc, char **argv) {
     CASE(woken_by_a_cancel);
     CASE(woken_by_a_task_that_cancels);
     CASE(woken_by_a_task_that_cancels_a_foreign_one);
-    CASE(woken_by_itself);
-    CASE(not_woken_by_what_it_got);
     CASE(roaming);
     CASE(handles);
     return test_end();

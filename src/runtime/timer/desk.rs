@@ -114,22 +114,11 @@ impl Desk {
     /// See `TimerName::cancel`.
     #[inline]
     pub(in super::super) fn cancel(&self, name: TimerName) -> Result<bool, Errno> {
-        self.end(name, Self::tell_all)
-    }
-
-    /// See `TimerName::release`.
-    #[inline]
-    pub(super) fn release(&self, name: TimerName) -> Result<bool, Errno> {
-        self.end(name, Self::tell_others)
-    }
-
-    #[inline]
-    fn end(&self, name: TimerName, tell: impl FnOnce(&Self, &'static Timer, Was)) -> Result<bool, Errno> {
         let timer = name.timer;
         if timer.guard.close_if_unused(name.generation) {
             let was = timer.word.look();
             self.wheel.remove(timer);
-            tell(self, timer, was);
+            self.tell_all(timer, was);
             if timer.mail.last_left_here() {
                 self.give_back(timer);
             }
@@ -140,26 +129,18 @@ impl Desk {
         }
         let was = timer.word.end();
         self.wheel.remove(timer);
-        tell(self, timer, was);
+        self.tell_all(timer, was);
         if timer.guard.leave() == Left::Last && timer.mail.last_left_here() {
             self.give_back(timer);
         }
         Ok(was.armed)
     }
 
-    /// Wakes everybody who waits but the task that asks.
-    fn tell_others(&self, timer: &'static Timer, was: Was) {
-        if timer.has_waiter() {
-            let asks = |key| PollContext::current().is_some_and(|cx| cx.key() == key);
-            timer.waiter.set(timer.waiter.take().filter(|&(key, _)| !asks(key)));
-        }
-        self.tell_all(timer, was);
-    }
-
-    /// Wakes everybody who waits.
+    /// Wakes everybody who waits, but for the task that asks.
     fn tell_all(&self, timer: &'static Timer, was: Was) {
         if timer.has_waiter()
-            && let Some((_, waker)) = timer.waiter.take()
+            && let Some((key, waker)) = timer.waiter.take()
+            && PollContext::current().is_none_or(|cx| cx.key() != key)
         {
             wake(waker);
         }

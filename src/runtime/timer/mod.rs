@@ -228,18 +228,10 @@ impl TimerName {
         })
     }
 
-    /// Ends it, and makes its handle stale. Whoever waits for it is woken, be it who asks: what cancels need not be what waits.
-    /// True: it had not fired, and never will.
+    /// Ends it, and makes its handle stale. True: it had not fired, and never will.
     #[inline]
     pub(crate) fn cancel(self) -> Result<bool, Errno> {
         self.here_or(|worker| worker.desk().cancel(self), || self.cancel_from_afar(&ByRuntime))
-    }
-
-    /// The same where what cancels is what waits, and has what it waited for, or wants it no more: the task that asks need not
-    /// be woken.
-    #[inline]
-    pub(crate) fn release(self) -> Result<bool, Errno> {
-        self.here_or(|worker| worker.desk().release(self), || self.cancel_from_afar(&ByRuntime))
     }
 
     /// Arms it anew. True: it had not fired for the time before, and will not.
