@@ -94,9 +94,10 @@ static void it_comes_back_before_the_free(void) {
     CHECK_EQ(s.drops, 0);
 }
 
-/* The poll comes back when the runtime is long gone. */
+/* The poll comes back when the runtime is long gone. The worker takes its descriptors with it. */
 static void it_comes_back_after_the_free(void) {
     static struct stuck s;
+    int fds = open_fds();
     rt_runtime rt = two_workers();
     probe others[OTHERS] = {{.result = 0}};
     rt_task task = spawn_stuck(rt, &s);
@@ -108,6 +109,7 @@ static void it_comes_back_after_the_free(void) {
     CHECK_EQ(rt_metrics(rt, &(rt_metrics_data){.size = sizeof(rt_metrics_data)}), -EBADF);
     gate_open(&s.leave);
     gate_wait(&s.thread_ended);
+    CHECK_EQ(open_fds(), fds);
     CHECK_EQ(s.drops, 0);
 }
 

@@ -129,6 +129,36 @@ static void tasks_that_are_woken(void) {
     }
 }
 
+/* A task whose end takes as long as a shutdown without a timeout waits: it is counted, or can be joined at once. The state
+ * outlives the runtime, for a drop function that was given up may still run. */
+static _Atomic uint64_t ends_at;
+
+static int64_t waits_for_ever(rt_cx *cx, void *state) {
+    (void)cx, (void)state;
+    return RT_PENDING;
+}
+
+static void drop_late(void *state) {
+    (void)state;
+    while (rt_now() < atomic_load(&ends_at)) sched_yield();
+}
+
+static void tasks_that_end_at_the_deadline(void) {
+    enum { MS = 1000 * 1000, ROUNDS = 100 };
+    for (int i = 0; i < scaled(ROUNDS); i++) {
+        rt_runtime rt = test_runtime();
+        rt_task task;
+        atomic_store(&ends_at, 0);
+        CHECK_EQ(rt_spawn(rt, waits_for_ever, NULL, drop_late, &task), 0);
+        atomic_store(&ends_at, rt_now() + 10 * MS - MS / 10 + (uint64_t)i * MS / 4 / ROUNDS);
+        int64_t given_up = CHECK_OK(rt_shutdown(rt, 0));
+        int64_t result = 1;
+        int64_t joined = rt_join(task, 0, &result);
+        CHECK(given_up == 1 || (given_up == 0 && joined == 0 && result == -ECANCELED));
+        CHECK_EQ(rt_free(rt), 0);
+    }
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
@@ -139,5 +169,6 @@ int main(int argc, char **argv) {
     CASE(tasks_that_wake_the_next);
     CASE(tasks_with_operations);
     CASE(tasks_that_are_woken);
+    CASE_LEAVES(tasks_that_end_at_the_deadline, "tasks whose end came too late");
     return test_end();
 }
