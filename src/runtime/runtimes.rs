@@ -504,8 +504,8 @@ impl RuntimeRef {
             let _ = io.close_in(shared);
         }
         // A dead waker of a task's may lie in somebody else's queue for ever, and keeps the shared part: not what is scarce.
-        // A worker that is stuck closes its own when it comes back. Asked by a read-modify-write: it sees that the runtime is
-        // gone, or is seen.
+        // A worker that is stuck closes its own when it comes back.
+        shared.freed.swap(true, AcqRel);
         for remote in shared.remotes.iter().filter(|remote| remote.retired.fetch_or(false, AcqRel)) {
             remote.driver.close();
         }

@@ -158,6 +158,8 @@ pub(crate) struct Shared {
     live: Live,
     phase: AtomicU8,
     pub(super) stop: AtomicBool,
+    /// Nobody needs the drivers any more but workers that are stuck.
+    pub(super) freed: AtomicBool,
     /// Somebody else's loop waits on the driver's descriptor.
     pub(super) embedded: AtomicBool,
     /// The lock and the bell of threads that wait for the runtime as a whole.
@@ -191,6 +193,7 @@ impl Shared {
             live: Live::default(),
             phase: AtomicU8::new(Phase::Running as u8),
             stop: AtomicBool::new(false),
+            freed: AtomicBool::new(false),
             embedded: AtomicBool::new(false),
             gate: Mutex::new(()),
             bell: Condvar::new(),

@@ -7,7 +7,6 @@ use super::operation::Ops;
 use super::park::Spin;
 use super::process::is_forked;
 use super::queue::Full;
-use super::runtimes::RuntimeRef;
 use super::shared::{Counters, Phase, Shared};
 use super::timer::Desk;
 use crate::driver::Driver;
@@ -354,8 +353,8 @@ impl Worker {
         self.remote().retired.swap(true, AcqRel);
         self.shared.ring();
         // Who freed the runtime did not wait for one that was stuck. Either it has seen that this one retired, and closes, or
-        // it is seen here.
-        if self.outcast.get() && RuntimeRef::enter(self.shared.handle).is_err() {
+        // it is seen here; both ask by read-modify-writes.
+        if self.shared.freed.fetch_or(false, AcqRel) {
             self.remote().driver.close();
         }
     }
