@@ -21,6 +21,7 @@
 
 mod blob;
 mod call;
+mod ending;
 mod errand;
 mod foresee;
 mod legacy;

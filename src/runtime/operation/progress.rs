@@ -10,7 +10,7 @@ use super::super::worker::Worker;
 use super::request::Request;
 use super::*;
 use crate::driver::{Completion, Entry};
-use crate::primitives::sync::{Ordering::*, thread};
+use crate::primitives::sync::Ordering::*;
 use io_uring::opcode;
 use std::task::Poll;
 
@@ -162,7 +162,7 @@ impl Worker {
     }
 
     /// Another thread, or the stream, did it.
-    fn delivered(&self, op: &'static Operation, result: i64) {
+    pub(super) fn delivered(&self, op: &'static Operation, result: i64) {
         let body = op.body(self);
         match (body.stage.get(), &body.request) {
             (Stage::Pool(_), Request::Splice { .. }) if result == -i64::from(libc::EAGAIN) => {
@@ -224,7 +224,7 @@ impl Worker {
     }
 
     /// The kernel completed something.
-    fn completed(&self, completion: Completion) {
+    pub(super) fn completed(&self, completion: Completion) {
         if let Some(handle) = Handle::parse(completion.user_data, Kind::Cancel) {
             return self.cancel_returned(handle, completion.result);
         }
@@ -519,82 +519,7 @@ impl Worker {
         self.ops().completions.set(completions);
         any || self.driver.borrow().has_news()
     }
-
-    /// The worker ends, and with it what is left on its ring: sends that nobody waits for, and operations of tasks that
-    /// were given up.
-    pub(in super::super) fn end_operations(&self) {
-        let mut completions = Vec::new();
-        let ended = self.driver.borrow_mut().end(LAST_PATIENCE, &mut completions);
-        if let Err(left) = ended {
-            self.shared().ops_abandoned.fetch_add(left as u64, Relaxed);
-            // The kernel may still write to its buffers.
-            let none = Buffers::new(1, 1, Box::new(|| {}));
-            std::mem::forget(self.ops().buffers.replace(none));
-        }
-        for completion in completions {
-            self.completed(completion);
-        }
-        for op in self.remote().mail.close() {
-            // SAFETY: what is mailed is an entry of the slab.
-            self.ops().woken.push(unsafe { op.as_ref() });
-        }
-        // Nothing is begun any more for tasks that were given up: what can be ended is.
-        self.end_woken();
-        for (_, op) in OPS.iter() {
-            let Some(life) = op.word.life() else { continue };
-            let mine = op.runtime.load(Relaxed) == self.shared().handle && op.home.load(Relaxed) == self.index();
-            if mine && op.claim(life, || self.end_woken()) {
-                self.end_for_good(op);
-            }
-        }
-        // Those that wakers began meanwhile.
-        self.end_woken();
-        self.ops().woken.closed.set(true);
-        self.ops().spare.borrow_mut().drain(..).for_each(Operation::give_back);
-    }
 }
-
-impl Operation {
-    /// For an owner that ends and whose mailbox is closed: marks the operation as mailed, and so makes sure that nobody else
-    /// has done so. Whoever has, has the mark for a moment: a teller, who finds the mailbox closed and takes it off again; the
-    /// maker of a pump, who ends that; or the owner itself, in its own list, which `own` empties. False: this life is over.
-    pub(super) fn claim(&self, life: u32, own: impl Fn()) -> bool {
-        loop {
-            match self.word.tell_life(life, News::CANCEL) {
-                Told::Stale => return false,
-                Told::Post => return true,
-                Told::Queued => {
-                    own();
-                    thread::yield_now();
-                }
-            }
-        }
-    }
-}
-
-impl Worker {
-    /// Ends what is in the list of a worker that ends.
-    fn end_woken(&self) {
-        while let Some(op) = self.ops().woken.pop() {
-            self.end_for_good(op);
-        }
-    }
-
-    /// Ends an operation of a worker that ends, which has its mark. What was done by then is over as it was done.
-    fn end_for_good(&self, op: &'static Operation) {
-        let life = op.word.generation();
-        let Some(news) = op.open_mail() else { return };
-        if news.has(News::DONE) {
-            self.delivered(op, op.result.load(Acquire) as i64);
-        }
-        if op.word.lives(life) {
-            self.cancel(op);
-        }
-    }
-}
-
-/// How long the kernel is given to end what is on a ring that goes: 100 ms.
-const LAST_PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// A write with the flag against SIGPIPE was refused for the flag.
 fn refuses_flags(errno: Errno) -> bool {

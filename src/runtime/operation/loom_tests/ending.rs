@@ -38,7 +38,7 @@ impl Ending {
         }
         for (_, op) in OPS.iter() {
             let Some(life) = op.word.life() else { continue };
-            if op.runtime.load(Relaxed) == ENDING && op.claim(life, || ()) {
+            if op.runtime.load(Relaxed) == ENDING && op.take_mark(life, || ()) {
                 end_for_good(op);
             }
         }
