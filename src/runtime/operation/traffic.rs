@@ -126,14 +126,7 @@ impl IoName {
 
     /// True for a connection of packets.
     fn is_sequenced(self) -> bool {
-        if !self.has(traits::SOCKET) {
-            return false;
-        }
-        let (mut kind, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
-        // SAFETY: the kernel writes as much as `len` says, and the length.
-        let told =
-            unsafe { libc::getsockopt(self.fd(), libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &mut len) };
-        told == 0 && kind == libc::SOCK_SEQPACKET
+        self.has(traits::SOCKET) && self.option(libc::SOL_SOCKET, libc::SO_TYPE) == Ok(libc::SOCK_SEQPACKET)
     }
 
     /// True if an operation that sends has a place among the others.
