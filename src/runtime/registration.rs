@@ -274,8 +274,14 @@ mod tests {
             (AF_NETLINK, SOCK_DGRAM, 0, traits::PAST_RING),
             (AF_NETLINK, SOCK_RAW, NETLINK_XFRM, traits::PAST_RING),
         ] {
-            let found = traits_of(domain, kind, protocol).unwrap_or(expected);
-            assert_eq!(found, expected, "family {domain}, type {kind}, protocol {protocol}");
+            let found = traits_of(domain, kind, protocol);
+            // Some are for the privileged, or none of this kernel's.
+            let is_rare = kind == SOCK_RAW || protocol == libc::IPPROTO_ICMP;
+            if is_rare && found.is_none() {
+                println!("skipped: no socket of family {domain}, type {kind}, protocol {protocol}");
+                continue;
+            }
+            assert_eq!(found, Some(expected), "family {domain}, type {kind}, protocol {protocol}");
         }
     }
 }
