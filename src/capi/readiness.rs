@@ -261,8 +261,8 @@ pub unsafe extern "C" fn rt_poll_try(
 ///
 /// Returns 0, also for the handle 0, when no call of another thread uses the descriptor any more. Errors: `-EBADF`, also if
 /// the descriptor was closed behind the library (the registration ends all the same). Those that change nothing: `-EDEADLK` inside of
-/// an attempt on it; `-EBUSY` while operations are at work on it, or something is queued to be sent; `-ENOMEM`. Any thread. Blocks while other threads are inside of calls on this descriptor, none of which
-/// block but attempts of the program's own.
+/// an attempt on it; `-EBUSY` while operations are at work on it, or something is queued to be sent; `-ENOMEM`. Any
+/// thread. Blocks while other threads are inside of calls on this descriptor, none of which block but attempts of the program's own.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_deregister(io: rt_io) -> i64 {
     guarded(|| {

@@ -13,8 +13,9 @@ use std::task::Poll;
 /// others. The library handles the signals that have listeners, and no others: not SIGCHLD for its own sake. A handler that
 /// the program had installed before the first listener of the signal was opened is still called, with the mask and the flags that it
 /// was installed with (all but SA_RESETHAND): calls that the signal interrupted before still end in EINTR. Where there was none,
-/// the signal interrupts no calls (SA_RESTART). A handler that the program installs later by sigaction(2) replaces the library's, whose listeners then hear nothing. When the last listener
-/// was closed the signal goes on being caught: its default action does not come back. In a forked child the listeners hear nothing.
+/// the signal interrupts no calls (SA_RESTART). A handler that the program installs later by sigaction(2) replaces the library's, whose
+/// listeners then hear nothing. When the last listener was closed the signal goes on being caught: its default action does not come
+/// back. In a forked child the listeners hear nothing.
 ///
 /// The kernel delivers a signal to a thread that does not block it. Workers do, so some thread of the program must not: the
 /// main thread usually, which may meanwhile wait in `rt_run`.
