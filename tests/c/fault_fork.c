@@ -496,16 +496,20 @@ static bool has_left(void *arg) {
     return ended == child;
 }
 
-/* The same in a hook. */
+/* The same for who looks from another thread, or a child from its own place: 0 there, negative before. */
+static void fork_for_all(atomic_int *child) {
+    pid_t pid;
+    fork_and_come_back(&pid);
+    atomic_store(child, pid);
+}
+
+/* In a hook. */
 static atomic_int hook_child;
 
 static void fork_in_a_hook(void *arg) {
     (void)arg;
     int awaited = -1;
-    pid_t child;
-    if (!atomic_compare_exchange_strong(&hook_child, &awaited, -2)) return;
-    fork_and_come_back(&child);
-    atomic_store(&hook_child, child);
+    if (atomic_compare_exchange_strong(&hook_child, &awaited, -2)) fork_for_all(&hook_child);
 }
 
 struct sleeper {
@@ -543,6 +547,93 @@ static void a_child_that_comes_back_from_a_hook(void) {
     test_runtime_free(rt);
 }
 
+/* In a function that is told an outcome, and in a waker of the program's. */
+struct told {
+    rt_frame frame;
+    rt_timer slot;
+    uint64_t at;
+    rt_io io;
+    rt_op op;
+    int64_t r;
+    char byte;
+    atomic_int child;
+};
+
+static void fork_when_told(void *arg, int64_t outcome) {
+    struct told *t = arg;
+    CHECK_EQ(outcome, 1);
+    fork_for_all(&t->child);
+}
+
+static int64_t until_told(rt_cx *cx, void *state) {
+    struct told *t = state;
+    RT_BEGIN(&t->frame);
+    if (t->io != 0) {
+        CHECK_EQ(rt_submit_recv(cx, t->io, &t->byte, 1, 0, &t->op), 0);
+        CHECK_EQ(rt_op_forget(t->op, fork_when_told, t), 0);
+    }
+    while (atomic_load(&t->child) < 0) {
+        t->at = rt_now() + 1000000;
+        RT_AWAIT(t->r, rt_poll_sleep(cx, &t->slot, t->at));
+    }
+    RT_END(0);
+}
+
+/* Where this thread drives, the child comes back here. */
+static void see_it_leave(rt_runtime rt, struct told *t) {
+    int64_t r = rt_block_on(rt, until_told, t);
+    pid_t child = atomic_load(&t->child);
+    if (child == 0) {
+        CHECK_EQ(r, -EPERM);
+        leave();
+    }
+    CHECK_EQ(r, 0);
+    drive_until(rt, has_left, &child);
+}
+
+static void a_child_that_comes_back_from_what_it_was_told(void) {
+    rt_runtime rt = test_runtime();
+    int ends[2];
+    net_pair(ends);
+    struct told t = {.io = io_of(rt, ends[0], RW), .child = -1};
+    net_put(ends[1], "x", 1);
+    see_it_leave(rt, &t);
+    CHECK_EQ(rt_close(t.io), 0);
+    close(ends[1]);
+    test_runtime_free(rt);
+}
+
+static void *clone_as_is(void *data) { return data; }
+static void drop_nothing(void *data) { (void)data; }
+
+static void fork_when_woken(void *data) {
+    struct told *t = data;
+    int awaited = -1;
+    if (atomic_compare_exchange_strong(&t->child, &awaited, -2)) fork_for_all(&t->child);
+}
+
+static void a_child_that_comes_back_from_a_waker(void) {
+    static const rt_waker_vtable table = {clone_as_is, fork_when_woken, fork_when_woken, drop_nothing};
+    rt_runtime rt = test_runtime();
+    int ends[2];
+    rt_waker waker;
+    rt_cx *cx;
+    rt_ready ready;
+    net_pair(ends);
+    rt_io io = io_of(rt, ends[0], RT_READABLE);
+    struct told t = {.child = -1};
+    CHECK_EQ(rt_waker_new(&table, &t, &waker), 0);
+    CHECK_EQ(rt_cx_new(rt, &waker, &cx), 0);
+    CHECK_EQ(rt_poll_ready(cx, io, RT_READABLE, &ready), RT_PENDING);
+    net_put(ends[1], "x", 1);
+    see_it_leave(rt, &t);
+    CHECK_EQ(rt_cx_free(cx), 0);
+    CHECK_EQ(rt_waker_drop(&waker), 0);
+    CHECK_EQ(rt_close(io), 0);
+    close(ends[1]);
+    test_runtime_free(rt);
+}
+
 static void children_that_come_back(void) {
     struct busy b;
     pid_t child = -1;
@@ -573,5 +664,7 @@ int main(int argc, char **argv) {
     CASE(a_child_that_is_left);
     CASE(children_that_come_back);
     CASE(a_child_that_comes_back_from_a_hook);
+    CASE(a_child_that_comes_back_from_what_it_was_told);
+    CASE(a_child_that_comes_back_from_a_waker);
     return test_end();
 }
