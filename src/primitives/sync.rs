@@ -138,6 +138,7 @@ mod imp {
             }
 
             impl $(<$t>)? $name $(<$t>)? {
+                #[allow(dead_code, reason = "not each of them is made with a value in some model")]
                 pub(crate) fn new(value: $value) -> Self {
                     Self { word: atomic::$name::new(value), loads: atomic::AtomicBool::new(false) }
                 }

@@ -43,7 +43,7 @@ impl Completion {
     }
 
     /// The kernel let go of the memory of a zero-copy send. Its result came before, with F_MORE.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn is_notification(self) -> bool {
         cqueue::notif(self.flags)
     }

@@ -119,7 +119,7 @@ impl LeaseEntry {
     }
 
     /// For tests that begin near the end of an entry's lives.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn age_to(&self, generation: u32) {
         self.word.store(GENERATION.set(0, generation.into()), Relaxed);
     }
@@ -228,7 +228,7 @@ impl LeaseQueue {
     }
 
     /// How many wait.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn len(&self) -> u32 {
         self.len
     }
