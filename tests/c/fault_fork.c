@@ -455,22 +455,43 @@ static void a_child_that_is_left(void) {
 
 /* As when their exec failed. A child has one thread. If that drives the runtime, whoever drove it is refused; if it is a
  * thread of the library's, it ends, and the child with it as by exit(3). */
-enum { LEFT = 42 };
+enum { LEFT = 42, STAYED };
+
+static pid_t parent;
 
 static void leave(void) { _exit(LEFT); }
 
+/* In whatever the library would call next. */
+static void in_the_parent_only(void) {
+    if (getpid() != parent) _exit(STAYED);
+}
+
+/* The parent comes back when the child is over, so that what the child took from it is not there any more. */
 static int64_t fork_and_come_back(void *arg) {
     pid_t *child = arg;
+    siginfo_t info;
     fflush(NULL);
+    parent = getpid();
     *child = (pid_t)CHECK_SYS(fork());
-    if (*child != 0) return 0;
+    if (*child != 0) return CHECK_SYS(waitid(P_PID, (id_t)*child, &info, WEXITED | WNOWAIT));
     CHECK_EQ(atexit(leave), 0);
     execl("/no/such/program", "program", (char *)NULL);
     return -errno;
 }
 
+static int64_t stand_by(rt_cx *cx, void *state) {
+    (void)cx, (void)state;
+    in_the_parent_only();
+    return 0;
+}
+
+/* With a task behind it in its worker's queue. */
 static int64_t fork_in_a_poll(rt_cx *cx, void *state) {
-    (void)cx;
+    rt_spawn_opts opts;
+    CHECK_EQ(rt_spawn_opts_init(&opts, sizeof opts), 0);
+    opts.poll = stand_by;
+    opts.flags = RT_SPAWN_PINNED;
+    CHECK_EQ(rt_spawn_with(rt_cx_runtime(cx), &opts, NULL), 0);
     return fork_and_come_back(state);
 }
 
@@ -548,31 +569,110 @@ static void a_child_that_comes_back_from_a_hook(void) {
 }
 
 /* In a function that is told an outcome, and in a waker of the program's. */
+enum { TOLD = 2 };
+
 struct told {
     rt_frame frame;
     rt_timer slot;
     uint64_t at;
-    rt_io io;
+    rt_runtime rt;
+    rt_io from[TOLD], io; /* whose bytes are told of; of which events tell */
+    int to[TOLD], far;
+    rt_cx *own; /* a context of the program's: its waker forks */
     rt_op op;
     int64_t r;
-    char byte;
-    atomic_int child;
+    char bytes[TOLD];
+    atomic_int tellings, child;
+    bool heard;
 };
 
-static void fork_when_told(void *arg, int64_t outcome) {
-    struct told *t = arg;
-    CHECK_EQ(outcome, 1);
-    fork_for_all(&t->child);
+/* All on the worker of the poll that this is called in. The bytes are there, or come later. */
+static void told_open(struct told *t, rt_cx *cx, rt_done_fn tell, bool there) {
+    int ends[2];
+    t->rt = rt_cx_runtime(cx);
+    for (int i = 0; i < TOLD; i++) {
+        net_pair(ends);
+        t->from[i] = io_of(t->rt, ends[0], RW);
+        t->to[i] = ends[1];
+        if (there) net_put(ends[1], "x", 1);
+        CHECK_EQ(rt_submit_recv(cx, t->from[i], &t->bytes[i], 1, 0, &t->op), 0);
+        CHECK_EQ(rt_op_forget(t->op, tell, t), 0);
+    }
+    net_pair(ends);
+    t->io = io_of(t->rt, ends[0], RW);
+    t->far = ends[1];
 }
 
+static void told_close(struct told *t) {
+    for (int i = 0; i < TOLD; i++) {
+        CHECK_EQ(rt_close(t->from[i]), 0);
+        close(t->to[i]);
+    }
+    CHECK_EQ(rt_close(t->io), 0);
+    close(t->far);
+}
+
+/* One of several forks. */
+static void fork_once(struct told *t) {
+    int awaited = -1;
+    if (atomic_compare_exchange_strong(&t->child, &awaited, -2)) fork_for_all(&t->child);
+}
+
+static void be_told(void *arg, int64_t outcome) {
+    struct told *t = arg;
+    CHECK_EQ(outcome, 1);
+    in_the_parent_only();
+    atomic_fetch_add(&t->tellings, 1);
+}
+
+/* The child may not look for the event that has come meanwhile. */
+static void fork_when_told(void *arg, int64_t outcome) {
+    struct told *t = arg;
+    be_told(arg, outcome);
+    if (atomic_load(&t->child) == -1) net_put(t->far, "x", 1);
+    fork_once(t);
+}
+
+static bool heard(struct told *t, rt_cx *cx) {
+    char byte;
+    if (!t->heard) {
+        int64_t r = rt_poll_read(cx, t->io, &byte, 1);
+        t->heard = r != RT_PENDING;
+        if (t->heard) CHECK_EQ(r, 1);
+    }
+    return t->heard;
+}
+
+/* The worker is told before it looks at its driver, where an event waits. */
 static int64_t until_told(rt_cx *cx, void *state) {
     struct told *t = state;
     RT_BEGIN(&t->frame);
-    if (t->io != 0) {
-        CHECK_EQ(rt_submit_recv(cx, t->io, &t->byte, 1, 0, &t->op), 0);
-        CHECK_EQ(rt_op_forget(t->op, fork_when_told, t), 0);
+    parent = getpid();
+    told_open(t, cx, fork_when_told, true);
+    while (!heard(t, cx) || atomic_load(&t->child) < 0 || atomic_load(&t->tellings) < TOLD) {
+        t->at = rt_now() + 1000000;
+        RT_AWAIT(t->r, rt_poll_sleep(cx, &t->slot, t->at));
     }
-    while (atomic_load(&t->child) < 0) {
+    RT_END(0);
+}
+
+static void *clone_as_is(void *data) { return data; }
+static void drop_nothing(void *data) { (void)data; }
+static void fork_when_woken(void *data) { fork_once(data); }
+
+/* The bytes come with the event that the waker is called for. */
+static int64_t until_woken(rt_cx *cx, void *state) {
+    struct told *t = state;
+    rt_ready ready;
+    RT_BEGIN(&t->frame);
+    parent = getpid();
+    told_open(t, cx, be_told, false);
+    CHECK_EQ(rt_poll_ready(t->own, t->io, RT_READABLE, &ready), RT_PENDING);
+    t->at = rt_now() + 1000000;
+    RT_AWAIT(t->r, rt_poll_sleep(cx, &t->slot, t->at));
+    for (int i = 0; i < TOLD; i++) net_put(t->to[i], "x", 1);
+    net_put(t->far, "x", 1);
+    while (atomic_load(&t->child) < 0 || atomic_load(&t->tellings) < TOLD) {
         t->at = rt_now() + 1000000;
         RT_AWAIT(t->r, rt_poll_sleep(cx, &t->slot, t->at));
     }
@@ -580,8 +680,8 @@ static int64_t until_told(rt_cx *cx, void *state) {
 }
 
 /* Where this thread drives, the child comes back here. */
-static void see_it_leave(rt_runtime rt, struct told *t) {
-    int64_t r = rt_block_on(rt, until_told, t);
+static void see_it_leave(rt_runtime rt, rt_poll_fn poll, struct told *t) {
+    int64_t r = rt_block_on(rt, poll, t);
     pid_t child = atomic_load(&t->child);
     if (child == 0) {
         CHECK_EQ(r, -EPERM);
@@ -589,48 +689,26 @@ static void see_it_leave(rt_runtime rt, struct told *t) {
     }
     CHECK_EQ(r, 0);
     drive_until(rt, has_left, &child);
+    told_close(t);
 }
 
 static void a_child_that_comes_back_from_what_it_was_told(void) {
     rt_runtime rt = test_runtime();
-    int ends[2];
-    net_pair(ends);
-    struct told t = {.io = io_of(rt, ends[0], RW), .child = -1};
-    net_put(ends[1], "x", 1);
-    see_it_leave(rt, &t);
-    CHECK_EQ(rt_close(t.io), 0);
-    close(ends[1]);
+    struct told t = {.child = -1};
+    see_it_leave(rt, until_told, &t);
     test_runtime_free(rt);
-}
-
-static void *clone_as_is(void *data) { return data; }
-static void drop_nothing(void *data) { (void)data; }
-
-static void fork_when_woken(void *data) {
-    struct told *t = data;
-    int awaited = -1;
-    if (atomic_compare_exchange_strong(&t->child, &awaited, -2)) fork_for_all(&t->child);
 }
 
 static void a_child_that_comes_back_from_a_waker(void) {
     static const rt_waker_vtable table = {clone_as_is, fork_when_woken, fork_when_woken, drop_nothing};
     rt_runtime rt = test_runtime();
-    int ends[2];
     rt_waker waker;
-    rt_cx *cx;
-    rt_ready ready;
-    net_pair(ends);
-    rt_io io = io_of(rt, ends[0], RT_READABLE);
     struct told t = {.child = -1};
     CHECK_EQ(rt_waker_new(&table, &t, &waker), 0);
-    CHECK_EQ(rt_cx_new(rt, &waker, &cx), 0);
-    CHECK_EQ(rt_poll_ready(cx, io, RT_READABLE, &ready), RT_PENDING);
-    net_put(ends[1], "x", 1);
-    see_it_leave(rt, &t);
-    CHECK_EQ(rt_cx_free(cx), 0);
+    CHECK_EQ(rt_cx_new(rt, &waker, &t.own), 0);
+    see_it_leave(rt, until_woken, &t);
+    CHECK_EQ(rt_cx_free(t.own), 0);
     CHECK_EQ(rt_waker_drop(&waker), 0);
-    CHECK_EQ(rt_close(io), 0);
-    close(ends[1]);
     test_runtime_free(rt);
 }
 

@@ -1,7 +1,21 @@
 /* Out-of-band data is priority readiness, distinct from data; and the data behind an urgent mark
- * still reaches a reader who knows nothing of urgent data.
+ * still reaches a reader who knows nothing of urgent data. recvmsg(2) is a function of this program's,
+ * also for the library: something comes just after the kernel said that there is nothing.
  */
 #include "ready.h"
+
+#include <sys/syscall.h>
+
+static _Atomic int sends_late = -1; /* sends an urgent byte, once, when a receive of one found none */
+
+ssize_t recvmsg(int fd, struct msghdr *msg, int flags) {
+    ssize_t r = syscall(SYS_recvmsg, fd, msg, flags);
+    int error = errno;
+    int far = r < 0 && error == EINVAL && flags & MSG_OOB ? atomic_exchange(&sends_late, -1) : -1;
+    if (far >= 0) CHECK_EQ(send(far, "!", 1, MSG_OOB), 1);
+    errno = error;
+    return r;
+}
 
 static void urgent_data_is_priority_and_not_readable(void) {
     struct scene s;
@@ -136,6 +150,19 @@ static void an_urgent_byte_that_was_taken_is_followed_by_the_next(void) {
     scene_close(&s);
 }
 
+static void an_urgent_byte_that_comes_between_two_questions_is_received(void) {
+    struct scene s;
+    char byte;
+    scene_open(&s, net_pair, RW | RT_PRIORITY);
+    CHECK_EQ(send(s.far, "?", 1, MSG_OOB), 1);
+    AWAIT_EQ(&s.hand, 1, urgent_byte(&s, &byte));
+    atomic_store(&sends_late, s.far);
+    AWAIT_EQ(&s.hand, 1, urgent_byte(&s, &byte));
+    CHECK_EQ(byte, '!');
+    CHECK_EQ(atomic_load(&sends_late), -1);
+    scene_close(&s);
+}
+
 static void an_urgent_byte_among_the_data_is_no_urgent_byte(void) {
     struct scene s;
     char byte;
@@ -155,6 +182,7 @@ int main(int argc, char **argv) {
     CASE(a_reader_beside_a_priority_interest_gets_all_data);
     CASE(a_reader_after_who_took_the_urgent_byte_gets_all_data);
     CASE(an_urgent_byte_that_was_taken_is_followed_by_the_next);
+    CASE(an_urgent_byte_that_comes_between_two_questions_is_received);
     CASE(an_urgent_byte_among_the_data_is_no_urgent_byte);
     return test_end();
 }
