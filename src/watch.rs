@@ -221,9 +221,13 @@ pub(crate) fn wait_until(raw: u64, at: u64) -> Result<(), Errno> {
 /// the call that it was about to make. (Deciding the two on one word would change the moment and not the fact: between that and
 /// the function's first line this may return.)
 pub(crate) fn close(raw: u64) -> Result<(), Errno> {
-    // Before that: where the handle is stale, the task does not look once more and find it open.
-    WATCHES.enter(raw).ok_or(libc::EBADF)?.closed.store(true, Release);
-    let wishes = WATCHES.remove(raw).ok_or(libc::EBADF)?;
+    let wishes = WATCHES.enter(raw).ok_or(libc::EBADF)?;
+    // Who sets it closes. Before the handle is stale, or the task would look once more and find the watch open; seeing it, the
+    // task may remove the handle before us.
+    if wishes.closed.swap(true, AcqRel) {
+        return Err(libc::EBADF);
+    }
+    drop(WATCHES.remove(raw));
     wishes.let_go();
     wishes.changed();
     Ok(())
