@@ -113,8 +113,17 @@ impl Remote {
 
     /// True while the worker runs a task that was given up.
     pub(super) fn is_stuck(&self) -> bool {
+        self.polled().is_some_and(TaskName::is_abandoned)
+    }
+
+    /// Where no task is counted any more: true while the worker has yet to say that one can be joined.
+    pub(super) fn is_ending(&self) -> bool {
+        self.polled().is_some_and(|task| task.is_running() && !task.is_abandoned())
+    }
+
+    fn polled(&self) -> Option<TaskName> {
         // SAFETY: cells are never unmapped, and one whose task was given up never lives again.
-        unsafe { self.polling.load(Relaxed).as_ref() }.is_some_and(|cell| TaskName::of(cell).is_abandoned())
+        unsafe { self.polling.load(Acquire).as_ref() }.map(TaskName::of)
     }
 
     /// Takes the task out of the LIFO slot. Any thread.
