@@ -283,21 +283,22 @@ impl Driver {
         }
     }
 
-    /// Waits for events and delivers them; appends what the ring completed. Returns how many events there were, wake-ups
-    /// not counted.
-    pub(crate) fn turn(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<usize> {
+    /// Waits for events, for `deliver` to give out; appends what the ring completed. True if there are events, wake-ups not
+    /// counted.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<bool> {
+        self.events.clear();
         let Some(side) = self.side.as_mut().filter(|side| side.started) else {
-            return self.wait(timeout);
+            return self.wait_in_set(timeout);
         };
         if timeout == Some(Duration::ZERO) || !side.is_busy() {
             if let Err(error) = side.enter(false, None, completions) {
                 return self.wait_without_ring(error);
             }
             return match timeout {
-                Some(Duration::ZERO) if side.set_armed => Ok(0),
+                Some(Duration::ZERO) if side.set_armed => Ok(false),
                 // Something came by the way.
-                _ if !completions.is_empty() => self.wait(Some(Duration::ZERO)),
-                timeout => self.wait(timeout),
+                _ if !completions.is_empty() => self.wait_in_set(Some(Duration::ZERO)),
+                timeout => self.wait_in_set(timeout),
             };
         }
         side.arm(self.epfd);
@@ -306,21 +307,21 @@ impl Driver {
         if let Err(error) = result {
             return self.wait_without_ring(error);
         }
-        if side.set_armed { Ok(0) } else { self.wait(Some(Duration::ZERO)) }
+        if side.set_armed { Ok(false) } else { self.wait_in_set(Some(Duration::ZERO)) }
     }
 
     /// The ring could not be entered. What the set has is heard of all the same, and nothing else is a reason to fail.
-    fn wait_without_ring(&mut self, error: io::Error) -> io::Result<usize> {
-        match self.wait(Some(Duration::ZERO))? {
-            0 => Err(error),
-            delivered => Ok(delivered),
-        }
+    fn wait_without_ring(&mut self, error: io::Error) -> io::Result<bool> {
+        if self.wait_in_set(Some(Duration::ZERO))? { Ok(true) } else { Err(error) }
     }
 
-    /// Waits in the epoll set.
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        self.events.clear();
+    fn wait_in_set(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.poller.wait(timeout, &mut self.events)?;
+        Ok(self.events.iter().any(|event| target(event).is_some()))
+    }
+
+    /// Gives the events of the last wait to their descriptors, and wakes who waits for them. Returns how many were news.
+    pub(crate) fn deliver(&mut self) -> usize {
         if self.events.len() >= MANY {
             self.events.iter().filter_map(target).for_each(|(io, _)| {
                 prefetch(io, 0);
@@ -335,7 +336,7 @@ impl Driver {
             delivered += usize::from(deliver(event, &mut wakers));
         }
         wakers.wake_all();
-        Ok(delivered)
+        delivered
     }
 
     /// Ends whatever is on the ring, for so long at most. What would not end is counted, and the ring leaked with it, for

@@ -316,6 +316,12 @@ impl Current {
         Self::enter(shared, ptr::null(), f)
     }
 
+    /// Runs `f`, which may call wakers of the program's, inside of a runtime of which the caller is a user: as one of its
+    /// workers only if this thread is. One that frees the runtime would wait for the caller, and is refused.
+    pub(super) fn inside<R>(shared: &Shared, f: impl FnOnce() -> R) -> R {
+        if Self::worker_of(shared).is_some() { f() } else { Self::scope_without_worker(shared, f) }
+    }
+
     fn enter<R>(shared: &Shared, worker: *const Worker, f: impl FnOnce() -> R) -> R {
         struct Restore(*const Current);
         impl Drop for Restore {

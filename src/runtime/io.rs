@@ -2,7 +2,7 @@
 
 use super::context::PollContext;
 use super::operation::{OpName, leave_traffic};
-use super::registration::{identity, said_too_early};
+use super::registration::{feed, identity, said_too_early};
 use super::runtimes::RuntimeRef;
 use super::shared::Shared;
 use crate::primitives::guard::Left;
@@ -186,9 +186,9 @@ impl IoName {
         if close {
             // SAFETY: the descriptor was given to us at registration, and this was its last user. EINTR closes it too.
             unsafe { libc::close(fd) };
-            if let Ok(runtime) = RuntimeRef::enter(owner) {
-                runtime.shared().descriptor_freed();
-            }
+            // Not inside of the runtime: a waker that is called by this may free it, and would wait for us.
+            let starved = RuntimeRef::enter(owner).map(|runtime| runtime.shared().fds.take_starved(true));
+            feed(starved.unwrap_or_default());
         }
     }
 

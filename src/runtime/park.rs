@@ -75,6 +75,10 @@ impl Worker {
         if self.look_before_sleep(deadline) {
             return;
         }
+        // As from here on this worker looks no more, nobody need wait for the hook.
+        if self.hooks().park.is_some() && self.stop_searching() {
+            return;
+        }
         self.hooks().call(self.hooks().park);
         // It may fork, and come back in the child.
         if is_forked() {
@@ -84,7 +88,31 @@ impl Worker {
         if !self.has_work() {
             self.sleep(deadline);
         }
+        if self.hooks().unpark.is_some() {
+            self.rouse();
+        }
         self.hooks().call(self.hooks().unpark);
+    }
+
+    /// Something has come that may keep this worker for long, as functions of the program's may, or a close(2): it neither
+    /// sleeps nor searches, so that others are woken for what comes meanwhile.
+    pub(super) fn rouse(&self) {
+        self.wake_up();
+        if self.stop_searching() {
+            self.shared().wake_one();
+        }
+    }
+
+    /// The worker is not asleep any more. Who was chosen to look for work searches.
+    fn wake_up(&self) {
+        if self.asleep.replace(false) {
+            self.searching.set(self.shared().idle.woke(self.index()));
+        }
+    }
+
+    /// True if somebody must look: it was the last who searched, and there is something.
+    fn stop_searching(&self) -> bool {
+        self.searching.replace(false) && self.shared().idle.rest() && self.scan()
     }
 
     /// Searches, and spins as long as that pays. True if there is something to do.
@@ -129,9 +157,9 @@ impl Worker {
         let multi = !self.shared().is_current_thread();
         if multi {
             let alone = self.shared().idle.sleep(self.index(), self.searching.replace(false));
+            self.asleep.set(true);
             if alone && self.scan() {
-                self.searching.set(self.shared().idle.woke(self.index()));
-                return;
+                return self.wake_up();
             }
         }
         self.driver.borrow_mut().prepare_sleep();
@@ -144,11 +172,9 @@ impl Worker {
         }
         self.driver.borrow().stay_awake();
         self.take_inbox();
-        self.shared().retry_starved();
+        self.retry_starved();
         self.progress();
-        if multi {
-            self.searching.set(self.shared().idle.woke(self.index()));
-        }
+        self.wake_up();
     }
 
     /// The second look at everything that others may have filled, where nobody searches. True if there is something.

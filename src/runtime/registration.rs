@@ -71,7 +71,9 @@ impl Shared {
         numbers.enter(name.fd(), name.raw());
         drop(numbers);
         // It was closed behind us. Somebody else may be about to let go of it.
-        let _ = old.map(IoName::forget);
+        Current::inside(self, || {
+            let _ = old.map(IoName::forget);
+        });
         Ok(())
     }
 
@@ -107,29 +109,20 @@ impl Shared {
         }
     }
 
-    /// A descriptor became free: listeners that starve may try again.
-    pub(super) fn descriptor_freed(&self) {
-        self.feed(true);
-    }
-
-    /// Listeners that starve may try again when their time has come.
-    pub(super) fn retry_starved(&self) {
-        self.feed(false);
-    }
-
-    fn feed(&self, freed: bool) {
-        for starved in self.fds.take_starved(freed) {
-            if let Some(listener) = IoName::parse(starved) {
-                listener.io.deliver(listener.generation, Ready::READABLE);
-            }
-            // Or an operation that accepts.
-            OpName::parse(starved).into_iter().for_each(OpName::retry);
-        }
-    }
-
     /// The worker of this thread, if it is one of this runtime's.
     pub(crate) fn here(&self) -> Option<u32> {
         Current::worker_of(self).map(|worker| worker.index())
+    }
+}
+
+/// Listeners that starve try again.
+pub(super) fn feed(starved: Vec<u64>) {
+    for starved in starved {
+        if let Some(listener) = IoName::parse(starved) {
+            listener.io.deliver(listener.generation, Ready::READABLE);
+        }
+        // Or an operation that accepts.
+        OpName::parse(starved).into_iter().for_each(OpName::retry);
     }
 }
 

@@ -42,7 +42,10 @@ impl RuntimeRef {
             if !shared.is_current_thread() {
                 end_orphans(shared);
             }
-            let given_up = live_tasks(shared.identity()).filter(|task| task.abandon()).count();
+            // As above.
+            let given_up = Current::scope_without_worker(shared, || {
+                live_tasks(shared.identity()).filter(|task| task.abandon()).count()
+            });
             shared.abandoned.fetch_add(given_up as u64, AcqRel);
         }
         shared.set_phase(Phase::Stopped);

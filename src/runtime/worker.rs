@@ -7,6 +7,7 @@ use super::operation::Ops;
 use super::park::Spin;
 use super::process::is_forked;
 use super::queue::Full;
+use super::registration::feed;
 use super::shared::{Counters, Phase, Shared};
 use super::timer::Desk;
 use crate::driver::Driver;
@@ -40,6 +41,8 @@ pub(crate) struct Worker {
     running: Cell<bool>,
     /// Counted as searching in the idle word.
     pub(super) searching: Cell<bool>,
+    /// Counted as sleeping there, unless it was chosen since.
+    pub(super) asleep: Cell<bool>,
     /// It has seen that the runtime is stopping, and has aborted all tasks.
     stopping: Cell<bool>,
     /// It came back from a task that a shutdown gave up: nobody waits for it, and the program's hooks may be gone.
@@ -81,6 +84,7 @@ impl Worker {
             lifo_polls: Cell::new(0),
             running: Cell::new(false),
             searching: Cell::new(false),
+            asleep: Cell::new(false),
             stopping: Cell::new(false),
             outcast: Cell::new(false),
             seed: Cell::new(0x9e37_79b9_7f4a_7c15 ^ u64::from(index + 1)),
@@ -238,7 +242,7 @@ impl Worker {
         let ran = timed(task);
         self.running.set(false);
         self.context().end();
-        self.remote().polling.store(ptr::null_mut(), Relaxed);
+        self.remote().polling.store(ptr::null_mut(), Release);
         // A cell whose task was given up never lives again.
         if self.shared.phase() != Phase::Running && TaskName::of(header).is_abandoned() {
             self.outcast.set(true);
@@ -271,7 +275,7 @@ impl Worker {
     pub(super) fn look_here(&self) -> bool {
         self.unlooked.set(self.unlooked.get() + 1);
         let inbox = self.take_inbox();
-        self.shared.retry_starved();
+        self.retry_starved();
         let told = self.progress();
         let injected = self.pull_injected();
         inbox || told || injected
@@ -281,6 +285,15 @@ impl Worker {
     /// nor a spin at full speed: tasks that have other sources of wakes go on, looked at a thousand times a second.
     pub(super) fn back_off(&self, timeout: Option<Duration>) {
         nature::sleep(timeout.map_or(BACK_OFF, |timeout| timeout.min(BACK_OFF)));
+    }
+
+    /// Listeners that starve may try again when their time has come.
+    pub(super) fn retry_starved(&self) {
+        let starved = self.shared.fds.take_starved(false);
+        if !starved.is_empty() {
+            self.rouse();
+        }
+        feed(starved);
     }
 
     /// Takes a fair share of the injected tasks.

@@ -145,7 +145,7 @@ pub(crate) fn serve<P: Program>(
         return Err(errno);
     }
     if !opened.keeps_first {
-        let _ = listener.close();
+        let _ = runtime.inside(|| listener.close());
     }
     runtime.takes_along(raw, let_go);
     named(raw);

@@ -103,6 +103,17 @@ impl Pool {
         self.work_until_asleep(worker, searching)
     }
 
+    /// Something has come that keeps the worker for ever: as `Worker::rouse`.
+    fn is_kept(&self, worker: u32, asleep: bool, mut searching: bool) -> Ended {
+        if asleep {
+            searching = self.idle.woke(worker);
+        }
+        if searching && self.idle.rest() && !self.injector.is_empty() {
+            self.wake_one();
+        }
+        Ended::Busy
+    }
+
     /// Goes on, on this thread, with every worker that sleeps and was woken, until nobody is.
     fn settle(&self, workers: [Ended; 2]) {
         let mut heard = [0; 2];
@@ -168,6 +179,40 @@ fn loom_an_injected_task_does_not_wait_for_a_busy_worker() {
         pool.settle(ended);
         assert!(pool.is_done(1), "a worker sleeps on a task for which the other has no time");
     });
+}
+
+/// As above, but what keeps it is no task: it may have been asleep when that came, and be chosen for the injected task.
+fn who_has_news(asleep: bool) {
+    loom::model(move || {
+        let pool = Pool::new(1);
+        if asleep {
+            assert_eq!(pool.work_until_asleep(0, false), Ended::Asleep);
+        } else {
+            assert!(pool.idle.search());
+        }
+        let busy = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.is_kept(0, asleep, !asleep))
+        };
+        let other = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.work_until_asleep(1, false))
+        };
+        pool.inject(0);
+        let ended = [busy, other].map(|worker| worker.join().expect("no panic"));
+        pool.settle(ended);
+        assert!(pool.is_done(1), "a worker sleeps on a task for which the other has no time");
+    });
+}
+
+#[test]
+fn loom_an_injected_task_does_not_wait_for_a_searcher_that_has_news() {
+    who_has_news(false);
+}
+
+#[test]
+fn loom_an_injected_task_does_not_wait_for_a_sleeper_that_has_news() {
+    who_has_news(true);
 }
 
 /// Two threads inject while everybody sleeps: one worker is woken for the burst, and it wakes the other for the rest.

@@ -4,6 +4,7 @@ use super::super::buffers::Buffers;
 use super::super::context::{OwnContext, PollContext, UNLIMITED};
 use super::super::io::{Errno, Handed, IoName, traits};
 use super::super::process::is_forked;
+use super::super::registration::feed;
 use super::super::shared::Counters;
 use super::super::transfer::{Attempted, MOST_PASSED_OVER, is_passed_over};
 use super::super::worker::Worker;
@@ -88,15 +89,15 @@ impl Worker {
             return false;
         }
         let mut completions = self.ops().completions.take();
-        let turned = self.driver.borrow_mut().turn(timeout, &mut completions);
-        let events = match turned {
-            Ok(events) => events,
-            Err(_) => {
-                self.back_off(timeout);
-                0
-            }
-        };
-        let news = events + completions.len();
+        let waited = self.driver.borrow_mut().wait(timeout, &mut completions);
+        let is_told = waited.unwrap_or_else(|_| {
+            self.back_off(timeout);
+            false
+        });
+        if is_told || !completions.is_empty() {
+            self.rouse();
+        }
+        let news = self.driver.borrow_mut().deliver() + completions.len();
         self.foresee(&completions);
         for completion in completions.drain(..) {
             self.completed(completion);
@@ -116,6 +117,7 @@ impl Worker {
         for _ in 0..MOST_NEWS {
             let Some(op) = self.ops().woken.pop() else { break };
             any = true;
+            self.rouse();
             self.read_mail(op);
         }
         any |= self.expire();
@@ -378,7 +380,7 @@ impl Worker {
         }
         body.leave_descriptors();
         if matches!(body.request, Request::Close) && body.outcome.get() == 0 {
-            self.shared().descriptor_freed();
+            feed(self.shared().fds.take_starved(true));
         }
         if let Some(task) = op.task_here() {
             self.count_out(task);
@@ -436,6 +438,7 @@ impl Worker {
             // The borrow ends before the program's function runs.
             let Some(op) = self.ops().reports.borrow_mut().pop_front() else { return any };
             any = true;
+            self.rouse();
             if let (Some(done), arg) = op.body(self).report.get() {
                 let outcome = self.claim(op);
                 // SAFETY: whoever forgot the operation promised that the function may be called with the argument.

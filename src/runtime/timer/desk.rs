@@ -227,8 +227,9 @@ impl Desk {
         }
     }
 
-    /// Fires all that has expired; `timed_out` ends the operation whose deadline it was. True if there was anything.
-    pub(super) fn expire(&self, now: u64, timed_out: impl Fn(u64)) -> bool {
+    /// Fires all that has expired; `timed_out` ends the operation whose deadline it was. True if there was anything: `first`
+    /// is called then.
+    pub(super) fn expire(&self, now: u64, first: impl Fn(), timed_out: impl Fn(u64)) -> bool {
         self.expired.set(now);
         self.wheel.expire(now, |timer| match timer.word.state() {
             State::Armed(at) => at,
@@ -237,7 +238,9 @@ impl Desk {
         });
         let mut any = false;
         while let Some(timer) = self.wheel.pop_due() {
-            any = true;
+            if !std::mem::replace(&mut any, true) {
+                first();
+            }
             self.fire(timer, &timed_out);
         }
         any

@@ -87,7 +87,7 @@ fn loom_a_timer_expires_while_it_is_cancelled_and_reset() {
             let mailbox = mailbox.clone();
             move || name.reset_from_afar(LATER, &mailbox)
         });
-        desk.expire(NOW, |_| {});
+        desk.expire(NOW, || {}, |_| {});
         let fired = name.timer.word.state() == State::Fired(SOON);
         let cancelled = cancels.join().expect("no panic");
         let reset = resets.join().expect("no panic");
@@ -123,7 +123,7 @@ fn loom_a_waiter_elsewhere_hears_of_the_end() {
                 }
             }
         });
-        desk.expire(NOW, |_| {});
+        desk.expire(NOW, || {}, |_| {});
         take_mail(&desk, &mailbox);
         let result = waits.join().expect("no panic");
         assert_eq!(result, Ok(0));
@@ -211,7 +211,7 @@ fn loom_a_tick_is_taken_once() {
         let (desk, mailbox) = (Desk::new(1, 0), mailbox());
         let start = Start { at: SOON, period: LATER, missed: Missed::Burst };
         let name = TimerName::parse(desk.start(start).expect("memory")).expect("a handle");
-        desk.expire(NOW, |_| {});
+        desk.expire(NOW, || {}, |_| {});
         let other = thread::spawn({
             let mailbox = mailbox.clone();
             move || name.poll_from_afar(1, &sleeper(), &mailbox) == Poll::Ready(Ok(1))

@@ -301,7 +301,7 @@ impl Worker {
         if !self.desk().has_timers() {
             return false;
         }
-        self.desk().expire(now(), |operation| self.op_timed_out(operation))
+        self.desk().expire(now(), || self.rouse(), |operation| self.op_timed_out(operation))
     }
 
     /// When to be awake for a timer; noted for those who ask elsewhere.
@@ -314,6 +314,7 @@ impl Worker {
     /// Takes in what others did to timers.
     pub(super) fn take_timer_mail(&self) {
         for timer in self.remote().timers.take() {
+            self.rouse();
             // SAFETY: what is mailed is an entry of the slab.
             self.desk().receive(unsafe { timer.as_ref() });
         }
