@@ -79,10 +79,61 @@ static void it_is_woken_for_another_try(void) {
     gate_destroy(&s.done);
 }
 
+/* ---- a close makes room ---- */
+
+static struct {
+    rt_runtime rt;
+    pthread_t closer;
+    atomic_bool armed, freed;
+} room;
+
+static void *keep(void *data) { return data; }
+static void ignore(void *data) { (void)data; }
+
+/* On the thread that closes, which is not inside of the runtime; a worker may have been first. */
+static void free_for_room(void *data) {
+    (void)data;
+    if (!atomic_exchange(&room.armed, false)) return;
+    bool here = pthread_equal(pthread_self(), room.closer);
+    CHECK_EQ(rt_free(room.rt), here ? 0 : -EDEADLK);
+    atomic_store(&room.freed, here);
+}
+
+static const rt_waker_vtable vtable = {keep, free_for_room, free_for_room, ignore};
+
+static void who_is_told_by_a_close_may_free(void) {
+    rt_waker w;
+    rt_cx *cx;
+    rt_io io = 0;
+    rt_io pair[2];
+    memset(&room, 0, sizeof room);
+    room.closer = pthread_self();
+    room.rt = test_runtime();
+    CHECK_EQ(rt_waker_new(&vtable, NULL, &w), 0);
+    CHECK_EQ(rt_cx_new(room.rt, &w, &cx), 0);
+    CHECK_EQ(rt_unix_pair(room.rt, SOCK_STREAM, pair), 0);
+    int fd = net_listen(1), client = net_dial(fd);
+    rt_io listener = io_of(room.rt, fd, RT_READABLE);
+    while (bits_of(listener, RT_READABLE) == 0)
+        if (current_thread()) CHECK_OK(rt_turn(room.rt, 0));
+        else sched_yield();
+    struct rlimit before = allow_no_more();
+    CHECK_EQ(rt_poll_accept(cx, listener, &io), -EMFILE);
+    CHECK_EQ(rt_poll_accept(cx, listener, &io), RT_PENDING);
+    atomic_store(&room.armed, true);
+    CHECK_EQ(rt_close(pair[0]), 0);
+    CHECK_SYS(setrlimit(RLIMIT_NOFILE, &before));
+    if (!atomic_load(&room.freed)) CHECK_EQ(rt_free(room.rt), 0);
+    CHECK_EQ(rt_cx_free(cx), 0);
+    CHECK_EQ(rt_waker_drop(&w), 0);
+    close(client);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     if (under("valgrind")) SKIP("valgrind takes no notice of a lower RLIMIT_NOFILE");
     must_end_soon();
     CASE(it_is_woken_for_another_try);
+    CASE(who_is_told_by_a_close_may_free);
     return test_end();
 }

@@ -153,6 +153,41 @@ static void who_comes_back_in_time_is_dropped(void) {
     CHECK_EQ(rt_free(rt), 0);
 }
 
+/* Who waits for it hears of that inside of the shutdown, where the runtime cannot be freed. */
+static atomic_int told;
+
+static void *keep(void *data) { return data; }
+static void ignore(void *data) { (void)data; }
+
+static void free_when_told(void *data) {
+    CHECK_EQ(rt_free(*(rt_runtime *)data), -EDEADLK);
+    atomic_fetch_add(&told, 1);
+}
+
+static const rt_waker_vtable vtable = {keep, free_when_told, free_when_told, ignore};
+
+static void who_waits_for_it_is_told(void) {
+    static struct stuck s;
+    rt_waker w;
+    rt_cx *cx;
+    rt_runtime rt = two_workers();
+    rt_task task = spawn_stuck(rt, &s);
+    atomic_store(&told, 0);
+    CHECK_EQ(rt_waker_new(&vtable, &rt, &w), 0);
+    CHECK_EQ(rt_cx_new(rt, &w, &cx), 0);
+    CHECK_EQ(rt_poll_join(cx, task, NULL), RT_PENDING);
+    CHECK_EQ(rt_shutdown(rt, 0), 1);
+    CHECK_EQ(told, 1);
+    int64_t result = 0;
+    CHECK_EQ(rt_poll_join(cx, task, &result), 0);
+    CHECK_EQ(result, -ECANCELED);
+    CHECK_EQ(rt_cx_free(cx), 0);
+    CHECK_EQ(rt_waker_drop(&w), 0);
+    gate_open(&s.leave);
+    gate_wait(&s.thread_ended);
+    CHECK_EQ(rt_free(rt), 0);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     if (current_thread()) SKIP("a stuck poll holds the only thread there is");
@@ -160,6 +195,7 @@ int main(int argc, char **argv) {
     CASE_ONCE(who_comes_back_in_time_is_dropped, "it counts in statics");
     CASE_LEAVES(it_comes_back_before_the_free, "workers that are stuck in polls");
     CASE_LEAVES(it_comes_back_after_the_free, "workers that are stuck in polls");
+    CASE_LEAVES(who_waits_for_it_is_told, "workers that are stuck in polls");
     CASE_LEAVES(all_workers_may_be_stuck, "workers that are stuck in polls");
     return test_end();
 }

@@ -1,6 +1,6 @@
 /* A call that would wait for its own runtime says -EDEADLK: in a poll, in a drop, in a waker that
  * the runtime calls. The runtime goes on as if it had not been asked. */
-#include "check.h"
+#include "net.h"
 
 static int64_t end_at_once(rt_cx *cx, void *state) {
     (void)cx, (void)state;
@@ -123,6 +123,34 @@ static void in_a_waker(void) {
     scene_end(&s, 1);
 }
 
+/* A number that was closed behind the library, and is another's now: whoever waited for the first is told by the thread
+ * that registers the second, inside of its call. */
+static void in_a_waker_that_a_registration_calls(void) {
+    struct scene s;
+    rt_waker w;
+    rt_cx *cx;
+    rt_io old, io;
+    rt_ready ready;
+    int first[2], second[2];
+    scene_start(&s);
+    net_pipe(first);
+    net_pipe(second);
+    CHECK_EQ(rt_register_fd(s.rt, first[0], RT_READABLE, &old), 0);
+    CHECK_EQ(rt_waker_new(&vtable, &s, &w), 0);
+    CHECK_EQ(rt_cx_new(s.rt, &w, &cx), 0);
+    CHECK_EQ(rt_poll_ready(cx, old, RT_READABLE, &ready), RT_PENDING);
+    CHECK_SYS(dup3(second[0], first[0], O_CLOEXEC));
+    CHECK_EQ(rt_register_fd(s.rt, first[0], RT_READABLE, &io), 0);
+    CHECK_EQ(rt_poll_ready(cx, old, RT_READABLE, &ready), -EBADF);
+    CHECK_EQ(rt_cx_free(cx), 0);
+    CHECK_EQ(rt_waker_drop(&w), 0);
+    CHECK_EQ(rt_close(io), 0);
+    close(first[1]);
+    close(second[0]);
+    close(second[1]);
+    scene_end(&s, 1);
+}
+
 /* ---- in a hook ---- */
 
 static void play_when_armed(void *arg) {
@@ -200,6 +228,7 @@ int main(int argc, char **argv) {
     CASE(in_the_drop_of_an_aborted_task);
     CASE(in_a_drop_of_the_shutdown);
     CASE(in_a_waker);
+    CASE(in_a_waker_that_a_registration_calls);
     CASE(in_a_hook);
     CASE(another_runtimes_poll_may_wait);
     CASE(in_a_function_that_blocks);

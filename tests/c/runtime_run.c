@@ -47,6 +47,26 @@ static void it_returns_when_the_last_task_ended(void) {
     test_runtime_free(rt);
 }
 
+/* What was waited for need not be waited for again. */
+static int64_t work_a_little(rt_cx *cx, void *state) {
+    (void)cx, (void)state;
+    for (volatile int i = 0; i < 2000; i++) {}
+    return 7;
+}
+
+static void what_ended_can_be_joined_at_once(void) {
+    rt_runtime rt = test_runtime();
+    for (int i = 0; i < scaled(5000); i++) {
+        rt_task task;
+        int64_t result = 0;
+        CHECK_EQ(rt_spawn(rt, work_a_little, NULL, NULL, &task), 0);
+        CHECK_EQ(rt_run(rt), 0);
+        CHECK_EQ(rt_join(task, 0, &result), 0);
+        CHECK_EQ(result, 7);
+    }
+    test_runtime_free(rt);
+}
+
 struct parked {
     probe probe;
     rt_task task;
@@ -179,6 +199,7 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(without_tasks_it_returns_at_once);
     CASE(it_returns_when_the_last_task_ended);
+    CASE(what_ended_can_be_joined_at_once);
     CASE(it_sleeps_while_a_task_is_parked);
     CASE(a_stop_before_it_makes_it_return);
     CASE(a_task_may_stop_it);
