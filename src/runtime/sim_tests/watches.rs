@@ -169,6 +169,10 @@ pub(super) fn watches(act: &mut Act, outsiders: &mut Outsiders) -> Vec<JoinHandl
         while !desk.heard.iter().all(|heard| heard.load(Relaxed)) {
             desk.told.notified().await;
         }
+        // Its task looks as it is closed.
+        for interest in [Some(Interest::READABLE), None] {
+            desk.change(0, |watch| watch::wait_for(watch, interest));
+        }
         for (which, handle) in desk.handles.iter().enumerate() {
             let closed = watch::close(handle.load(Relaxed));
             let given_up = gives_up && which == 0;
