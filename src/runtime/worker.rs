@@ -8,7 +8,7 @@ use super::park::Spin;
 use super::process::is_forked;
 use super::queue::Full;
 use super::registration::feed;
-use super::shared::{Counters, Phase, Shared};
+use super::shared::{Counters, NEVER, Phase, Shared};
 use super::timer::Desk;
 use crate::driver::Driver;
 use crate::primitives::sync::{Arc, Ordering::*, nature};
@@ -289,11 +289,14 @@ impl Worker {
 
     /// Listeners that starve may try again when their time has come.
     pub(super) fn retry_starved(&self) {
+        if self.shared.fds.retry_at() == NEVER {
+            return;
+        }
         let starved = self.shared.fds.take_starved(false);
         if !starved.is_empty() {
             self.rouse();
+            feed(starved);
         }
-        feed(starved);
     }
 
     /// Takes a fair share of the injected tasks.

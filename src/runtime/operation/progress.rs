@@ -94,10 +94,13 @@ impl Worker {
             self.back_off(timeout);
             false
         });
-        if is_told || !completions.is_empty() {
-            self.rouse();
+        if !is_told && completions.is_empty() {
+            self.ops().completions.set(completions);
+            return false;
         }
-        let news = self.driver.borrow_mut().deliver() + completions.len();
+        self.rouse();
+        let events = if is_told { self.driver.borrow_mut().deliver() } else { 0 };
+        let news = events + completions.len();
         self.foresee(&completions);
         for completion in completions.drain(..) {
             self.completed(completion);
