@@ -134,15 +134,12 @@ fn close(fd: RawFd) {
 
 /// Finds out what must be known of a descriptor, and makes it non-blocking if asked.
 fn inspect(fd: RawFd, flags: IoFlags) -> Result<u16, Errno> {
-    // SAFETY: fcntl with these commands takes no pointers; fstat writes the structure.
-    let (mode, mut status) = unsafe {
-        let status = libc::fcntl(fd, libc::F_GETFL);
-        let mut stat = std::mem::zeroed::<libc::stat>();
-        if status < 0 || libc::fstat(fd, &mut stat) < 0 {
-            return Err(errno_of(std::io::Error::last_os_error()));
-        }
-        (stat.st_mode & libc::S_IFMT, status)
-    };
+    // SAFETY: fcntl with these commands takes no pointers.
+    let mut status = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if status < 0 {
+        return Err(errno_of(std::io::Error::last_os_error()));
+    }
+    let mode = Inode::of(fd)?.mode & libc::S_IFMT;
     if flags.interest.is_some() && matches!(mode, libc::S_IFREG | libc::S_IFDIR) {
         return Err(libc::EPERM);
     }
@@ -160,6 +157,35 @@ fn inspect(fd: RawFd, flags: IoFlags) -> Result<u16, Errno> {
     known |= if mode == libc::S_IFSOCK { inspect_socket(fd) } else { traits::WATCHED };
     // Without an interest it enters the set when an operation waits for it.
     Ok(if flags.interest.is_some() { known } else { known & !traits::WATCHED })
+}
+
+/// What does not change about the file behind a descriptor.
+struct Inode {
+    mode: libc::mode_t,
+    number: u64,
+    device: u64,
+}
+
+impl Inode {
+    /// What is known of it. Where attributes are a server's, as on FUSE and NFS, fstat(2) waits for an answer.
+    fn of(fd: RawFd) -> Result<Self, Errno> {
+        // SAFETY: an all-zero structure is valid.
+        let mut known = unsafe { std::mem::zeroed::<libc::statx>() };
+        let (flags, mask) = (libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC, libc::STATX_TYPE | libc::STATX_INO);
+        // SAFETY: the path is a C string, and the call fills the structure in or fails.
+        if unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, &mut known) } == 0 {
+            let device = libc::makedev(known.stx_dev_major, known.stx_dev_minor);
+            return Ok(Self { mode: known.stx_mode.into(), number: known.stx_ino, device });
+        }
+        // A filter that is older than the call refuses it.
+        // SAFETY: as above.
+        let mut stat = unsafe { std::mem::zeroed::<libc::stat>() };
+        // SAFETY: the call fills the structure in or fails.
+        match unsafe { libc::fstat(fd, &mut stat) } {
+            0 => Ok(Self { mode: stat.st_mode, number: stat.st_ino, device: stat.st_dev }),
+            _ => Err(errno_of(std::io::Error::last_os_error())),
+        }
+    }
 }
 
 /// True for a socket with a peer.
@@ -200,13 +226,7 @@ pub(super) fn identity(fd: RawFd) -> u64 {
     if unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &mut len) } == 0 {
         return cookie;
     }
-    // SAFETY: an all-zero structure is valid, and the call fills it in or fails.
-    let mut stat = unsafe { std::mem::zeroed::<libc::stat>() };
-    // SAFETY: as above.
-    match unsafe { libc::fstat(fd, &mut stat) } {
-        0 => stat.st_ino ^ stat.st_dev.rotate_left(32),
-        _ => u64::MAX,
-    }
+    Inode::of(fd).map_or(u64::MAX, |inode| inode.number ^ inode.device.rotate_left(32))
 }
 
 /// What epoll and poll(2) say of a stream socket on which no connect was begun, and is not so: that it is hung up, and that there
