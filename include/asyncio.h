@@ -1424,8 +1424,9 @@ int64_t rt_shutdown(rt_runtime rt,
 /**
  * Frees a runtime. Does `rt_shutdown(rt, RT_NEVER)` first unless that was done, closes the descriptors that are still
  * registered and owned, and ends the threads. Then every handle of the runtime is stale. A thread that is stuck in a
- * task which a shutdown gave up is left alone, as is one whose `rt_block_on` waits for that. Other functions of the
- * program's that its threads are inside of are waited for: wakers, hooks, those that are told an outcome.
+ * task which a shutdown gave up is left alone, as is one whose `rt_block_on` waits for that, and one that has an operation
+ * which the system cannot end, such as a read of a file server that hangs. Other functions of the program's that its
+ * threads are inside of are waited for: wakers, hooks, those that are told an outcome.
  *
  * Returns 0, also for the handle 0. Errors, after which nothing has changed: `-EBADF`, `-EDEADLK` inside of the runtime
  * and in a function on its threads for what blocks, `-EPERM` on a thread that does not drive this current-thread
@@ -1829,7 +1830,8 @@ int64_t rt_deregister(rt_io io);
  * call that uses the descriptor; for a borrowed one it is not called.
  *
  * Returns 0, also for the handle 0. `-EBADF`, also if the descriptor was closed behind the library: the registration ends,
- * and the number, which may be a stranger's by now, is left alone. Any thread. Does not block.
+ * and the number, which may be a stranger's by now, is left alone. Any thread. Does not block but as long as close(2) does: that of
+ * a file may wait for its server on a network's file system, for which there is `rt_submit_close`.
  */
 int64_t rt_close(rt_io io);
 
@@ -2315,8 +2317,8 @@ int64_t rt_submit_ftruncate(rt_cx *cx, rt_io io, uint64_t len, rt_op *out);
 
 /**
  * Submits: openat(2), with O_CLOEXEC. `dir` is a registered directory, or 0 for the current one. Outcome: the file, an `rt_io`
- * without readiness, owned; or the system's error. Whether the open of a FIFO without O_NONBLOCK waits for the other end depends on
- * the engine: use O_NONBLOCK. Otherwise as `rt_submit_accept`.
+ * without readiness, owned; or the system's error. The open of a FIFO without O_NONBLOCK waits for the other end, on a thread that
+ * nobody may be able to call back: use O_NONBLOCK. Otherwise as `rt_submit_accept`.
  *
  * # Safety
  * `cx` is the context of this poll; `path` is a C string; `out` is writable.

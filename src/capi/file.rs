@@ -77,8 +77,8 @@ pub unsafe extern "C" fn rt_submit_ftruncate(cx: *mut rt_cx, io: rt_io, len: u64
 }
 
 /// Submits: openat(2), with O_CLOEXEC. `dir` is a registered directory, or 0 for the current one. Outcome: the file, an `rt_io`
-/// without readiness, owned; or the system's error. Whether the open of a FIFO without O_NONBLOCK waits for the other end depends on
-/// the engine: use O_NONBLOCK. Otherwise as `rt_submit_accept`.
+/// without readiness, owned; or the system's error. The open of a FIFO without O_NONBLOCK waits for the other end, on a thread that
+/// nobody may be able to call back: use O_NONBLOCK. Otherwise as `rt_submit_accept`.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `path` is a C string; `out` is writable.

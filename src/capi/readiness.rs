@@ -277,7 +277,8 @@ pub extern "C" fn rt_deregister(io: rt_io) -> i64 {
 /// call that uses the descriptor; for a borrowed one it is not called.
 ///
 /// Returns 0, also for the handle 0. `-EBADF`, also if the descriptor was closed behind the library: the registration ends,
-/// and the number, which may be a stranger's by now, is left alone. Any thread. Does not block.
+/// and the number, which may be a stranger's by now, is left alone. Any thread. Does not block but as long as close(2) does: that of
+/// a file may wait for its server on a network's file system, for which there is `rt_submit_close`.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_close(io: rt_io) -> i64 {
     guarded(|| {

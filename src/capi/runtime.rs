@@ -397,8 +397,9 @@ pub extern "C" fn rt_shutdown(rt: rt_runtime, timeout_ns: u64) -> i64 {
 
 /// Frees a runtime. Does `rt_shutdown(rt, RT_NEVER)` first unless that was done, closes the descriptors that are still
 /// registered and owned, and ends the threads. Then every handle of the runtime is stale. A thread that is stuck in a
-/// task which a shutdown gave up is left alone, as is one whose `rt_block_on` waits for that. Other functions of the
-/// program's that its threads are inside of are waited for: wakers, hooks, those that are told an outcome.
+/// task which a shutdown gave up is left alone, as is one whose `rt_block_on` waits for that, and one that has an operation
+/// which the system cannot end, such as a read of a file server that hangs. Other functions of the program's that its
+/// threads are inside of are waited for: wakers, hooks, those that are told an outcome.
 ///
 /// Returns 0, also for the handle 0. Errors, after which nothing has changed: `-EBADF`, `-EDEADLK` inside of the runtime
 /// and in a function on its threads for what blocks, `-EPERM` on a thread that does not drive this current-thread

@@ -48,6 +48,8 @@ pub(super) mod traits {
     pub(in super::super) const PAST_RING: u16 = 1 << 10;
     /// A file, a directory or a disk: always ready, and a call may wait for the disk.
     pub(in super::super) const FILE: u16 = 1 << 11;
+    /// Of a file, which has no use for `PAST_RING`: the ring thinks that it can tell when a call would wait, and it cannot.
+    pub(in super::super) const DECEPTIVE: u16 = PAST_RING;
     /// A socket without message boundaries.
     pub(in super::super) const STREAM: u16 = 1 << 12;
     /// A listener that several workers watch, of which one is enough for a connection.
@@ -144,6 +146,12 @@ impl IoName {
 
     pub(super) fn has(self, bit: u16) -> bool {
         self.io.traits.load(Relaxed) & bit != 0
+    }
+
+    /// True for a file whose operations a ring must leave to a thread of the kernel's.
+    pub(super) fn is_deceptive(self) -> bool {
+        let both = traits::FILE | traits::DECEPTIVE;
+        self.io.traits.load(Relaxed) & both == both
     }
 
     /// Becomes a user of the descriptor.

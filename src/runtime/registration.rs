@@ -151,7 +151,11 @@ fn inspect(fd: RawFd, flags: IoFlags) -> Result<u16, Errno> {
         status |= libc::O_NONBLOCK;
     }
     let mut known = flags.interest.map_or(0, |interest| interest.bits().into());
-    known |= if matches!(mode, libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK) { traits::FILE } else { 0 };
+    known |= match mode {
+        libc::S_IFREG | libc::S_IFBLK if deceives(fd, status) => traits::FILE | traits::DECEPTIVE,
+        libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => traits::FILE,
+        _ => 0,
+    };
     known |= if flags.borrowed { traits::BORROWED } else { 0 };
     known |= if status & libc::O_NONBLOCK != 0 { traits::NONBLOCK } else { 0 };
     known |= if mode == libc::S_IFSOCK { inspect_socket(fd) } else { traits::WATCHED };
@@ -186,6 +190,27 @@ impl Inode {
             _ => Err(errno_of(std::io::Error::last_os_error())),
         }
     }
+}
+
+/// True for a file that a ring takes for one which knows how not to wait, and calls on the worker's thread. It believes whoever has
+/// a poll method, as all files of FUSE have, and O_NONBLOCK; what such a file answers to a poll comes from its server, too.
+/// Disks, and network file systems, have none of both: where they do not know NOWAIT, the ring leaves them to a thread by itself.
+fn deceives(fd: RawFd, status: i32) -> bool {
+    // No file is an epoll set, and one without a poll method is refused before that is found.
+    // SAFETY: a removal takes no event.
+    let polls = unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) } < 0
+        && errno_of(std::io::Error::last_os_error()) == libc::EINVAL;
+    polls || status & libc::O_NONBLOCK != 0 && !knows_nowait(fd)
+}
+
+/// Whether a read may be asked not to wait. The place is behind the end of every file. What cannot be read does not say it.
+fn knows_nowait(fd: RawFd) -> bool {
+    let mut byte = 0u8;
+    let part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // SAFETY: one part of one writable byte.
+    let read = unsafe { libc::preadv2(fd, &part, 1, i64::MAX - 1, libc::RWF_NOWAIT) };
+    // A file that is read around the cache wants more than a byte.
+    read >= 0 || matches!(errno_of(std::io::Error::last_os_error()), libc::EAGAIN | libc::EINVAL)
 }
 
 /// True for a socket with a peer.

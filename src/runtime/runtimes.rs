@@ -490,7 +490,8 @@ impl RuntimeRef {
         shared.wait_for_workers(NEVER);
         let threads = parts.threads.into_iter().flat_map(|threads| threads.into_iter());
         for (thread, remote) in threads.zip(&shared.remotes) {
-            if remote.is_retired() {
+            // Nor for one whose thread ends when a call of the kernel's on its ring does, which may be never. It touches nothing.
+            if remote.is_retired() && !remote.kept.load(Relaxed) {
                 let _ = thread.join();
             }
         }

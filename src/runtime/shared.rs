@@ -88,6 +88,8 @@ pub(super) struct Remote {
     pub(super) polling: AtomicPtr<Header>,
     /// The worker's thread has done its last work, or was never made.
     pub(super) retired: AtomicBool,
+    /// The kernel could not end all that was on the worker's ring, and keeps its thread until it can. Written before `retired`.
+    pub(super) kept: AtomicBool,
 }
 
 impl Remote {
@@ -104,6 +106,7 @@ impl Remote {
             unparks: AtomicU64::new(0),
             polling: AtomicPtr::new(ptr::null_mut()),
             retired: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
         }
     }
 

@@ -16,6 +16,7 @@ static struct far {
     atomic_int attributes; /* how often it was asked for those of the file */
     atomic_uint held;      /* the kind of request that waits to be let go */
     atomic_bool asked;     /* such a one came */
+    atomic_bool impatient; /* and was not let go in time */
     gate go;
 } *far;
 
@@ -44,7 +45,9 @@ static int wait_to_be_let_go(uint32_t kind) {
     if (kind != atomic_load(&far->held)) return 0;
     atomic_store(&far->held, 0);
     atomic_store(&far->asked, true);
-    return gate_wait_for(&far->go, soon_ns) ? 0 : EIO;
+    if (gate_wait_for(&far->go, soon_ns)) return 0;
+    atomic_store(&far->impatient, true);
+    return EIO;
 }
 
 /* Names stay good for long, attributes not at all. */
@@ -153,7 +156,8 @@ static void far_mount(void) {
 }
 
 static void far_unmount(void) {
-    CHECK_SYS(umount2(scratch_path, MNT_DETACH));
+    /* A read that was given up has the file still. */
+    CHECK_SYS(umount2(scratch_path, MNT_FORCE | MNT_DETACH));
     int status;
     CHECK_EQ(waitpid(server, &status, 0), server);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
@@ -197,12 +201,124 @@ static int64_t registering_and_closing_asks_for_no_attributes(rt_cx *cx, void *s
     RT_END(0);
 }
 
+/* ---- what waits for the server, and for nothing else ---- */
+
+/* The next request of this kind is not answered before let_go. */
+static void hold(uint32_t kind) {
+    atomic_store(&far->asked, false);
+    atomic_store(&far->held, kind);
+}
+
+/* In a coroutine over `s`: submits, and lets the server answer when it was asked, for which the worker must go on. */
+#define FAR(s, kind, ...)                               \
+    do {                                                \
+        hold(kind);                                     \
+        CHECK_EQ(__VA_ARGS__, 0);                       \
+        while (!atomic_load(&far->asked)) RT_YIELD(cx); \
+        gate_open(&far->go);                            \
+        CHECK(!atomic_load(&far->impatient));           \
+        OP_TAKE(s);                                     \
+    } while (0)
+
+#define FAR_EQ(s, expected, kind, ...)  \
+    do {                                \
+        FAR(s, kind, __VA_ARGS__);      \
+        CHECK_EQ((s)->got, (expected)); \
+    } while (0)
+
+static int64_t an_open_waits_alone(rt_cx *cx, void *state) {
+    struct steps *s = state;
+    RT_BEGIN(&s->frame);
+    /* Now its name is known here. */
+    close(far_fd(O_RDONLY));
+    FAR(s, FUSE_OPEN, rt_submit_openat(cx, 0, far_name(), O_RDONLY, 0, &s->op));
+    CHECK_EQ(rt_close((rt_io)CHECK_OK(s->got)), 0);
+    RT_END(0);
+}
+
+/* How the file was opened, which decides what the kernel thinks of it. */
+static int far_flags;
+
+static int64_t reads_wait_alone(rt_cx *cx, void *state) {
+    struct steps *s = state;
+    struct iovec part = {s->buf, sizeof s->buf};
+    RT_BEGIN(&s->frame);
+    OP(s, rt_submit_openat(cx, 0, far_name(), O_RDONLY | far_flags, 0, &s->op));
+    s->io = (rt_io)CHECK_OK(s->got);
+    FAR_EQ(s, 4096, FUSE_READ, rt_submit_read(cx, s->io, s->buf, 4096, 0, &s->op));
+    FAR_EQ(s, 4096, FUSE_READ, rt_submit_readv(cx, s->io, &part, 1, FILE_SIZE / 2, &s->op));
+    CHECK_EQ(rt_close(s->io), 0);
+
+    /* One that was opened by others. */
+    s->io = io_of(rt_cx_runtime(cx), far_fd(O_RDONLY | far_flags), 0);
+    CHECK_EQ(lseek((int)rt_io_fd(s->io), FILE_SIZE / 4, SEEK_SET), FILE_SIZE / 4);
+    FAR_EQ(s, 4096, FUSE_READ, rt_submit_read(cx, s->io, s->buf, 4096, RT_OFFSET_CURRENT, &s->op));
+    CHECK_EQ(rt_close(s->io), 0);
+    RT_END(0);
+}
+
+static int64_t writes_wait_alone(rt_cx *cx, void *state) {
+    struct steps *s = state;
+    RT_BEGIN(&s->frame);
+    OP(s, rt_submit_openat(cx, 0, far_name(), O_WRONLY | far_flags, 0, &s->op));
+    s->io = (rt_io)CHECK_OK(s->got);
+    FAR_EQ(s, 4096, FUSE_WRITE, rt_submit_write(cx, s->io, s->buf, 4096, 0, 0, &s->op));
+    CHECK_EQ(rt_close(s->io), 0);
+    RT_END(0);
+}
+
+static void opened_with(int flags, rt_poll_fn body) {
+    far_flags = flags;
+    op_body = body;
+    op_play();
+}
+
+static void a_read_waits_alone(void) { opened_with(0, reads_wait_alone); }
+static void a_read_with_nonblock_waits_alone(void) { opened_with(O_NONBLOCK, reads_wait_alone); }
+static void a_write_waits_alone(void) { opened_with(0, writes_wait_alone); }
+static void a_write_around_the_cache_waits_alone(void) { opened_with(O_DIRECT, writes_wait_alone); }
+
+/* ---- what waits for a server that hangs ---- */
+
+static int64_t read_for_ever(rt_cx *cx, void *state) {
+    struct steps *s = state;
+    RT_BEGIN(&s->frame);
+    s->io = io_of(rt_cx_runtime(cx), far_fd(O_RDONLY), 0);
+    OP(s, rt_submit_read(cx, s->io, s->buf, 4096, 0, &s->op));
+    RT_END(0);
+}
+
+static bool server_was_asked(void *arg) {
+    (void)arg;
+    return atomic_load(&far->asked);
+}
+
+static void a_server_that_hangs_keeps_no_runtime(void) {
+    static struct steps s;
+    rt_runtime rt = test_runtime();
+    rt_task task;
+    hold(FUSE_READ);
+    CHECK_EQ(rt_spawn(rt, read_for_ever, &s, NULL, &task), 0);
+    drive_until(rt, server_was_asked, NULL);
+    CHECK_EQ(rt_shutdown(rt, 0), 1);
+    CHECK_EQ(metrics(rt).tasks_abandoned, 1);
+    CHECK_EQ(rt_free(rt), 0);
+    CHECK(!atomic_load(&far->impatient));
+    gate_open(&far->go);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
     scratch_make();
     far_mount();
     OP_CASE(registering_and_closing_asks_for_no_attributes);
+    OP_CASE(an_open_waits_alone);
+    CASE(a_read_waits_alone);
+    CASE(a_read_with_nonblock_waits_alone);
+    CASE(a_write_waits_alone);
+    CASE(a_write_around_the_cache_waits_alone);
+    CASE_LEAVES(a_server_that_hangs_keeps_no_runtime, "a task that was given up, and its read");
     far_unmount();
     scratch_remove();
     return test_end();

@@ -18,6 +18,7 @@ impl Worker {
         let ended = self.driver.borrow_mut().end(LAST_PATIENCE, &mut completions);
         if let Err(left) = ended {
             self.shared().ops_abandoned.fetch_add(left as u64, Relaxed);
+            self.remote().kept.store(true, Relaxed);
             // The kernel may still write to its buffers.
             let none = Buffers::new(1, 1, Box::new(|| {}));
             std::mem::forget(self.ops().buffers.replace(none));

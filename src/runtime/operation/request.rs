@@ -239,6 +239,12 @@ impl Request {
         })
     }
 
+    /// True for what the ring would try on the worker's thread at first, where it may wait for a disk or a server. Of an open only the
+    /// walk to the file does not wait.
+    pub(super) fn leaves_worker(&self, io: Option<IoName>) -> bool {
+        matches!(self, Self::Open { .. }) || io.is_some_and(IoName::is_deceptive)
+    }
+
     /// The ring's entry. Only where `opcode` gave one. What it points to is stable: the program's, or boxed here.
     pub(super) fn entry(&self, fds: Fds, is_file: bool) -> Option<Entry> {
         let fd = types::Fd(fds.first);

@@ -351,6 +351,9 @@ impl Worker {
         let body = op.body(self);
         let is_file = body.ios[0].is_some_and(|io| io.has(traits::FILE));
         match body.request.entry(self.fds(op), is_file) {
+            Some(entry) if body.request.leaves_worker(body.ios[0]) => {
+                self.push(op, entry.flags(io_uring::squeue::Flags::ASYNC));
+            }
             Some(entry) => self.push(op, entry),
             None => self.settle(op, -i64::from(libc::ENOSYS)),
         }
