@@ -3035,10 +3035,11 @@ int64_t rt_udp_bind(rt_runtime rt,
 
 /**
  * Gives a UDP socket a peer: datagrams without an address go to it, only its datagrams come, and what the network says of it is an
- * error of a later call. NULL takes the peer away.
+ * error of a later call. NULL takes the peer away, and leaves the socket its port. What comes meanwhile to one that the system chose
+ * may be lost, as that is bound again.
  *
- * Returns 0; the system's errors, such as `-ENETUNREACH`; `-EPROTOTYPE` for a socket without datagrams; `-ENOTSOCK`; `-EBADF`; `-EINVAL`
- * for what is no address. Any thread. Does not block.
+ * Returns 0; the system's errors, such as `-ENETUNREACH`, or `-EADDRINUSE`: the peer is gone, and so is the port, to another socket;
+ * `-EPROTOTYPE` for a socket without datagrams; `-ENOTSOCK`; `-EBADF`; `-EINVAL` for what is no address. Any thread. Does not block.
  *
  * # Safety
  * `addr` is NULL or readable.

@@ -50,15 +50,30 @@ pub(crate) fn connect(fd: BorrowedFd<'_>, address: Option<&SockAddr>) -> Result<
     if option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? != libc::SOCK_DGRAM {
         return Err(libc::EPROTOTYPE);
     }
-    let Some(address) = address else {
-        let nobody = sockaddr { sa_family: libc::AF_UNSPEC as _, sa_data: [0; 14] };
-        // SAFETY: an address that is as long as the call says; the descriptor is open while it is borrowed.
-        return match unsafe { libc::connect(fd.as_raw_fd(), &nobody, size_of_val(&nobody) as socklen_t) } {
-            0 => Ok(()),
-            _ => Err(errno_of(std::io::Error::last_os_error())),
-        };
-    };
-    SockRef::from(&fd).connect(address).map_err(errno_of)
+    match address {
+        Some(address) => SockRef::from(&fd).connect(address).map_err(errno_of),
+        None => disconnect(fd),
+    }
+}
+
+/// The system takes a port that it chose itself away with the peer, and nothing would come any more: it is bound again.
+fn disconnect(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let socket = SockRef::from(&fd);
+    let local = || socket.local_addr().ok().and_then(|local| local.as_socket());
+    let before = local();
+    let nobody = sockaddr { sa_family: libc::AF_UNSPEC as _, sa_data: [0; 14] };
+    // SAFETY: an address that is as long as the call says; the descriptor is open while it is borrowed.
+    if unsafe { libc::connect(fd.as_raw_fd(), &nobody, size_of_val(&nobody) as socklen_t) } < 0 {
+        return Err(errno_of(std::io::Error::last_os_error()));
+    }
+    let (Some(before), Some(mut now)) = (before, local()) else { return Ok(()) };
+    if now.port() != 0 || before.port() == 0 {
+        return Ok(());
+    }
+    now.set_port(before.port());
+    // An address that came with the peer has gone with it. One that was bound is the same, but for the scope, which is forgotten.
+    let address = if before.ip() == now.ip() { before } else { now };
+    socket.bind(&address.into()).map_err(errno_of)
 }
 
 /// One datagram of a batch.

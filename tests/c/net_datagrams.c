@@ -199,6 +199,35 @@ static void peers(void) {
     close_both(&s);
 }
 
+/* Taking the peer away leaves the port, be it the system's choice, on one address or on all of them. */
+static void a_port_stays_without_the_peer(void) {
+    static const char *const hosts[] = {"127.0.0.1", NULL, "::1"};
+    for (int i = 0; i < 3; i++) {
+        struct both s;
+        rt_addr addr, to;
+        const char *here = hosts[i] != NULL ? hosts[i] : "::1";
+        open_both(&s, hosts[i], 0);
+        CHECK_EQ(rt_addr_parse(here, rt_addr_port(&s.at_b), &to), 0);
+        for (int again = 0; again < 2; again++) {
+            CHECK_EQ(rt_udp_connect(s.a, &to), 0);
+            CHECK_EQ(rt_udp_connect(s.a, NULL), 0);
+            CHECK_EQ(rt_local_addr(s.a, &addr), 0);
+            CHECK(is_same(&addr, &s.at_a));
+        }
+        /* It hears of everybody again. */
+        CHECK_EQ(rt_addr_parse(here, rt_addr_port(&s.at_a), &to), 0);
+        to_send(&to, 3);
+        send_all(&s, s.b, 3);
+        to_receive(3);
+        int64_t r;
+        for (uint32_t got = 0; got < 3; got += (uint32_t)r) {
+            AWAIT(&s.hand, r, rt_poll_recv_many(s.hand.cx, s.a, v + got, 3 - got));
+            CHECK_OK(r);
+        }
+        close_both(&s);
+    }
+}
+
 /* A buffer that is cut on its way out arrives as datagrams, and together where that is asked for. */
 static void segments(void) {
     static char whole[2500];
@@ -335,6 +364,7 @@ int main(int argc, char **argv) {
     CASE(of_both_families);
     CASE(truncated);
     CASE(peers);
+    CASE(a_port_stays_without_the_peer);
     CASE(segments);
     CASE(segments_together);
     CASE(one_that_cannot_go);
