@@ -1,11 +1,12 @@
 //! Names into addresses, by the C library's resolver: hosts files, DNS, and whatever the machine is configured for.
 
+use super::address::parse_ip;
 use crate::runtime::{Answer, OpName, PollContext, Question, Request, submit};
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::future::Future;
 use std::io::Error;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -35,10 +36,12 @@ impl Name {
             V6 => libc::AF_INET6,
             _ => libc::AF_UNSPEC,
         };
-        match host.to_str().ok().and_then(|host| host.parse::<IpAddr>().ok()) {
-            Some(address) if address.is_ipv4() && family == libc::AF_INET6 => Self::Known(Err(libc::ENOENT)),
-            Some(address) if address.is_ipv6() && family == libc::AF_INET => Self::Known(Err(libc::ENOENT)),
-            Some(address) => Self::Known(Ok(vec![SocketAddr::new(address, port)])),
+        // In brackets it is an address only where a port may follow.
+        let bare = host.to_str().ok().filter(|host| !host.starts_with('['));
+        match bare.and_then(|host| parse_ip(host, port)) {
+            Some(Ok(address)) if address.is_ipv4() && family == libc::AF_INET6 => Self::Known(Err(libc::ENOENT)),
+            Some(Ok(address)) if address.is_ipv6() && family == libc::AF_INET => Self::Known(Err(libc::ENOENT)),
+            Some(literal) => Self::Known(literal.map(|address| vec![address])),
             None if flags & NUMERIC != 0 => Self::Known(Err(libc::ENOENT)),
             None => {
                 let host = CString::from(host);

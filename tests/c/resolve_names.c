@@ -3,6 +3,8 @@
  */
 #include "resolve.h"
 
+#include <net/if.h>
+
 static int64_t resolve_once(rt_runtime rt, struct asked *a) { return rt_block_on(rt, asks, a); }
 
 static void literals_need_no_thread(void) {
@@ -22,6 +24,34 @@ static void literals_need_no_thread(void) {
     }
     CHECK_EQ(metrics(rt).blocking_threads, 0);
     op_runtime_free(rt);
+}
+
+/* An address of a link says which one, by its number or its name. */
+static void literals_have_scopes(void) {
+    char named[64], name[IF_NAMESIZE];
+    rt_runtime rt = test_runtime();
+    struct hand h;
+    hand_open(&h, rt);
+    rt_op slot = 0;
+    rt_addr out, parsed;
+    uint32_t numeric = RT_RESOLVE_NUMERIC;
+    const char *const texts[] = {"fe80::1%1", "fe80::1%12345", named};
+    int count = if_indextoname(1, name) == NULL ? 2 : 3;
+    if (count == 3) snprintf(named, sizeof named, "fe80::1%%%s", name);
+    for (int i = 0; i < count; i++) {
+        CHECK_EQ(rt_poll_resolve(h.cx, &slot, texts[i], 443, i == 0 ? 0 : numeric, &out, 1), 1);
+        check_address(&out, "fe80::1", 443);
+        CHECK_EQ(rt_addr_parse(texts[i], 443, &parsed), 0);
+        CHECK(out.len == parsed.len && memcmp(out.storage, parsed.storage, out.len) == 0);
+        CHECK_EQ(rt_poll_resolve(h.cx, &slot, texts[i], 443, numeric | RT_RESOLVE_V4, &out, 1), -ENOENT);
+    }
+    CHECK_EQ(rt_poll_resolve(h.cx, &slot, "fe80::1%nothing", 443, numeric, &out, 1), -ENODEV);
+    CHECK_EQ(rt_poll_resolve(h.cx, &slot, "[::1]", 443, numeric, &out, 1), -ENOENT);
+    CHECK_EQ(slot, 0);
+    CHECK_EQ(metrics(rt).blocking_threads, 0);
+    hand_close(&h);
+    op_runtime_free(rt);
+    hand_check(&h);
 }
 
 static void outside_of_tasks_only_literals(void) {
@@ -98,6 +128,7 @@ static void arguments_are_checked(void) {
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(literals_need_no_thread);
+    CASE(literals_have_scopes);
     CASE(outside_of_tasks_only_literals);
     CASE(localhost_is_this_machine);
     CASE(a_name_that_does_not_exist);
