@@ -3,6 +3,8 @@
  */
 #include "op.h"
 
+#include <sys/inotify.h>
+
 
 static void scratch_open(rt_cx *cx, struct steps *s) {
     s->dir = io_of(rt_cx_runtime(cx), scratch_fd(), 0);
@@ -154,6 +156,7 @@ static int64_t syncing_succeeds(rt_cx *cx, void *state) {
 
 /* What the system says is the outcome: the submission itself succeeds. */
 static int64_t errors_are_outcomes(rt_cx *cx, void *state) {
+    static struct msghdr nothing;
     struct steps *s = state;
     RT_BEGIN(&s->frame);
     scratch_open(cx, s);
@@ -164,6 +167,31 @@ static int64_t errors_are_outcomes(rt_cx *cx, void *state) {
     OP_EQ(s, -EISDIR, rt_submit_read(cx, s->dir, s->buf, 1, 0, &s->op));
     OP_EQ(s, -EBADF, rt_submit_write(cx, s->dir, "x", 1, 0, 0, &s->op));
     OP_EQ(s, -EINVAL, rt_submit_ftruncate(cx, s->dir, 0, &s->op));
+    OP_EQ(s, -ENOTSOCK, rt_submit_recvmsg(cx, s->io, &nothing, 0, &s->op));
+    OP_EQ(s, -ENOTSOCK, rt_submit_sendmsg(cx, s->io, &nothing, 0, &s->op));
+    OP_EQ(s, -ENOTSOCK, rt_submit_recv(cx, s->dir, s->buf, 1, 0, &s->op));
+    UNLINK(s);
+    steps_close(s);
+    RT_END(0);
+}
+
+/* A read of nothing is asked of what is read, which may have something to say to that. */
+static int64_t reads_of_nothing(rt_cx *cx, void *state) {
+    struct steps *s = state;
+    RT_BEGIN(&s->frame);
+    scratch_open(cx, s);
+    OP_EQ(s, -EISDIR, rt_submit_read(cx, s->dir, s->buf, 0, RT_OFFSET_CURRENT, &s->op));
+    OP_EQ(s, -EISDIR, rt_submit_read(cx, s->dir, s->buf, 0, 0, &s->op));
+    OPEN(s, O_WRONLY | O_CREAT | O_EXCL);
+    OP_EQ(s, -EBADF, rt_submit_read(cx, s->io, s->buf, 0, 0, &s->op));
+    CHECK_EQ(rt_close(s->io), 0);
+
+    /* Where nothing happens there is none. */
+    s->io = io_of(rt_cx_runtime(cx), (int)CHECK_SYS(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)), 0);
+    CHECK_EQ(rt_submit_read(cx, s->io, s->buf, 0, RT_OFFSET_CURRENT, &s->op), 0);
+    OP_TURNS(s, 10);
+    CHECK_EQ(rt_cancel(s->op), 0);
+    OP_TAKE_EQ(s, -ECANCELED);
     UNLINK(s);
     steps_close(s);
     RT_END(0);
@@ -247,6 +275,7 @@ int main(int argc, char **argv) {
     OP_CASE(sizes_change);
     OP_CASE(syncing_succeeds);
     OP_CASE(errors_are_outcomes);
+    OP_CASE(reads_of_nothing);
     OP_CASE(a_close_has_an_outcome);
     CASE(many_pieces_at_once);
     scratch_remove();

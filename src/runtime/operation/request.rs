@@ -217,6 +217,8 @@ impl Request {
             {
                 return None;
             }
+            // A ring calls a read of nothing done, and read(2) asks what is read.
+            Self::Read { len: 0, .. } => return None,
             Self::Send { .. } => opcode::Send::CODE,
             Self::SendMsg { .. } => opcode::SendMsg::CODE,
             Self::Read { .. } => opcode::Read::CODE,
@@ -387,6 +389,8 @@ impl Request {
     pub(super) unsafe fn read_cached(&self, fd: RawFd) -> Option<usize> {
         let one;
         let (parts, offset, whole) = match self {
+            // As vectors nothing is read without asking.
+            Self::Read { len: 0, .. } => return None,
             Self::Read { buffer, len, offset } => {
                 one = [iovec { iov_base: buffer.cast(), iov_len: *len }];
                 (&one[..], *offset, *len)
