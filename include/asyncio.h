@@ -699,7 +699,7 @@ typedef struct rt_buf {
  *
  * Closing a descriptor cancels the operations on it; they keep it open until they have ended. `rt_deregister` gives
  * `-EBUSY` while there are any. Beside an operation that reads, `rt_poll_read` and its kin give `-EBUSY`; beside sends that
- * are queued, `rt_poll_write` and its kin do.
+ * are queued, `rt_poll_write` and its kin do, and `rt_poll_try` for `RT_WRITABLE`. `rt_submit_splice` reads from its source.
  *
  * 0 is never an operation. The handle is good until the outcome was taken.
  *
@@ -1804,7 +1804,8 @@ int64_t rt_poll_level(rt_cx *cx,
  * `attempt(fd, arg)`; on `-EAGAIN` it takes that readiness back and waits again, on `-EINTR` it tries again.
  *
  * Returns what `attempt` returned, 0 or more, or its error; `RT_PENDING`. While `attempt` runs, the descriptor cannot be
- * closed by others. Errors of its own are those of `rt_poll_ready`.
+ * closed by others. Errors of its own are those of `rt_poll_ready`; and, with `RT_WRITABLE`, `-EBUSY` while something is queued to be
+ * sent, into which what `attempt` writes would come: `rt_poll_flush` waits for that.
  *
  * # Safety
  * `cx` is the context of this poll; `attempt` may be called with `arg`, on this thread, until this returns.
@@ -2185,6 +2186,10 @@ int64_t rt_submit_writev(rt_cx *cx,
  * Submits: splice(2), `n` bytes from one descriptor to another, one of which is a pipe. Outcome: how many bytes moved, 0 at the
  * end, or the system's error. It waits until something can be moved. Offsets as for `rt_submit_read`. Otherwise as
  * `rt_submit_accept`.
+ *
+ * Into a stream, or a connection of packets, it has its place in the order of `rt_submit_send`. While it waits, be it for something
+ * to read, all that was submitted or given to `rt_send` after it waits as well; cancelling it lets them go. One that fails leaves no
+ * trace. For `rt_poll_flush` it is one byte.
  *
  * # Safety
  * `cx` is the context of this poll; `out` is writable.

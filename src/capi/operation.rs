@@ -4,7 +4,7 @@ use super::context::rt_cx;
 use super::io::{buffer_is_valid, parts_are_valid};
 use super::readiness::rt_io;
 use super::{Errno, check, context, guarded, io_name, not_null, polled};
-use crate::runtime::{Address, CURRENT, IoName, MOST_BYTES, OpName, Request, poll_quiesce, submit};
+use crate::runtime::{Address, CURRENT, IoName, MOST_BYTES, OpName, Request, Splice, poll_quiesce, submit};
 use libc::{iovec, msghdr, sockaddr, socklen_t};
 use std::ffi::{c_int, c_void};
 use std::task::Poll;
@@ -23,7 +23,7 @@ use std::task::Poll;
 ///
 /// Closing a descriptor cancels the operations on it; they keep it open until they have ended. `rt_deregister` gives
 /// `-EBUSY` while there are any. Beside an operation that reads, `rt_poll_read` and its kin give `-EBUSY`; beside sends that
-/// are queued, `rt_poll_write` and its kin do.
+/// are queued, `rt_poll_write` and its kin do, and `rt_poll_try` for `RT_WRITABLE`. `rt_submit_splice` reads from its source.
 ///
 /// 0 is never an operation. The handle is good until the outcome was taken.
 ///
@@ -335,6 +335,10 @@ pub unsafe extern "C" fn rt_submit_writev(
 /// end, or the system's error. It waits until something can be moved. Offsets as for `rt_submit_read`. Otherwise as
 /// `rt_submit_accept`.
 ///
+/// Into a stream, or a connection of packets, it has its place in the order of `rt_submit_send`. While it waits, be it for something
+/// to read, all that was submitted or given to `rt_send` after it waits as well; cancelling it lets them go. One that fails leaves no
+/// trace. For `rt_poll_flush` it is one byte.
+///
 /// # Safety
 /// `cx` is the context of this poll; `out` is writable.
 #[unsafe(no_mangle)]
@@ -351,8 +355,8 @@ pub unsafe extern "C" fn rt_submit_splice(
     let request = || {
         offset_is_valid(from_offset)?;
         offset_is_valid(to_offset)?;
-        let request = Request::Splice { from: from_offset, to: to_offset, len: most(n), flags };
-        Ok((request, [Some(io_name(from)?), Some(io_name(to)?)]))
+        let splice = Splice { from: from_offset, to: to_offset, len: most(n), flags };
+        Ok((Request::Splice(splice), [Some(io_name(from)?), Some(io_name(to)?)]))
     };
     // SAFETY: the caller says so.
     unsafe { begin(cx, out, request) }

@@ -234,7 +234,8 @@ pub unsafe extern "C" fn rt_poll_level(cx: *mut rt_cx, io: rt_io, interest: u32,
 /// `attempt(fd, arg)`; on `-EAGAIN` it takes that readiness back and waits again, on `-EINTR` it tries again.
 ///
 /// Returns what `attempt` returned, 0 or more, or its error; `RT_PENDING`. While `attempt` runs, the descriptor cannot be
-/// closed by others. Errors of its own are those of `rt_poll_ready`.
+/// closed by others. Errors of its own are those of `rt_poll_ready`; and, with `RT_WRITABLE`, `-EBUSY` while something is queued to be
+/// sent, into which what `attempt` writes would come: `rt_poll_flush` waits for that.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `attempt` may be called with `arg`, on this thread, until this returns.

@@ -45,7 +45,7 @@ pub(crate) use io::{Errno, IoFlags, IoName, IoPoll, errno_of};
 pub(crate) use listening::{Family, placeholder};
 pub(crate) use operation::{
     Address, Answer, BlobUse, CURRENT, Call, Delivered, Goods, MOST_BYTES, OpName, Question, Receiver, Request, SetUse,
-    free_blob, free_set, new_blob, new_set, poll_quiesce, submit, submit_errand,
+    Splice, free_blob, free_set, new_blob, new_set, poll_quiesce, submit, submit_errand,
 };
 pub use owned::{Io, Runtime};
 pub(crate) use owned::{Made, in_task};

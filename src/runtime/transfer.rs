@@ -208,7 +208,11 @@ impl IoName {
             return Ok(());
         }
         self.check_direct()?;
-        if self.is_busy(writes) { Err(libc::EBUSY) } else { Ok(()) }
+        self.check_free(cx, writes)
+    }
+
+    fn check_free(self, cx: &PollContext, writes: bool) -> Result<(), Errno> {
+        if self.is_busy(writes) && !cx.is_operation() { Err(libc::EBUSY) } else { Ok(()) }
     }
 
     /// Whether a direct call in this direction could be made, now or after a wait.
@@ -367,6 +371,10 @@ impl IoName {
         interest: Interest,
         mut attempt: impl FnMut(RawFd) -> i64,
     ) -> IoPoll<i64> {
+        // It may be bytes that it writes. What it reads from a stream beside others is its own affair.
+        if interest.contains(Interest::WRITABLE) {
+            self.check_free(cx, true)?;
+        }
         let mut value = 0;
         let done = self.transfer(cx, interest, 0, |fd| {
             value = Attempt::on(self, || attempt(fd));

@@ -10,6 +10,7 @@ use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
 use super::super::transfer::{MOST_PASSED_OVER, is_passed_over, is_starvation};
 use super::super::worker::Worker;
+use super::progress::told_by_closed;
 use super::request::Request;
 use super::submit::{GROUP, close};
 use super::*;
@@ -339,7 +340,7 @@ impl Worker {
                     self.ops().buffers.borrow_mut().put_back(taken);
                     return match over {
                         Poll::Pending => body.stage.set(Stage::Ready),
-                        Poll::Ready(done) => self.settle(op, self.told_by_closed(io, done)),
+                        Poll::Ready(done) => self.settle(op, told_by_closed(io, done)),
                     };
                 }
             }

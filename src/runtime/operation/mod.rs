@@ -11,7 +11,7 @@
 //! - `many.rs`: operations with many results: accepting, and receiving into leased buffers; `legacy.rs`: what receivers
 //!   leave to a stream. `pooled.rs`: reading into such buffers without an operation.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
-//! - `stream.rs`: ordered sends; `parcel.rs`: what they consist of; `blob.rs`: what is sent to many.
+//! - `stream.rs`: ordered sends; `parcel.rs`: what they consist of; `blob.rs`: what is sent to many; `splice.rs`: what is spliced.
 //! - `call.rs`: functions of the program's, as a task; `question.rs`: what is asked of name servers; `errand.rs`: what a task of the
 //!   library's does.
 //! - `set.rs`: waiting for many.
@@ -32,6 +32,7 @@ mod progress;
 mod question;
 mod request;
 mod set;
+mod splice;
 mod stream;
 mod submit;
 mod traffic;
@@ -52,6 +53,7 @@ pub(super) use progress::Ops;
 pub(crate) use question::{Answer, Question};
 pub(crate) use request::{Address, CURRENT, MOST_BYTES, Request};
 pub(crate) use set::{SetUse, free_set, new_set};
+pub(crate) use splice::Splice;
 pub(crate) use submit::{poll_quiesce, submit};
 pub(super) use traffic::{Traffic, leave_traffic, traffics};
 
@@ -214,11 +216,16 @@ struct Body {
     next: Cell<u32>,
     /// Bytes that an operation which must be whole has moved so far.
     moved: Cell<usize>,
-    /// What a pump has on the ring.
+    /// What a pump has on the ring, or waits for.
     batch: Cell<Option<Box<Batch>>>,
 }
 
 impl Body {
+    /// What it sends to.
+    fn stream(&self) -> Option<IoName> {
+        self.ios[usize::from(matches!(self.request, Request::Splice(_)))]
+    }
+
     /// The descriptors may be closed from here on, as far as this operation is concerned.
     fn leave_descriptors(&self) {
         if self.uses.replace(false) {

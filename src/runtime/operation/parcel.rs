@@ -4,6 +4,7 @@ use super::super::buffers::Lease;
 use super::super::io::Errno;
 use super::blob::{BlobUse, copy_of};
 use super::request::Request;
+use super::splice::Inflow;
 use super::*;
 use crate::primitives::inbox::Node;
 use crate::primitives::pack::Field;
@@ -109,6 +110,7 @@ pub(super) enum Content {
         of: Owed,
         how: i32,
     },
+    Splice(Inflow),
 }
 
 // SAFETY: memory in it is ours, or the program's, which promised that it may be used from any thread.
@@ -159,6 +161,7 @@ impl Parcel {
     pub(super) fn owed(&self) -> Option<Owed> {
         match &self.content {
             Content::Send { of, .. } | Content::Shutdown { of, .. } => Some(*of),
+            Content::Splice(inflow) => Some(inflow.of),
             _ => None,
         }
     }
@@ -166,6 +169,11 @@ impl Parcel {
     /// True if it must leave alone: it has an address, control data or flags of its own.
     pub(super) fn is_special(&self) -> bool {
         matches!(&self.content, Content::Send { message, flags, .. } if !message.is_null() || *flags != 0)
+    }
+
+    /// True for nothing but bytes.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.is_special() && !self.is_shutdown() && !matches!(self.content, Content::Splice(_))
     }
 
     pub(super) fn is_shutdown(&self) -> bool {
@@ -192,7 +200,7 @@ impl Parcel {
                 (std::slice::from_ref(&one), self.sent)
             }
             Content::Send { parts, .. } => (&**parts, self.sent),
-            Content::Shutdown { .. } => return 0,
+            Content::Shutdown { .. } | Content::Splice(_) => return 0,
         };
         let mut bytes = 0;
         for part in pieces {
@@ -217,12 +225,14 @@ pub(super) struct Batch {
     pub(super) header: msghdr,
     pub(super) parcels: usize,
     pub(super) flags: i32,
+    /// What a splice that is first comes from: the pump waits for that.
+    pub(super) source: Option<IoName>,
 }
 
 impl Default for Batch {
     fn default() -> Self {
         // SAFETY: an all-zero header is an empty message.
-        Self { parts: Vec::new(), header: unsafe { std::mem::zeroed() }, parcels: 0, flags: 0 }
+        Self { parts: Vec::new(), header: unsafe { std::mem::zeroed() }, parcels: 0, flags: 0, source: None }
     }
 }
 
@@ -247,9 +257,13 @@ impl Turn {
     }
 }
 
-pub(super) fn parcel_of(of: Owed, request: &Request) -> Box<Parcel> {
+fn nothing() -> Box<Parcel> {
+    Parcel::new(Content::Bytes(Box::default()), 0, 0)
+}
+
+pub(super) fn parcel_of(of: Owed, body: &Body) -> Box<Parcel> {
     let no_message = std::ptr::null();
-    match request {
+    match &body.request {
         Request::Send { buffer, len, flags } => {
             let parts = Box::new([piece(*buffer, *len)]);
             Parcel::new(Content::Send { of, parts, message: no_message, flags: *flags }, *len, 0)
@@ -272,6 +286,11 @@ pub(super) fn parcel_of(of: Owed, request: &Request) -> Box<Parcel> {
             Parcel::new(Content::Send { of, parts: parts.clone(), message: no_message, flags: 0 }, len, 0)
         }
         Request::Shutdown { how } => Parcel::new(Content::Shutdown { of, how: *how }, 0, 0),
-        _ => Parcel::new(Content::Bytes(Box::default()), 0, 0),
+        Request::Splice(splice) => match body.ios[0] {
+            // How much it will move is not known. It counts for a byte, so that who flushes waits for it.
+            Some(from) => Parcel::new(Content::Splice(Inflow { of, from, splice: *splice }), 1, 0),
+            None => nothing(),
+        },
+        _ => nothing(),
     }
 }

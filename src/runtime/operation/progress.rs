@@ -44,6 +44,16 @@ pub(super) fn errno_outcome(done: Attempted) -> i64 {
     done.map_or_else(|errno| -i64::from(errno), |value| value as i64)
 }
 
+/// The outcome of an operation whose descriptor may have been closed under it, which was cancelled then.
+pub(super) fn told_by_closed(io: IoName, done: Attempted) -> i64 {
+    match done {
+        Err(libc::EBADF) if !io.is_open() => -i64::from(libc::ECANCELED),
+        // As are all operations of a runtime that goes.
+        Err(libc::ESHUTDOWN) => -i64::from(libc::ECANCELED),
+        done => errno_outcome(done),
+    }
+}
+
 impl Ops {
     pub(in super::super) fn new(cx: OwnContext, buffers: Buffers) -> Self {
         cx.get().refill(UNLIMITED);
@@ -170,12 +180,10 @@ impl Worker {
     pub(super) fn delivered(&self, op: &'static Operation, result: i64) {
         let body = op.body(self);
         match (body.stage.get(), &body.request) {
-            (Stage::Pool(_), Request::Splice { .. }) if result == -i64::from(libc::EAGAIN) => {
-                match body.cancelled.get() {
-                    true => self.settle(op, -i64::from(libc::ECANCELED)),
-                    false => self.attempt(op),
-                }
-            }
+            (Stage::Pool(_), Request::Splice(_)) if result == -i64::from(libc::EAGAIN) => match body.cancelled.get() {
+                true => self.settle(op, -i64::from(libc::ECANCELED)),
+                false => self.attempt(op),
+            },
             (Stage::Pool(_), Request::Resolve(question)) => self.settle(op, question.outcome()),
             (Stage::Ready, Request::Errand(errand)) => self.settle(op, errand.outcome()),
             // What a function returns is its own: no number of it means that it was ended.
@@ -201,24 +209,14 @@ impl Worker {
         });
         match polled {
             Poll::Pending => body.stage.set(Stage::Ready),
-            Poll::Ready(Err(super::request::ON_A_THREAD)) => self.to_pool(op),
-            Poll::Ready(done) => self.settle(op, self.told_by_closed(io, done)),
+            Poll::Ready(Err(super::splice::ON_A_THREAD)) => self.to_pool(op),
+            Poll::Ready(done) => self.settle(op, told_by_closed(io, done)),
         }
     }
 
     /// The outcome of an operation that received nothing.
     pub(super) fn end_of(&self, op: &'static Operation) -> i64 {
         op.body(self).ios[0].map_or(0, |io| errno_outcome(io.end_of_stream()))
-    }
-
-    /// An operation whose descriptor was closed under it was cancelled.
-    pub(super) fn told_by_closed(&self, io: IoName, done: Attempted) -> i64 {
-        match done {
-            Err(libc::EBADF) if !io.is_open() => -i64::from(libc::ECANCELED),
-            // As are all operations of a runtime that goes.
-            Err(libc::ESHUTDOWN) => -i64::from(libc::ECANCELED),
-            done => errno_outcome(done),
-        }
     }
 
     /// Runs `f` with a context whose waker is the operation's.
@@ -376,9 +374,9 @@ impl Worker {
         for (slot, io) in body.ios.into_iter().enumerate() {
             if let Some(io) = io {
                 if outcome > 0 && body.request.moves_bytes() {
-                    io.note_moved(receives || matches!(body.request, Request::Splice { .. }) && slot == 0);
+                    io.note_moved(receives && slot == 0);
                 }
-                io.leave_traffic_of(op, slot, receives);
+                io.leave_traffic_of(op, slot, receives && slot == 0);
             }
         }
         body.leave_descriptors();

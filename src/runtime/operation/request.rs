@@ -2,13 +2,13 @@
 //! that may block, how it is tried by one that may not, and what it yields.
 
 use super::super::context::PollContext;
-use super::super::io::{Errno, IoName, IoPoll, traits};
-use super::super::transfer::{Attempted, RWF_NOSIGNAL, attempted, without_sigpipe};
+use super::super::io::{IoName, IoPoll, traits};
+use super::super::transfer::{Attempted, RWF_NOSIGNAL, attempted};
 use super::errand::Errand;
 use super::progress::errno_outcome;
 use super::question::Question;
+use super::splice::Splice;
 use crate::driver::Entry;
-use crate::readiness::{Interest, Ready, ReadyEvent};
 use io_uring::{opcode, types};
 use libc::{iovec, mode_t, msghdr};
 use std::cell::Cell;
@@ -86,12 +86,8 @@ pub(crate) enum Request {
     Truncate {
         len: u64,
     },
-    Splice {
-        from: u64,
-        to: u64,
-        len: usize,
-        flags: u32,
-    },
+    /// A place in the queue of sends, into what has one.
+    Splice(Splice),
     Shutdown {
         how: i32,
     },
@@ -170,20 +166,15 @@ impl Request {
         matches!(self, Self::AcceptMany | Self::RecvMany)
     }
 
-    /// True for what reads from a stream, beside which no direct call may read.
+    /// True for what reads from a stream, the first of its descriptors, beside which no direct call may read.
     pub(super) fn receives(&self) -> bool {
-        matches!(
-            self,
-            Self::Recv { .. } | Self::RecvMany | Self::RecvMsg { .. } | Self::Read { .. } | Self::Readv { .. }
-        )
+        let receives = matches!(self, Self::Recv { .. } | Self::RecvMany | Self::RecvMsg { .. });
+        receives || matches!(self, Self::Read { .. } | Self::Readv { .. } | Self::Splice(_))
     }
 
     /// True for what says by its outcome how many bytes it moved.
     pub(super) fn moves_bytes(&self) -> bool {
-        let sends = matches!(
-            self,
-            Self::Send { .. } | Self::SendMsg { .. } | Self::Write { .. } | Self::Writev { .. } | Self::Splice { .. }
-        );
+        let sends = matches!(self, Self::Send { .. } | Self::SendMsg { .. } | Self::Write { .. } | Self::Writev { .. });
         sends || self.receives()
     }
 
@@ -235,7 +226,7 @@ impl Request {
             Self::Rename { .. } => opcode::RenameAt::CODE,
             Self::MakeDir { .. } => opcode::MkDirAt::CODE,
             // Never blocks, so the call itself is cheaper.
-            Self::Shutdown { .. } | Self::Splice { .. } | Self::Pump => return None,
+            Self::Shutdown { .. } | Self::Splice(_) | Self::Pump => return None,
             // A thread's, or a task's.
             Self::Call { .. } | Self::Resolve(_) | Self::Errand(_) => return None,
         })
@@ -303,7 +294,7 @@ impl Request {
                 opcode::RenameAt::new(fd, from.as_ptr(), types::Fd(fds.second), to.as_ptr()).flags(*flags).build()
             }
             Self::MakeDir { path, mode } => opcode::MkDirAt::new(fd, path.as_ptr()).mode(*mode).build(),
-            Self::Shutdown { .. } | Self::Splice { .. } | Self::Pump => return None,
+            Self::Shutdown { .. } | Self::Splice(_) | Self::Pump => return None,
             Self::Call { .. } | Self::Resolve(_) | Self::Errand(_) => return None,
         })
     }
@@ -376,7 +367,7 @@ impl Request {
                     attempted(moved as isize)
                 }
                 Self::MakeDir { path, mode } => attempted(libc::mkdirat(fd, path.as_ptr(), *mode) as isize),
-                Self::Splice { .. } => self.splice(fds),
+                Self::Splice(splice) => splice.call(fds),
                 _ => Err(libc::ENOSYS),
             }
         }
@@ -406,23 +397,6 @@ impl Request {
         let read = unsafe { libc::preadv2(fd, parts.as_ptr(), parts.len() as i32, offset as i64, libc::RWF_NOWAIT) };
         // A part of it may be what is in memory, or what there is: done over, that is told apart.
         usize::try_from(read).ok().filter(|&read| read == whole)
-    }
-
-    /// Moves bytes between descriptors, without waiting where one does not block.
-    ///
-    /// # Safety
-    /// The descriptors stay open during the call.
-    unsafe fn splice(&self, fds: Fds) -> Attempted {
-        let Self::Splice { from, to, len, flags } = self else { return Err(libc::EINVAL) };
-        let (mut from_at, mut to_at) = (*from as i64, *to as i64);
-        let place =
-            |at: &mut i64, given: u64| if given == CURRENT { std::ptr::null_mut() } else { std::ptr::from_mut(at) };
-        let (from_at, to_at) = (place(&mut from_at, *from), place(&mut to_at, *to));
-        let flags = flags | libc::SPLICE_F_NONBLOCK;
-        without_sigpipe(|| {
-            // SAFETY: the caller says so; the offsets are on this stack.
-            attempted(unsafe { libc::splice(fds.first, from_at, fds.second, to_at, *len, flags) })
-        })
     }
 
     /// Tries it without blocking, waiting for readiness.
@@ -455,48 +429,10 @@ impl Request {
                 Self::Write { buffer, len, .. } => io.poll_write(cx, *buffer, *len),
                 Self::Readv { parts, .. } => io.poll_readv(cx, parts.as_ptr(), parts.len() as i32),
                 Self::Writev { parts, .. } => io.poll_writev(cx, parts.as_ptr(), parts.len() as i32),
-                Self::Splice { .. } => self.poll_splice(io, second, cx, moved),
+                Self::Splice(splice) => splice.poll(io, second, cx, moved),
                 _ => Poll::Ready(Err(libc::ENOSYS)),
             }
         }
-    }
-
-    /// # Safety
-    /// As for `poll`.
-    unsafe fn poll_splice(
-        &self,
-        from: IoName,
-        to: Option<IoName>,
-        cx: &PollContext,
-        tried: &Cell<usize>,
-    ) -> IoPoll<usize> {
-        let Some(to) = to else { return Poll::Ready(Err(libc::EBADF)) };
-        let fds = Fds { first: from.fd(), second: to.fd() };
-        let on_a_thread = from.has(traits::FILE) || to.has(traits::FILE);
-        if on_a_thread && tried.replace(1) == 0 {
-            return Poll::Ready(Err(ON_A_THREAD));
-        }
-        let ends = [(from, Interest::READABLE), (to, Interest::WRITABLE)];
-        for _ in 0..MOST_SPLICES {
-            // What comes after this look is news, and tried again.
-            let seen = ends.map(|(io, interest)| io.try_ready_for_op(interest));
-            if !on_a_thread {
-                // SAFETY: the operation is a user of both descriptors.
-                match unsafe { self.splice(fds) } {
-                    Err(libc::EAGAIN) => {}
-                    Err(libc::EINTR) => continue,
-                    result => return Poll::Ready(result),
-                }
-            }
-            match ready!(poll_ends(ends, seen, cx)) {
-                Ok(()) if on_a_thread => return Poll::Ready(Err(ON_A_THREAD)),
-                Ok(()) => {}
-                Err(errno) => return Poll::Ready(Err(errno)),
-            }
-        }
-        // Both ends say that they are ready, and nothing moves: others have their turn.
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 
@@ -507,26 +443,6 @@ impl Request {
 unsafe fn write_at(fd: RawFd, parts: &[iovec], offset: u64, flags: i32) -> Attempted {
     // SAFETY: the caller says so.
     attempted(unsafe { libc::pwritev2(fd, parts.as_ptr(), parts.len() as i32, offset as i64, flags) })
-}
-
-/// Waits until one end can be read and the other be written, or something came since they were `seen`. The kernel is asked, for
-/// neither says EAGAIN by itself.
-fn poll_ends(ends: [(IoName, Interest); 2], seen: [Option<ReadyEvent>; 2], cx: &PollContext) -> IoPoll<()> {
-    for ((io, interest), seen) in ends.into_iter().zip(seen) {
-        if io.has(traits::FILE) {
-            continue;
-        }
-        // An error of a socket's was told by the call. What still looks like one waits in another queue, as long as it likes.
-        let silent = if io.has(traits::SOCKET) { Ready::ERROR } else { Ready::EMPTY };
-        if !io.ask_kernel(interest.ready().without(silent), seen).is_empty() {
-            continue;
-        }
-        let in_vain = seen.and_then(|seen| io.drained(seen));
-        if let Err(errno) = ready!(io.poll_ready_after(cx, interest, in_vain)) {
-            return Poll::Ready(Err(errno));
-        }
-    }
-    Poll::Ready(Ok(()))
 }
 
 /// Receives from a stream until the buffer is full, the stream ends, or an error comes. What came so far is less than `len`.
@@ -557,9 +473,3 @@ unsafe fn poll_recv_whole(
         }
     }
 }
-
-/// No errno: the operation is to be done where it may block.
-pub(super) const ON_A_THREAD: Errno = -1;
-
-/// How often a splice is tried in a row.
-const MOST_SPLICES: u32 = 4;

@@ -15,6 +15,7 @@ use super::super::worker::Worker;
 use super::parcel::{Batch, Content, Goods, MOST_PARTS, MOST_TOGETHER, Owed, Parcel, parcel_of};
 use super::progress::errno_outcome;
 use super::request::Request;
+use super::splice::Inflow;
 use super::submit::make;
 use super::*;
 use crate::driver::Completion;
@@ -31,12 +32,23 @@ enum Progress {
     Idle,
     /// The socket is full. The baton is still the caller's.
     Full,
+    /// A splice must wait for one of its ends. The baton is still the caller's.
+    Splices,
+}
+
+/// What is to leave next.
+enum Next {
+    Nothing,
+    /// The batch that was loaded.
+    Batch,
+    /// This alone. Its turn was taken.
+    Splice(Inflow),
 }
 
 /// The holder of a descriptor's baton.
 #[derive(Clone, Copy)]
-struct Holder {
-    io: IoName,
+pub(super) struct Holder {
+    pub(super) io: IoName,
     traffic: &'static Traffic,
 }
 
@@ -46,8 +58,8 @@ impl Holder {
         unsafe { self.traffic.with_queue(f) }
     }
 
-    /// Fills an empty batch with what is to leave next. False: nothing is queued.
-    fn load(self, batch: &mut Batch) -> bool {
+    /// Fills an empty batch with what is to leave next, if that is bytes.
+    fn load(self, batch: &mut Batch) -> Next {
         loop {
             // SAFETY: as in `with_queue`.
             unsafe { self.traffic.collect() };
@@ -57,7 +69,7 @@ impl Holder {
                 _ => self.drop_all(libc::EPIPE),
             }
             let Some(first) = self.with_queue(|queue| queue.front().map(|parcel| (parcel.owed(), parcel.sent))) else {
-                return false;
+                return Next::Nothing;
             };
             match first {
                 (Some(of), sent) if !of.op.turn.take(of.life) => {
@@ -68,16 +80,16 @@ impl Holder {
                     }
                 }
                 _ if self.shut_down_first() => {}
-                _ => {
-                    self.with_queue(|queue| self.take_more(queue, batch));
-                    return true;
-                }
+                _ => return self.with_queue(|queue| self.take_more(queue, batch)),
             }
         }
     }
 
-    /// Loads the first parcel, whose turn was taken, and what may leave with it.
-    fn take_more(self, queue: &VecDeque<Box<Parcel>>, batch: &mut Batch) {
+    /// Loads the first parcel, whose turn was taken, and what may leave with it. A splice leaves by itself.
+    fn take_more(self, queue: &VecDeque<Box<Parcel>>, batch: &mut Batch) -> Next {
+        if let Some(Content::Splice(inflow)) = queue.front().map(|parcel| &parcel.content) {
+            return Next::Splice(*inflow);
+        }
         let together = self.io.has(traits::STREAM);
         // A message goes as one.
         let most = if together { MOST_PARTS } else { usize::MAX };
@@ -85,10 +97,9 @@ impl Holder {
         for parcel in queue {
             let is_first = batch.parcels == 0;
             let fits = batch.parts.len() < MOST_PARTS && batch.parcels < MOST_PARTS && bytes < MOST_TOGETHER;
-            let is_plain = !parcel.is_special() && !parcel.is_shutdown();
-            let joins = is_first || (together && fits && is_plain);
+            let joins = is_first || (together && fits && parcel.is_plain());
             if !joins || (!is_first && parcel.owed().is_some_and(|of| !of.op.turn.take(of.life))) {
-                return;
+                break;
             }
             bytes += parcel.append_to(&mut batch.parts, most);
             batch.parcels += 1;
@@ -99,9 +110,10 @@ impl Holder {
                 if let Some(message) = unsafe { message.as_ref() }.filter(|_| parcel.sent == 0) {
                     batch.header = *message;
                 }
-                return;
+                break;
             }
         }
+        Next::Batch
     }
 
     /// Does a shutdown whose turn has come. Its turn was taken.
@@ -117,7 +129,7 @@ impl Holder {
         true
     }
 
-    fn drop_first(self) {
+    pub(super) fn drop_first(self) {
         if let Some(parcel) = self.with_queue(VecDeque::pop_front) {
             self.traffic.queue_shrinks(parcel.len - parcel.sent);
         }
@@ -238,15 +250,16 @@ impl Holder {
         }
     }
 
-    /// Sends until nothing is queued, and gives the baton up; or until the socket is full.
-    fn push_out(self) -> Progress {
+    /// Sends until nothing is queued, and gives the baton up; or until the socket is full, or `splice` says that one must wait.
+    fn push_out(self, splice: impl Fn(Inflow) -> bool) -> Progress {
         let mut batch = Batch::default();
         loop {
-            if !self.load(&mut batch) {
-                if self.traffic.baton.park() {
-                    return Progress::Idle;
-                }
-                continue;
+            match self.load(&mut batch) {
+                Next::Nothing if self.traffic.baton.park() => return Progress::Idle,
+                Next::Nothing => continue,
+                Next::Splice(inflow) if splice(inflow) => continue,
+                Next::Splice(_) => return Progress::Splices,
+                Next::Batch => {}
             }
             let flags = batch.flags | libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
             // SAFETY: the batch's memory is ours, or a program's whose turn was taken; the holder is a user of the descriptor.
@@ -262,7 +275,7 @@ impl Holder {
         }
     }
 
-    /// The socket is full: the pump takes the baton over.
+    /// There is something to wait for: the pump takes the baton over.
     fn start_pump(self) {
         let owner = self.io.io.owner.load(Relaxed);
         let here = Current::with_worker(|worker| worker.filter(|w| w.shared().handle == owner).map(|w| w.index()));
@@ -295,7 +308,7 @@ impl Holder {
 
     /// Sends what can be sent now, and sees to the rest.
     fn go(self) {
-        if self.push_out() == Progress::Full {
+        if self.push_out(|inflow| self.splice(inflow)) != Progress::Idle {
             self.start_pump();
         }
     }
@@ -446,7 +459,7 @@ impl Worker {
     /// An operation enters the queue of its stream.
     pub(super) fn join_stream(&self, op: &'static Operation) {
         let body = op.body(self);
-        let Some((io, traffic)) = body.ios[0].and_then(|io| io.traffic_if_any().map(|traffic| (io, traffic))) else {
+        let Some((io, traffic)) = body.stream().and_then(|io| io.traffic_if_any().map(|traffic| (io, traffic))) else {
             return self.settle(op, -i64::from(libc::EBADF));
         };
         match body.request {
@@ -473,7 +486,7 @@ impl Worker {
                     return self.settle(op, len as i64);
                 }
                 Ok(sent) => {
-                    let mut parcel = parcel_of(of, &body.request);
+                    let mut parcel = parcel_of(of, body);
                     parcel.sent = sent.unwrap_or(0);
                     self.wait_in_stream(op);
                     traffic.queue_grows(len - parcel.sent);
@@ -486,7 +499,7 @@ impl Worker {
                 }
             }
         }
-        let parcel = parcel_of(of, &body.request);
+        let parcel = parcel_of(of, body);
         self.wait_in_stream(op);
         io.enqueue(traffic, parcel);
     }
@@ -498,7 +511,7 @@ impl Worker {
 
     /// Takes an operation out of its stream, if nobody has its memory in hand; else whoever has will end it.
     pub(super) fn cancel_send(&self, op: &'static Operation) {
-        let traffic = op.body(self).ios[0].and_then(IoName::traffic_if_any);
+        let traffic = op.body(self).stream().and_then(IoName::traffic_if_any);
         if op.turn.cancel(op.word.generation()) {
             self.settle(op, -i64::from(libc::ECANCELED));
         }
@@ -508,7 +521,7 @@ impl Worker {
         }
     }
 
-    /// Sends what a stream has queued: as far as that goes, then again when there is room.
+    /// Sends what a stream has queued: as far as that goes, then again when there is room, or something to splice.
     pub(super) fn pump(&self, op: &'static Operation) {
         let body = op.body(self);
         let Some((io, traffic)) = body.ios[0].and_then(|io| io.traffic_if_any().map(|traffic| (io, traffic))) else {
@@ -516,6 +529,7 @@ impl Worker {
         };
         let holder = Holder { io, traffic };
         let mut batch = body.batch.take().unwrap_or_default();
+        batch.source.take().into_iter().for_each(|source| source.forget_waiter(std::ptr::from_ref(op).addr()));
         holder.unload(&mut batch, None);
         if body.cancelled.get() {
             traffic.failed.store(libc::ECANCELED as u32, Release);
@@ -523,13 +537,20 @@ impl Worker {
             return self.settle(op, 0);
         }
         if io.has(traits::PAST_RING) || !self.driver.borrow().supports(opcode::SendMsg::CODE) {
+            let source = Cell::new(None);
             let polled = self.as_operation(op, |cx| {
-                io.poll_call(cx, Interest::WRITABLE, |_fd| match holder.push_out() {
-                    Progress::Idle => Ok(0),
+                let splice = |inflow: Inflow| {
+                    let is_over = holder.poll_splice(inflow, cx);
+                    source.set(Some(inflow.from).filter(|_| !is_over));
+                    is_over
+                };
+                io.poll_call(cx, Interest::WRITABLE, |_fd| match holder.push_out(splice) {
+                    Progress::Idle | Progress::Splices => Ok(0),
                     Progress::Full => Err(libc::EAGAIN),
                 })
             });
             return match polled {
+                _ if source.get().is_some() => self.pump_waits(op, batch, source.take()),
                 Poll::Pending => body.stage.set(Stage::Ready),
                 Poll::Ready(Ok(_)) => self.settle(op, 0),
                 // Readiness cannot be waited for: the descriptor, or the runtime, goes.
@@ -542,9 +563,13 @@ impl Worker {
                 }
             };
         }
-        while !holder.load(&mut batch) {
-            if traffic.baton.park() {
-                return self.settle(op, 0);
+        loop {
+            match holder.load(&mut batch) {
+                Next::Batch => break,
+                Next::Nothing if traffic.baton.park() => return self.settle(op, 0),
+                Next::Nothing => {}
+                Next::Splice(inflow) if self.as_operation(op, |cx| holder.poll_splice(inflow, cx)) => {}
+                Next::Splice(inflow) => return self.pump_waits(op, batch, Some(inflow.from)),
             }
         }
         let flags = batch.flags | libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
@@ -554,6 +579,16 @@ impl Worker {
             .build();
         body.batch.set(Some(batch));
         self.push(op, entry);
+    }
+
+    /// The pump waits for the ends of a splice.
+    fn pump_waits(&self, op: &'static Operation, mut batch: Box<Batch>, source: Option<IoName>) {
+        let body = op.body(self);
+        batch.source = source;
+        body.batch.set(Some(batch));
+        // What is behind the splice may find room.
+        body.moved.set(1);
+        body.stage.set(Stage::Ready);
     }
 
     /// The kernel sent what the pump gave it, or a part.

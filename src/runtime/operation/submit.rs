@@ -225,8 +225,7 @@ impl Worker {
             return Err(libc::ESHUTDOWN);
         }
         let is_file = io.has(traits::FILE);
-        if !is_file && !io.has(traits::NONBLOCK) && (request.is_on(false) || matches!(request, Request::Splice { .. }))
-        {
+        if !is_file && !io.has(traits::NONBLOCK) && (request.is_on(false) || matches!(request, Request::Splice(_))) {
             return Err(libc::EINVAL);
         }
         let offset = match request {
@@ -312,6 +311,7 @@ impl Worker {
             {
                 return self.join_stream(op);
             }
+            Request::Splice(_) if body.ios[1].is_some_and(IoName::sends_in_order) => return self.join_stream(op),
             // After what rt_send queued, be it a stream or not.
             Request::Shutdown { .. } if io.is_some_and(|io| io.has(traits::SOCKET)) => return self.join_stream(op),
             Request::Shutdown { how } => {
@@ -335,7 +335,7 @@ impl Worker {
         match &body.request {
             Request::RecvMany => self.receive(op),
             _ if by_ring => self.to_ring(op),
-            request if request.is_on(is_file) || matches!(request, Request::Splice { .. }) => self.attempt(op),
+            request if request.is_on(is_file) || matches!(request, Request::Splice(_)) => self.attempt(op),
             _ => self.to_pool(op),
         }
     }
@@ -500,9 +500,9 @@ pub(super) fn make(
     };
     for (slot, io) in ios.into_iter().enumerate() {
         let Some(io) = io else { continue };
-        if let Err(errno) = io.join_traffic(op, slot, receives) {
+        if let Err(errno) = io.join_traffic(op, slot, receives && slot == 0) {
             for (slot, io) in ios.into_iter().enumerate().take(slot) {
-                io.into_iter().for_each(|io| io.leave_traffic_of(op, slot, receives));
+                io.into_iter().for_each(|io| io.leave_traffic_of(op, slot, receives && slot == 0));
             }
             op.unmake();
             return Err(errno);

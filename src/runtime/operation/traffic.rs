@@ -251,11 +251,12 @@ impl IoName {
         }
     }
 
-    /// True if a direct call in this direction would come between operations.
+    /// True if a direct call in this direction would come between operations, or into what is queued. Who has the baton and nothing
+    /// more to send is in nobody's way: who waited until all went may write at once.
     pub(in super::super) fn is_busy(self, writes: bool) -> bool {
         match (self.io.traffic.load(Relaxed), writes) {
             (0, _) => false,
-            (_, true) => self.traffic_if_any().is_some_and(Traffic::is_sending),
+            (_, true) => self.traffic_if_any().is_some_and(|traffic| traffic.queued() > 0),
             (_, false) => self.traffic_if_any().is_some_and(|traffic| traffic.receiving.load(Relaxed) > 0),
         }
     }
