@@ -9,8 +9,8 @@ use libc::{iovec, msghdr, sockaddr, socklen_t};
 use std::ffi::{c_int, c_void};
 use std::task::Poll;
 
-/// An operation: work that a task submits and whose outcome it takes later. On io_uring the kernel does it (but not the
-/// sends of messages, other than UDP's); elsewhere it is tried, waits for readiness, or blocks a thread of the library's.
+/// An operation: work that a task submits and whose outcome it takes later. On io_uring the kernel does it (but not
+/// connects, nor the sends of messages, other than UDP's); elsewhere it is tried, waits for readiness, or blocks a thread of the library's.
 /// Results, cancellation and the end of streams are the same.
 ///
 /// An operation belongs to the task in whose poll it was submitted. The memory that it was given (buffers, messages and all
@@ -108,7 +108,11 @@ pub unsafe extern "C" fn rt_submit_accept(cx: *mut rt_cx, listener: rt_io, out: 
     unsafe { begin(cx, out, || on(listener, Request::Accept)) }
 }
 
-/// Submits: connect. Outcome: 0, or the system's error. Otherwise as `rt_submit_accept`.
+/// Submits: connect. Outcome: 0, or the system's error, which is `-EAGAIN` where the queue of a Unix listener is full
+/// (`rt_poll_unix_connect` waits for that). Otherwise as `rt_submit_accept`.
+///
+/// It has begun when this returns: what is sent after that, by whomever, goes when there is a connection. A stream to which something
+/// was sent before, in vain, begins anew.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `addr` has `len` readable bytes; `out` is writable.

@@ -4,6 +4,7 @@ mod blocking;
 mod buffers;
 mod census;
 mod config;
+mod connect;
 mod context;
 mod drive;
 mod fds;

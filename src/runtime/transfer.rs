@@ -484,50 +484,6 @@ impl IoName {
             unsafe { libc::close(fd) };
         })
     }
-
-    /// Connects. May be called again with the same address until it is ready. `is_first`: the caller knows that it was not
-    /// called before, so a socket that is connected already is an error.
-    ///
-    /// # Safety
-    /// `address` has `len` readable bytes.
-    pub(crate) unsafe fn poll_connect(
-        self,
-        cx: &PollContext,
-        address: *const libc::sockaddr,
-        len: libc::socklen_t,
-        mut is_first: bool,
-    ) -> IoPoll<()> {
-        if let Err(errno) = self.check_direct() {
-            return Poll::Ready(Err(errno));
-        }
-        loop {
-            // What is seen before the call cannot be the answer to it.
-            let before = self.try_ready(Interest::WRITABLE);
-            let result = match self.enter() {
-                // SAFETY: the caller says so; the descriptor is kept open by our use.
-                Ok(_in_use) => attempted(unsafe { libc::connect(self.fd(), address, len) } as isize),
-                Err(errno) => Err(errno),
-            };
-            match result {
-                Err(libc::EISCONN) if std::mem::take(&mut is_first) => return Poll::Ready(Err(libc::EISCONN)),
-                Ok(_) | Err(libc::EISCONN) => return Poll::Ready(self.watch_now()),
-                Err(libc::EINPROGRESS | libc::EALREADY | libc::EINTR) => {}
-                Err(errno) => return Poll::Ready(Err(errno)),
-            }
-            if let Err(errno) = self.watch_now() {
-                return Poll::Ready(Err(errno));
-            }
-            is_first = false;
-            let in_vain = match before {
-                Ok(seen) => seen.and_then(|seen| self.drained(seen)),
-                Err(errno) => return Poll::Ready(Err(errno)),
-            };
-            match ready!(self.poll_ready_after(cx, Interest::WRITABLE, in_vain)) {
-                Ok(_) => {}
-                Err(errno) => return Poll::Ready(Err(errno)),
-            }
-        }
-    }
 }
 
 /// The bytes of all parts.

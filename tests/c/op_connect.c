@@ -2,6 +2,7 @@
  * copied when the operation is submitted.
  */
 #include "op.h"
+#include "soon.h"
 
 #include <stddef.h>
 
@@ -138,6 +139,150 @@ static int64_t nobody_listens(rt_cx *cx, void *state) {
     RT_END(0);
 }
 
+/* ---- what is sent in the poll in which the connect was submitted ---- */
+
+enum quick { BY_RT_SEND, BY_THREAD, BY_SEND, BY_SENDMSG, BY_SHUTDOWN, QUICK };
+
+static rt_io quick_io;
+
+static void *send_hello(void *arg) {
+    CHECK_EQ(rt_send(quick_io, "hello", 5), 5);
+    return arg;
+}
+
+static struct iovec hello_piece = {(char[]){"hello"}, 5};
+static struct msghdr hello_message = {.msg_iov = &hello_piece, .msg_iovlen = 1};
+
+static void send_at_once(rt_cx *cx, struct meeting *m, enum quick how) {
+    m->steps.op = 0;
+    quick_io = m->client;
+    switch (how) {
+    case BY_RT_SEND: send_hello(NULL); return;
+    case BY_THREAD: thread_join(thread_start(send_hello, NULL)); return;
+    case BY_SEND: CHECK_EQ(rt_submit_send(cx, m->client, "hello", 5, 0, &m->steps.op), 0); return;
+    case BY_SENDMSG:
+        CHECK_EQ(rt_submit_sendmsg(cx, m->client, &hello_message, 0, &m->steps.op), 0);
+        return;
+    default:
+        send_hello(NULL);
+        CHECK_EQ(rt_submit_shutdown(cx, m->client, SHUT_WR, &m->steps.op), 0);
+    }
+}
+
+static int64_t quick_senders(rt_cx *cx, void *state) {
+    struct meeting *m = state;
+    struct steps *s = &m->steps;
+    RT_BEGIN(&s->frame);
+    s->near = net_listen(8);
+    for (s->n = 0; s->n < QUICK; s->n++) {
+        m->client = new_socket(cx);
+        CHECK_EQ(dial(cx, m->client, net_name(s->near), &m->connect), 0);
+        send_at_once(cx, m, (enum quick)s->n);
+        RT_AWAIT(m->n, rt_poll_op(cx, m->connect));
+        CHECK_EQ(m->n, 0);
+        if (s->op != 0) OP_TAKE_EQ(s, s->n == BY_SHUTDOWN ? 0 : 5);
+        if (s->n != BY_SHUTDOWN) CHECK_EQ(rt_send(m->client, " again", 6), 6);
+        s->far = net_take(s->near);
+        m->n = s->n == BY_SHUTDOWN ? 5 : 11;
+        CHECK_EQ(net_get(s->far, s->buf, s->n == BY_SHUTDOWN ? 6 : 11), m->n);
+        CHECK(memcmp(s->buf, "hello again", (size_t)m->n) == 0);
+        CHECK_EQ(rt_close(m->client), 0);
+        close(s->far);
+    }
+    close(s->near);
+    s->far = -1;
+    RT_END(0);
+}
+static void sends_right_behind_it(void) { play(quick_senders); }
+
+/* A socket that needs no time to be connected. */
+static int64_t quick_datagram(rt_cx *cx, void *state) {
+    struct meeting *m = state;
+    struct steps *s = &m->steps;
+    RT_BEGIN(&s->frame);
+    s->far = net_bound(SOCK_DGRAM);
+    for (s->n = 0; s->n < BY_SENDMSG; s->n++) {
+        m->client = io_of(rt_cx_runtime(cx), net_socket(SOCK_DGRAM), 0);
+        CHECK_EQ(dial(cx, m->client, net_name(s->far), &m->connect), 0);
+        send_at_once(cx, m, (enum quick)s->n);
+        RT_AWAIT(m->n, rt_poll_op(cx, m->connect));
+        CHECK_EQ(m->n, 0);
+        if (s->op != 0) OP_TAKE_EQ(s, 5);
+        CHECK_EQ(net_get(s->far, s->buf, 5), 5);
+        CHECK_EQ(rt_close(m->client), 0);
+    }
+    steps_close(s);
+    RT_END(0);
+}
+static void datagrams_right_behind_it(void) { play(quick_datagram); }
+
+/* The handshake takes a second at least, for the listener's queue is full. */
+static int64_t patient_sender(rt_cx *cx, void *state) {
+    struct meeting *m = state;
+    struct steps *s = &m->steps;
+    RT_BEGIN(&s->frame);
+    s->near = net_listen(0);
+    s->far = net_dial(s->near);
+    m->client = new_socket(cx);
+    CHECK_EQ(dial(cx, m->client, net_name(s->near), &m->connect), 0);
+    CHECK_EQ(rt_send(m->client, "hello ", 6), 6);
+    CHECK_EQ(rt_submit_send(cx, m->client, "again", 5, 0, &s->op), 0);
+    OP_TURNS(s, 20);
+    CHECK_EQ(rt_poll_op(cx, m->connect), RT_PENDING);
+    CHECK_EQ(rt_poll_op(cx, s->op), RT_PENDING);
+    close(net_take(s->near));
+    close(s->far);
+    RT_AWAIT(m->n, rt_poll_op(cx, m->connect));
+    CHECK_EQ(m->n, 0);
+    OP_TAKE_EQ(s, 5);
+    s->far = net_take(s->near);
+    CHECK_EQ(net_get(s->far, s->buf, 11), 11);
+    CHECK(memcmp(s->buf, "hello again", 11) == 0);
+    CHECK_EQ(rt_close(m->client), 0);
+    close(s->far);
+    close(s->near);
+    RT_END(0);
+}
+static void sends_wait_for_the_connection(void) { play(patient_sender); }
+
+/* ---- a stream begins with its connection ---- */
+
+static int64_t early_senders(rt_cx *cx, void *state) {
+    struct meeting *m = state;
+    struct steps *s = &m->steps;
+    RT_BEGIN(&s->frame);
+    for (s->n = 0; s->n < 2; s->n++) {
+        s->near = s->n == 0 ? net_bound(SOCK_STREAM) : net_listen(8);
+        s->far = net_bound(SOCK_STREAM);
+        m->client = new_socket(cx);
+        CHECK_EQ(rt_send(m->client, "early", 5), -EPIPE);
+        OP_FAILS(s, -EPIPE, rt_submit_send(cx, m->client, "early", 5, 0, &s->op));
+        if (s->n == 0) { /* nobody listens yet */
+            CHECK_EQ(dial(cx, m->client, net_name(s->near), &m->connect), 0);
+            m->n = rt_send(m->client, "early", 5);
+            CHECK(m->n == -ECONNREFUSED || m->n == 5); /* which is lost */
+            RT_AWAIT(m->n, rt_poll_op(cx, m->connect));
+            CHECK_EQ(m->n, -ECONNREFUSED);
+            CHECK_EQ(rt_send(m->client, "early", 5), -EPIPE);
+            CHECK_SYS(listen(s->near, 8));
+        }
+        OP_EQ(s, 0, dial(cx, m->client, net_name(s->near), &s->op));
+        close(s->far);
+        s->far = net_take(s->near);
+        CHECK_EQ(rt_send(m->client, "now ", 4), 4);
+        OP_EQ(s, 4, rt_submit_send(cx, m->client, "then", 4, 0, &s->op));
+        CHECK_EQ(net_get(s->far, s->buf, 8), 8);
+        CHECK(memcmp(s->buf, "now then", 8) == 0);
+        CHECK_EQ(rt_close(m->client), 0);
+        close(s->far);
+        close(s->near);
+    }
+    RT_END(0);
+}
+static void one_that_failed_before_does_no_harm(void) { play(early_senders); }
+
+/* ---- Unix sockets ---- */
+
 static struct sockaddr_un unix_name(const char *base) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     snprintf(name.sun_path, sizeof name.sun_path, "%.80s/%s", scratch_path, base);
@@ -165,16 +310,46 @@ static int64_t unix_sockets(rt_cx *cx, void *state) {
     OP_EQ(s, -ECONNREFUSED, unix_dial(cx, m->client, "sock", &s->op));
     CHECK_SYS(listen(s->near, 8));
     m->listener = io_of(rt_cx_runtime(cx), s->near, 0);
-    OP_EQ(s, 0, unix_dial(cx, m->client, "sock", &s->op));
+    CHECK_EQ(rt_send(m->client, "early", 5), -ENOTCONN);
+    CHECK_EQ(unix_dial(cx, m->client, "sock", &m->connect), 0);
+    CHECK_EQ(rt_send(m->client, "at once ", 8), 8);
+    RT_AWAIT(m->n, rt_poll_op(cx, m->connect));
+    CHECK_EQ(m->n, 0);
     OP(s, rt_submit_accept(cx, m->listener, &s->op));
     m->server = (rt_io)CHECK_OK(s->got);
     OP_EQ(s, 2, rt_submit_send(cx, m->client, "hi", 2, 0, &s->op));
-    OP_EQ(s, 2, rt_submit_recv(cx, m->server, s->buf, 10, 0, &s->op));
+    OP_EQ(s, 10, rt_submit_recv(cx, m->server, s->buf, 10, MSG_WAITALL, &s->op));
+    CHECK(memcmp(s->buf, "at once hi", 10) == 0);
     OP_EQ(s, 0, rt_submit_unlinkat(cx, 0, unix_name("sock").sun_path, 0, &s->op));
     part(m);
     RT_END(0);
 }
 static void also_on_unix_sockets(void) { play(unix_sockets); }
+
+static int64_t unix_queue(rt_cx *cx, void *state) {
+    struct meeting *m = state;
+    struct steps *s = &m->steps;
+    RT_BEGIN(&s->frame);
+    s->near = unix_socket();
+    struct sockaddr_un name = unix_name("full");
+    CHECK_SYS(bind(s->near, (struct sockaddr *)&name, sizeof name));
+    CHECK_SYS(listen(s->near, 0));
+    s->far = unix_socket();
+    CHECK_SYS(connect(s->far, (struct sockaddr *)&name, sizeof name));
+    m->client = io_of(rt_cx_runtime(cx), unix_socket(), 0);
+    OP_EQ(s, -EAGAIN, unix_dial(cx, m->client, "full", &s->op));
+    close(net_take(s->near));
+    CHECK_EQ(unix_dial(cx, m->client, "full", &m->connect), 0);
+    OP_EQ(s, 0, rt_submit_shutdown(cx, m->client, SHUT_WR, &s->op));
+    RT_AWAIT(m->n, rt_poll_op(cx, m->connect));
+    CHECK_EQ(m->n, 0);
+    CHECK_SYS(unlink(unix_name("full").sun_path));
+    CHECK_EQ(rt_close(m->client), 0);
+    close(s->far);
+    close(s->near);
+    RT_END(0);
+}
+static void a_full_queue_is_told_and_left(void) { play(unix_queue); }
 
 /* ---- no descriptor is free ---- */
 
@@ -218,11 +393,17 @@ static void no_descriptor_is_free(void) {
 
 int main(int argc, char **argv) {
     test_start(argc, argv);
+    must_end_soon();
     scratch_make();
     CASE(they_meet);
     CASE(every_guest_is_received_once);
     OP_CASE(nobody_listens);
+    CASE(sends_right_behind_it);
+    CASE(datagrams_right_behind_it);
+    CASE(sends_wait_for_the_connection);
+    CASE(one_that_failed_before_does_no_harm);
     CASE(also_on_unix_sockets);
+    CASE(a_full_queue_is_told_and_left);
     scratch_remove();
     if (under("valgrind")) SKIP("valgrind takes no notice of a lower RLIMIT_NOFILE");
     CASE(no_descriptor_is_free);

@@ -195,7 +195,6 @@ impl Request {
         Some(match self {
             Self::Accept => opcode::Accept::CODE,
             Self::AcceptMany => opcode::AcceptMulti::CODE,
-            Self::Connect(_) => opcode::Connect::CODE,
             // The ring waits for data only, not for what these ask for.
             Self::Recv { flags, .. } | Self::RecvMsg { flags, .. } if !plain(*flags) => return None,
             Self::Recv { .. } => opcode::Recv::CODE,
@@ -225,6 +224,8 @@ impl Request {
             Self::Unlink { .. } => opcode::UnlinkAt::CODE,
             Self::Rename { .. } => opcode::RenameAt::CODE,
             Self::MakeDir { .. } => opcode::MkDirAt::CODE,
+            // What is sent after it was submitted must find it begun, whoever sends.
+            Self::Connect(_) => return None,
             // Never blocks, so the call itself is cheaper.
             Self::Shutdown { .. } | Self::Splice(_) | Self::Pump => return None,
             // A thread's, or a task's.
@@ -248,9 +249,6 @@ impl Request {
                 .flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
                 .build(),
             Self::AcceptMany => opcode::AcceptMulti::new(fd).flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC).build(),
-            Self::Connect(address) => {
-                opcode::Connect::new(fd, (&raw const address.storage).cast(), address.len).build()
-            }
             Self::Recv { buffer, len, flags } => opcode::Recv::new(fd, *buffer, ring_len(*len)).flags(*flags).build(),
             // Made where the buffers are.
             Self::RecvMany => return None,
@@ -294,7 +292,7 @@ impl Request {
                 opcode::RenameAt::new(fd, from.as_ptr(), types::Fd(fds.second), to.as_ptr()).flags(*flags).build()
             }
             Self::MakeDir { path, mode } => opcode::MkDirAt::new(fd, path.as_ptr()).mode(*mode).build(),
-            Self::Shutdown { .. } | Self::Splice(_) | Self::Pump => return None,
+            Self::Connect(_) | Self::Shutdown { .. } | Self::Splice(_) | Self::Pump => return None,
             Self::Call { .. } | Self::Resolve(_) | Self::Errand(_) => return None,
         })
     }

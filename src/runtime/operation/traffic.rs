@@ -154,6 +154,20 @@ impl IoName {
         }
     }
 
+    /// Why nothing can be sent: an errno, or 0.
+    pub(in super::super) fn why_failed(self) -> Errno {
+        self.traffic_if_any().map_or(0, |traffic| traffic.failed.load(Acquire) as Errno)
+    }
+
+    /// A connect was begun, and with it a stream of which nothing is missing: what had failed before that was sent without a connection,
+    /// or on another one. As long as that is noted nothing is sent, so it is not about the new one.
+    pub(in super::super) fn begins(self, failed: Errno) {
+        if let Some(traffic) = self.traffic_if_any() {
+            let _ = traffic.failed.compare_exchange(failed as u32, 0, AcqRel, Acquire);
+            traffic.ends.store(false, Release);
+        }
+    }
+
     /// True for a TCP connection of which nothing is left. One that ended in order still waits for our own end, unless that was
     /// made.
     pub(super) fn is_connection_gone(self) -> bool {
