@@ -259,7 +259,9 @@ impl Worker {
         }
         let entry = io_uring::opcode::RecvMulti::new(fd, GROUP).build();
         let most = MOST_HELD * self.shared().config.buffer_size;
-        self.push(op, if self.ops().limits.get() { with_limit(entry, most) } else { entry });
+        let is_limited = self.ops().limits.get();
+        op.body(self).many().is_limited.set(is_limited);
+        self.push(op, if is_limited { with_limit(entry, most) } else { entry });
     }
 
     /// Whether the kernel chooses from this worker's buffers. Asks for that the first time.
@@ -301,8 +303,11 @@ impl Worker {
         match result.checked_neg().unwrap_or(0) {
             0 => self.settle(op, self.end_of(op)),
             errno if errno < 0 => self.go_on(op),
-            // An older kernel, which knows no limit.
-            libc::EINVAL if self.ops().limits.replace(false) => self.go_on(op),
+            // An older kernel, which knows no limit. It says so to everyone who was begun with one.
+            libc::EINVAL if body.many().is_limited.replace(false) => {
+                self.ops().limits.set(false);
+                self.go_on(op);
+            }
             // The kernel's share was used up; there may be more.
             libc::ENOBUFS if self.ops().buffers.borrow().is_exhausted() && !body.cancelled.get() => self.starve(op),
             libc::ENOBUFS => self.go_on(op),

@@ -251,6 +251,8 @@ struct Many {
     starves: Cell<bool>,
     /// It waits for buffers to come back, and is counted for that in `Ops::waiting`.
     waits: Cell<bool>,
+    /// The entry that it has on the ring ends after so many bytes.
+    is_limited: Cell<bool>,
     /// Errors that do not end it.
     error: Cell<Option<Errno>>,
     /// The connections of one that accepts, from the first on.
