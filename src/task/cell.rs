@@ -66,8 +66,10 @@ pub(crate) struct Extra {
     /// The first of the task's operations: its index and 1. For whoever runs tasks to define, and used only where the task
     /// runs, as all that follows.
     first_op: AtomicU32,
-    /// How many of them go on.
+    /// How many of them go on, for the runner, who is the only one to write it.
     pub(crate) live_ops: AtomicU32,
+    /// How many of these others have ended meanwhile, because the task was given up and its runner does not hear of them.
+    pub(crate) ended_unheard: AtomicU32,
     /// How many of them are over, and their outcomes yet to be told to functions of the program's.
     pub(crate) reports: AtomicU32,
     /// The task waits until there are neither.

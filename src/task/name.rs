@@ -1,6 +1,6 @@
 //! A task by its handle: what C callers, and joins, hold. A name keeps nothing alive and never dangles.
 
-use super::cell::{CELLS, Header};
+use super::cell::{CELLS, Extra, Header};
 use super::join::{self, JoinError, claim};
 use super::raw::submit;
 use super::state::{Join, Named};
@@ -102,8 +102,13 @@ impl TaskName {
 
     /// True while operations go on of a task that was given up. Any thread.
     pub(crate) fn has_live_ops(self) -> bool {
-        // The cell of a task that was given up never lives again, so what is read is this task's.
-        self.is_abandoned() && self.cell.extra().is_some_and(|extra| extra.live_ops.load(Acquire) > 0)
+        // The cell of a task that was given up never lives again, so what is read is this task's. What ends unheard between the
+        // two loads is seen the next time.
+        let any = |extra: &Extra| {
+            let unheard = extra.ended_unheard.load(Acquire);
+            extra.live_ops.load(Acquire) > unheard
+        };
+        self.is_abandoned() && self.cell.extra().is_some_and(any)
     }
 
     /// True if a shutdown gave the task up.

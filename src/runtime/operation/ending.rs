@@ -2,9 +2,13 @@
 
 use super::super::buffers::Buffers;
 use super::super::worker::Worker;
+use super::request::Yields;
+use super::submit::close;
 use super::word::{News, Told};
 use super::{OPS, Operation};
 use crate::primitives::sync::{Ordering::*, thread};
+use crate::task::Header;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 /// How long the kernel is given to end what is on a ring that goes: 100 ms.
@@ -64,6 +68,31 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// Another thread, or the stream, had it in hand, and has done it; its owner has ended, or will when it is no longer stuck, and
+    /// leaves it as it is. Its task was given up, and the entry stays the task's.
+    pub(super) fn end_unheard(&'static self) {
+        self.body.with(|body| {
+            // SAFETY: the body stays until the operation is settled, which its owner could do on this news alone, as it could touch
+            // the cell that says whether the descriptors are used. All else that is looked at is constant.
+            let body = unsafe { (*body).assume_init_ref() };
+            let made = self.result.load(Acquire) as i64;
+            if made >= 0 && body.request.yields() == Yields::File {
+                close(made as RawFd);
+            }
+            for (slot, io) in body.ios.into_iter().enumerate() {
+                io.into_iter().for_each(|io| io.leave_traffic_of(self, slot, body.request.receives()));
+            }
+            body.leave_descriptors();
+        });
+        // SAFETY: a task that was given up is never freed.
+        let task = unsafe { self.task.load(Relaxed).as_ref() };
+        if let Some(extra) = task.and_then(Header::extra) {
+            extra.ended_unheard.fetch_add(1, AcqRel);
+        }
+    }
+}
+
 impl Worker {
     /// Ends what is in the list of a worker that ends.
     fn end_woken(&self) {
@@ -76,9 +105,7 @@ impl Worker {
     fn end_for_good(&self, op: &'static Operation) {
         let life = op.word.generation();
         let Some(news) = op.open_mail() else { return };
-        if news.has(News::DONE) {
-            self.delivered(op, op.result.load(Acquire) as i64);
-        }
+        self.delivered(op, news);
         if op.word.lives(life) {
             self.cancel(op);
         }

@@ -55,7 +55,7 @@ struct Return {
 impl Drop for Return {
     fn drop(&mut self) {
         // Over, if nobody wants to know any more.
-        let _ = self.asker.told(self.asker.op.word.tell_life(self.asker.generation, News::DONE));
+        let _ = self.asker.told(self.asker.op.word.tell_life(self.asker.generation, News::BACK));
     }
 }
 

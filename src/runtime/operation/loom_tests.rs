@@ -1,9 +1,10 @@
 //! Every order in which an operation's owner can meet those who tell it something, and a stream's waiter those who send.
 
 use super::super::io::IoName;
+use super::submit::make;
 use super::traffic::Traffic;
 use super::word::{Mail, News, Told};
-use super::{OPS, OpName, Operation};
+use super::{OPS, OpName, Operation, Request};
 use crate::primitives::inbox::{Inbox, Pushed};
 use crate::primitives::sync::{Arc, AtomicU32, Ordering::*};
 use crate::primitives::{Wake, waker};
@@ -181,18 +182,18 @@ fn loom_operation_hears_what_it_is_told() {
 #[test]
 fn loom_operation_result_comes_before_the_word() {
     loom::model(|| {
-        let home = Home::new();
-        let name = home.begin();
-        // It is mailed already, so that the thread that delivers it need not find a worker.
-        home.tell(name.op, None, News::TRY);
-        let pool = thread::spawn(move || name.op.deliver(-7));
-        let Mail::News(news) = name.op.word.open_mail() else { panic!("it lives") };
+        // It is mailed already, so that the thread that delivers it need not find a worker. If it must, there is none.
+        let op = make(0, 0, None, Request::Pump, [None, None], || None).expect("memory");
+        let pool = thread::spawn(move || op.deliver(-7));
+        let Mail::News(news) = op.word.open_mail() else { panic!("it lives") };
         if news.has(News::DONE) {
-            assert_eq!(name.op.result.load(Acquire) as i64, -7);
+            assert_eq!(op.result.load(Acquire) as i64, -7);
         }
         pool.join().expect("no panic");
-        assert_eq!(name.op.result.load(Acquire) as i64, -7);
-        drop(home.look());
+        assert_eq!(op.result.load(Acquire) as i64, -7);
+        op.drop_body();
+        op.end();
+        assert_freed_once();
     });
 }
 

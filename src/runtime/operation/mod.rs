@@ -326,29 +326,26 @@ impl Operation {
         self.body.with(|body| unsafe { (*body).assume_init_ref() })
     }
 
-    /// Another thread did it. False: its runtime is gone, and nobody will hear of it.
-    fn deliver(&'static self, result: i64) -> bool {
-        self.deliver_to(self.word.generation(), result)
+    /// Another thread did it.
+    fn deliver(&'static self, result: i64) {
+        self.deliver_to(self.word.generation(), result);
     }
 
     /// The same, for a caller who knows the life that it did it for.
-    fn deliver_to(&'static self, life: u32, result: i64) -> bool {
+    fn deliver_to(&'static self, life: u32, result: i64) {
         self.result.store(result as u64, Release);
-        match self.word.tell_life(life, News::DONE) {
-            Told::Stale => false,
-            Told::Queued => true,
-            Told::Post => self.post(),
+        if self.word.tell_life(life, News::DONE) == Told::Post {
+            self.post();
         }
     }
 
-    /// Puts the entry, which the caller has just marked as mailed, where its owner finds it. False: nobody hears of it. The
-    /// runtime goes, and its workers end what they have without being told; as soon as the mark is off, the entry is theirs.
-    fn post(&'static self) -> bool {
-        let posted = self.mail();
-        if !posted {
-            let _ = self.open_mail();
+    /// Puts the entry, which the caller has just marked as mailed, where its owner finds it. If nobody takes it in, the runtime
+    /// goes, and its workers end what they have without being told; as soon as the mark is off, the entry is theirs. But what
+    /// somebody else had in hand its worker leaves alone: who takes off the news that it is done, whoever told it, ends it.
+    fn post(&'static self) {
+        if !self.mail() && self.open_mail().is_some_and(|news| news.has(News::DONE)) {
+            self.end_unheard();
         }
-        posted
     }
 
     /// The same, but that nobody took it in leaves the entry marked, and the mark the caller's.

@@ -150,9 +150,7 @@ impl Worker {
         let name = OpName { op, generation: op.word.generation() };
         let Some(news) = op.open_mail() else { return };
         // Each of these may be its end.
-        if news.has(News::DONE) {
-            self.delivered(op, op.result.load(Acquire) as i64);
-        }
+        self.delivered(op, news);
         if news.has(News::CANCEL) && op.word.lives(name.generation) {
             self.cancel(op);
         }
@@ -176,16 +174,25 @@ impl Worker {
         }
     }
 
+    /// Ends what others have done, if that is the news.
+    pub(super) fn delivered(&self, op: &'static Operation, news: News) {
+        let body = op.body(self);
+        match (body.stage.get(), &body.request) {
+            (Stage::Pool(_), Request::Resolve(question)) if news.has(News::BACK) => self.settle(op, question.outcome()),
+            (Stage::Ready, Request::Errand(errand)) if news.has(News::BACK) => self.settle(op, errand.outcome()),
+            _ if news.has(News::DONE) => self.done(op, op.result.load(Acquire) as i64),
+            _ => {}
+        }
+    }
+
     /// Another thread, or the stream, did it.
-    pub(super) fn delivered(&self, op: &'static Operation, result: i64) {
+    fn done(&self, op: &'static Operation, result: i64) {
         let body = op.body(self);
         match (body.stage.get(), &body.request) {
             (Stage::Pool(_), Request::Splice(_)) if result == -i64::from(libc::EAGAIN) => match body.cancelled.get() {
                 true => self.settle(op, -i64::from(libc::ECANCELED)),
                 false => self.attempt(op),
             },
-            (Stage::Pool(_), Request::Resolve(question)) => self.settle(op, question.outcome()),
-            (Stage::Ready, Request::Errand(errand)) => self.settle(op, errand.outcome()),
             // What a function returns is its own: no number of it means that it was ended.
             (Stage::Pool(_), Request::Call { .. }) => {
                 body.timed_out.set(false);
@@ -407,7 +414,8 @@ impl Worker {
     fn count_out(&self, task: &'static Header) {
         let extra = task.extra_or_new();
         let left = extra.live_ops.load(Relaxed) - 1;
-        extra.live_ops.store(left, Relaxed);
+        // Who waits for the end of a task that was given up sees what the operation did.
+        extra.live_ops.store(left, Release);
         Counters::add(&self.remote().counters.ops_ended, 1);
         look_at_quiet(task);
     }

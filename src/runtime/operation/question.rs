@@ -81,6 +81,6 @@ unsafe fn ask(argument: *const ()) {
     let _ = question.answer.set((question.ask)());
     if let Some(asker) = question.asker.get() {
         // Over, if nobody wants to know any more.
-        let _ = asker.told(asker.op.word.tell_life(asker.generation, News::DONE));
+        let _ = asker.told(asker.op.word.tell_life(asker.generation, News::BACK));
     }
 }

@@ -8,7 +8,7 @@ use super::super::worker::Worker;
 use super::progress::errno_outcome;
 use super::request::{CURRENT, Fds, Request, Yields};
 use super::*;
-use crate::primitives::sync::Ordering::{AcqRel, Relaxed};
+use crate::primitives::sync::Ordering::Relaxed;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::task::{Poll, ready};
@@ -419,26 +419,14 @@ unsafe fn work(op: *const ()) {
     // SAFETY: the caller says so; entries are never unmapped.
     let op: &'static Operation = unsafe { &*op.cast::<Operation>() };
     // SAFETY: the owner leaves the body alone in this stage, but for cells that are not read here; the request is constant.
-    let (outcome, yields) = unsafe {
+    let outcome = unsafe {
         op.body.with(|body| {
             let body = (*body).assume_init_ref();
             let fd = |io: Option<IoName>| io.map_or(libc::AT_FDCWD, IoName::fd);
-            let fds = Fds { first: fd(body.ios[0]), second: fd(body.ios[1]) };
-            (body.request.work(fds), body.request.yields())
+            body.request.work(Fds { first: fd(body.ios[0]), second: fd(body.ios[1]) })
         })
     };
-    let heard = op.deliver(outcome);
-    if heard {
-        return;
-    }
-    if outcome >= 0 && yields == Yields::File {
-        close(outcome as RawFd);
-    }
-    // SAFETY: a task that was given up is never freed, and the worker that counted is gone.
-    let task = unsafe { op.task.load(Relaxed).as_ref() };
-    if let Some(extra) = task.and_then(Header::extra) {
-        extra.live_ops.fetch_sub(1, AcqRel);
-    }
+    op.deliver(outcome);
 }
 
 /// The operation with this index and 1.

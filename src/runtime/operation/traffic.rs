@@ -7,7 +7,7 @@
 use super::super::io::{Errno, IoName, traits};
 use super::super::transfer::breaks_connection;
 use super::parcel::Parcel;
-use super::{News, OPS, OpName, Operation, Told};
+use super::{News, OPS, OpName, Operation, Told, Woken};
 use crate::primitives::inbox::Inbox;
 use crate::primitives::pack::Field;
 use crate::primitives::slab::{Entry, Slab};
@@ -226,14 +226,19 @@ impl IoName {
     pub(in super::super) fn cancel_traffic(self) {
         let Some(traffic) = self.traffic_if_any() else { return };
         let closer = traffic.closer.load(Acquire);
-        // Told under the lock: an operation that is in the list is alive. Nobody's code runs in telling, and nothing ends.
+        // Told under the lock: an operation that is in the list is alive. Posted without, for what nobody hears of may end then.
+        let told = Woken::default();
         let first = traffic.first.lock();
         let mut next = *first;
         while let Some(op) = next.checked_sub(1).and_then(|node| OPS.get(node / 2)) {
             if op.name() != closer && op.word.tell(None, News::CANCEL) == Told::Post {
-                op.post();
+                told.push(op);
             }
             next = links(next).map_or(0, |links| links.next.load(Relaxed));
+        }
+        drop(first);
+        while let Some(op) = told.pop() {
+            op.post();
         }
     }
 

@@ -1,6 +1,6 @@
 //! The word that says whether an operation's entry is alive, and what its owner was told from elsewhere.
 //!
-//! | generation 32 | unused 26 | flags 6 |
+//! | generation 32 | unused 25 | flags 7 |
 //!
 //! LIVE is the handle's. MAILED says that the entry is, or will be, in its owner's mailbox, or in the list of a thread that
 //! is the owner: it is there at most once, and is not given back before it was taken out. The other flags are the message.
@@ -27,10 +27,12 @@ impl News {
     pub(super) const TRY: Self = Self(1 << 2);
     /// End it.
     pub(super) const CANCEL: Self = Self(1 << 3);
-    /// Another thread, or the stream, has done it: the result is in the entry.
+    /// Another thread, or the stream, had it in hand, and has done it: the result is in the entry.
     pub(super) const DONE: Self = Self(1 << 4);
+    /// What goes on without it has come back, and has the result. The owner may have ended it before.
+    pub(super) const BACK: Self = Self(1 << 6);
 
-    const ALL: u64 = Self::TRY.0 | Self::CANCEL.0 | Self::DONE.0;
+    const ALL: u64 = Self::TRY.0 | Self::CANCEL.0 | Self::DONE.0 | Self::BACK.0;
 
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0

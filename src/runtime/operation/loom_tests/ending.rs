@@ -1,8 +1,7 @@
 //! Every order in which a worker that ends can meet those who have an operation of its.
 
 use super::super::super::io::{IoName, traits};
-use super::super::submit::make;
-use super::super::{Goods, Request, traffics};
+use super::super::{Goods, traffics};
 use super::*;
 use crate::readiness::{IOS, Ready};
 use std::os::fd::{IntoRawFd, RawFd};
@@ -92,6 +91,53 @@ fn loom_operation_pump_begins_as_its_worker_ends() {
 #[test]
 fn loom_operation_pump_begins_as_its_runtime_is_freed() {
     pump_begins(true);
+}
+
+/// What somebody has in hand is done, and somebody else cancels it, while its worker ends: the worker hears of it, or it is ended
+/// unheard, and that once.
+fn done_beside_a_cancel(is_stale: bool) {
+    loom::model(move || {
+        let ending = Arc::new(Ending { mail: Inbox::new(), is_stale });
+        let (index, op) = OPS.alloc().expect("memory");
+        op.index.store(index, Relaxed);
+        op.runtime.store(ENDING, Relaxed);
+        let life = op.word.open();
+        let unheard = Arc::new(AtomicU32::new(0));
+        let tellers = [News::DONE, News::CANCEL].map(|news| {
+            let (ending, unheard) = (ending.clone(), unheard.clone());
+            thread::spawn(move || {
+                // As `Operation::post` does it.
+                if op.word.tell_life(life, news) == Told::Post
+                    && !ending.mail(op)
+                    && op.open_mail().is_some_and(|news| news.has(News::DONE))
+                {
+                    unheard.fetch_add(1, AcqRel);
+                }
+            })
+        });
+        let mut heard = 0;
+        let mut hear = |op: &Operation| heard += u32::from(op.open_mail().is_some_and(|news| news.has(News::DONE)));
+        for op in ending.mail.close() {
+            // SAFETY: what is mailed is an entry of the slab.
+            hear(unsafe { op.as_ref() });
+        }
+        assert!(op.take_mark(life, || ()));
+        hear(op);
+        tellers.into_iter().for_each(|teller| teller.join().expect("no panic"));
+        assert_eq!(heard + unheard.load(Acquire), 1, "never ended, or twice");
+        op.end();
+        assert_freed_once();
+    });
+}
+
+#[test]
+fn loom_operation_done_as_its_worker_ends() {
+    done_beside_a_cancel(false);
+}
+
+#[test]
+fn loom_operation_done_as_its_runtime_is_freed() {
+    done_beside_a_cancel(true);
 }
 
 /// A socket that takes nothing.
