@@ -135,11 +135,96 @@ static int64_t take_urgent(rt_cx *cx, void *state) {
 }
 static void an_urgent_byte_comes_alone(void) { play(take_urgent); }
 
+enum { PIECES = 300, WORD = 16 };
+
+static bool is_kernels(const char *thread) {
+    char path[64], name[WORD] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%.20s/comm", thread);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false; /* it ended */
+    CHECK_SYS(read(fd, name, sizeof name - 1));
+    close(fd);
+    return strncmp(name, "iou-wrk", 7) == 0;
+}
+
+/* Threads that the kernel made in this process, for what its rings would block on. */
+static int kernel_threads(void) {
+    DIR *dir = opendir("/proc/self/task");
+    int count = 0;
+    CHECK(dir != NULL);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) count += is_kernels(e->d_name);
+    closedir(dir);
+    return count;
+}
+
+static int unread(int fd) {
+    int bytes;
+    CHECK_SYS(ioctl(fd, FIONREAD, &bytes));
+    return bytes;
+}
+
+/* However many pieces it comes in, no thread waits for it. */
+static int64_t take_slowly(rt_cx *cx, void *state) {
+    struct whole *w = state;
+    struct steps *s = &w->steps;
+    RT_BEGIN(&s->frame);
+    for (w->kind = 0; w->kind < STREAMS; w->kind++) {
+        steps_pair(cx, s, streams[w->kind]);
+        clear(w);
+        CHECK_EQ(rt_submit_recv(cx, s->io, s->buf, PIECES, MSG_WAITALL, &s->op), 0);
+        for (s->n = 0; s->n < PIECES; s->n++) {
+            CHECK_EQ(kernel_threads(), 0);
+            net_put(s->far, &(char){(char)s->n}, 1);
+            while (unread(s->near) > 0) RT_YIELD(cx);
+        }
+        OP_TAKE_EQ(s, PIECES);
+        for (int i = 0; i < PIECES; i++) CHECK_EQ(s->buf[i], (char)i);
+        CHECK_EQ(memcmp(s->buf + PIECES, untouched, sizeof untouched - 1), 0);
+        steps_close(s);
+    }
+    RT_END(0);
+}
+static void many_pieces_hold_no_thread(void) { play(take_slowly); }
+
+/* What came is the outcome, whatever comes then. */
+static int64_t take_a_part(rt_cx *cx, void *state) {
+    struct whole *w = state;
+    struct steps *s = &w->steps;
+    enum { END, CANCEL, DEADLINE, CLOSE, WAYS };
+    RT_BEGIN(&s->frame);
+    for (w->kind = 0; w->kind < STREAMS * WAYS; w->kind++) {
+        steps_pair(cx, s, streams[w->kind % STREAMS]);
+        clear(w);
+        CHECK_EQ(rt_submit_recv(cx, s->io, s->buf, 10, MSG_WAITALL, &s->op), 0);
+        for (s->n = 0; s->n < 3; s->n++) {
+            net_put(s->far, "abc" + s->n, 1);
+            while (unread(s->near) > 0) RT_YIELD(cx);
+        }
+        switch (w->kind / STREAMS) {
+        case END: CHECK_SYS(shutdown(s->far, SHUT_WR)); break;
+        case CANCEL: CHECK_EQ(rt_cancel(s->op), 0); break;
+        case DEADLINE: CHECK_EQ(rt_op_deadline(s->op, 1), 0); break;
+        default: CHECK_EQ(rt_close(s->io), 0); s->io = 0;
+        }
+        OP_TAKE_EQ(s, 3);
+        CHECK(has_only(w, "abc"));
+        if (s->io != 0 && w->kind / STREAMS != END) {
+            net_put(s->far, "d", 1);
+            OP_EQ(s, 1, rt_submit_recv(cx, s->io, s->buf, 10, 0, &s->op));
+        }
+        steps_close(s);
+    }
+    RT_END(0);
+}
+static void a_part_is_an_outcome(void) { play(take_a_part); }
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(messages_come_one_at_a_time);
     CASE(a_cut_message_stays_in_its_buffer);
     CASE(what_has_no_parts_is_refused);
     CASE(an_urgent_byte_comes_alone);
+    CASE(many_pieces_hold_no_thread);
+    CASE(a_part_is_an_outcome);
     return test_end();
 }

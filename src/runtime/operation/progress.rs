@@ -273,11 +273,12 @@ impl Worker {
             Request::RecvMany => return self.received(op, completion),
             Request::Pump => return self.pumped(op, completion),
             _ if completion.has_more() => return,
-            request if result == 0 && request.receives() => return self.settle(op, self.end_of(op)),
+            request if result > 0 && request.whole().is_some() => return self.received_piece(op, result as usize),
+            request if result == 0 && request.receives() => return self.end_whole(op, self.end_of(op)),
             request if body.cancelled.get() && !matches!(request, Request::Close) => {
                 // Interrupted on the way, in words that are the kernel's own.
                 let cut_short = matches!(errno, libc::EINTR | libc::EAGAIN | 512..=516);
-                return self.settle(op, if cut_short { -i64::from(libc::ECANCELED) } else { result.into() });
+                return self.end_whole(op, if cut_short { -i64::from(libc::ECANCELED) } else { result.into() });
             }
             // What the ring does not wait for is waited for the other way.
             request if errno == libc::EAGAIN && request.is_on(is_file) => return self.attempt(op),
@@ -295,7 +296,30 @@ impl Worker {
             _ if errno == libc::EINTR => return self.to_ring(op),
             _ => {}
         }
-        self.settle(op, result.into());
+        self.end_whole(op, result.into());
+    }
+
+    /// The ring received some bytes of what must be whole.
+    fn received_piece(&self, op: &'static Operation, bytes: usize) {
+        let body = op.body(self);
+        let moved = body.moved.get() + bytes;
+        body.moved.set(moved);
+        if body.cancelled.get() || body.request.whole() == Some(moved) {
+            return self.settle(op, moved as i64);
+        }
+        body.ios[0].into_iter().for_each(|io| io.note_moved(true));
+        self.to_ring(op);
+    }
+
+    /// Nothing more will come. Of what must be whole, the bytes that came are the outcome, and the next one hears why it is over.
+    fn end_whole(&self, op: &'static Operation, outcome: i64) {
+        let body = op.body(self);
+        let moved = body.request.whole().map_or(0, |_| body.moved.get());
+        if moved == 0 {
+            return self.settle(op, outcome);
+        }
+        body.ios[0].into_iter().for_each(|io| io.broke(outcome.unsigned_abs() as Errno));
+        self.settle(op, moved as i64);
     }
 
     /// A cancel came back. What it did not find may have been on its way between two places in the kernel: if it is still
@@ -335,11 +359,10 @@ impl Worker {
     /// The kernel has, and will have, nothing of a cancelled operation.
     fn cancelled_on_the_way(&self, op: &'static Operation) {
         let body = op.body(self);
-        match (&body.request, body.moved.get()) {
-            (Request::Pump, _) => self.pump(op),
-            (Request::Close, _) => self.give_up_close(op),
-            (Request::Recv { .. }, moved) if moved > 0 => self.settle(op, moved as i64),
-            _ => self.settle(op, -i64::from(libc::ECANCELED)),
+        match &body.request {
+            Request::Pump => self.pump(op),
+            Request::Close => self.give_up_close(op),
+            _ => self.end_whole(op, -i64::from(libc::ECANCELED)),
         }
     }
 

@@ -239,8 +239,18 @@ impl Request {
         matches!(self, Self::Open { .. }) || io.is_some_and(IoName::is_deceptive)
     }
 
-    /// The ring's entry. Only where `opcode` gave one. What it points to is stable: the program's, or boxed here.
-    pub(super) fn entry(&self, fds: Fds, is_file: bool) -> Option<Entry> {
+    /// How many bytes of a stream must come for it to be over.
+    pub(super) fn whole(&self) -> Option<usize> {
+        match self {
+            Self::Recv { len, flags, .. } if flags & libc::MSG_WAITALL != 0 => Some(*len),
+            _ => None,
+        }
+    }
+
+    /// The ring's entry. Only where `opcode` gave one. What it points to is stable: the program's, or boxed here. `moved` is how
+    /// much came before of what must be whole. The ring is asked for one piece after the other: it looks for more but so often
+    /// (128 times), and then blocks a thread of the kernel's for it.
+    pub(super) fn entry(&self, fds: Fds, is_file: bool, moved: usize) -> Option<Entry> {
         let fd = types::Fd(fds.first);
         // What is no file has no flags but that.
         let write_flags = |given: i32| if is_file { given } else { RWF_NOSIGNAL };
@@ -249,6 +259,9 @@ impl Request {
                 .flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
                 .build(),
             Self::AcceptMany => opcode::AcceptMulti::new(fd).flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC).build(),
+            Self::Recv { buffer, len, .. } if self.whole().is_some() => {
+                opcode::Recv::new(fd, buffer.wrapping_add(moved), ring_len(len - moved)).build()
+            }
             Self::Recv { buffer, len, flags } => opcode::Recv::new(fd, *buffer, ring_len(*len)).flags(*flags).build(),
             // Made where the buffers are.
             Self::RecvMany => return None,
@@ -416,7 +429,7 @@ impl Request {
                 Self::Connect(address) => io
                     .poll_connect(cx, (&raw const address.storage).cast(), address.len, moved.replace(1) == 0)
                     .map(|connected| connected.map(|()| 0)),
-                Self::Recv { buffer, len, flags } if flags & libc::MSG_WAITALL != 0 => {
+                Self::Recv { buffer, len, flags } if self.whole().is_some() => {
                     poll_recv_whole(io, cx, *buffer, *len, *flags, moved)
                 }
                 Self::Recv { buffer, len, flags } => io.poll_recv(cx, *buffer, *len, *flags),

@@ -350,7 +350,7 @@ impl Worker {
     pub(super) fn to_ring(&self, op: &'static Operation) {
         let body = op.body(self);
         let is_file = body.ios[0].is_some_and(|io| io.has(traits::FILE));
-        match body.request.entry(self.fds(op), is_file) {
+        match body.request.entry(self.fds(op), is_file, body.moved.get()) {
             Some(entry) if body.request.leaves_worker(body.ios[0]) => {
                 self.push(op, entry.flags(io_uring::squeue::Flags::ASYNC));
             }
