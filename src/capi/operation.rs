@@ -18,8 +18,8 @@ use std::task::Poll;
 /// addresses and arrays of `struct iovec` are copied.
 ///
 /// A task that ends with operations going on, however it ends, has them cancelled; its drop function runs after the last of
-/// them, and its join is resolved after that. What they produced, a connection or an open file, is closed. A task with
-/// operations stays on its worker.
+/// them, and its join is resolved after that. What they produced, a connection, an open file or descriptors that came with a
+/// message, is closed. A task with operations stays on its worker.
 ///
 /// Closing a descriptor cancels the operations on it; they keep it open until they have ended. `rt_deregister` gives
 /// `-EBUSY` while there are any. Beside an operation that reads, `rt_poll_read` and its kin give `-EBUSY`; beside sends that
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn rt_submit_send(
 }
 
 /// Submits: recvmsg(2) with its `flags`. Outcome: how many bytes came, with `msg` filled in. Otherwise as `rt_submit_recv`, but that
-/// `MSG_WAITALL` is `-EINVAL` on a stream.
+/// `MSG_WAITALL` is `-EINVAL` on a stream. If nobody takes the outcome, descriptors that came are closed, and `msg_controllen` is 0.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `msg` is a message to receive into until the operation is over; `out` is writable.
@@ -436,7 +436,8 @@ pub extern "C" fn rt_op_deadline(op: rt_op, at: u64) -> i64 {
 
 /// Lets go of an operation, whose handle is stale from now on. When it is over `done` (which may be NULL) is called with its
 /// outcome, once, on the task's worker, outside of polls and before the task's drop function; what it names is the program's
-/// then. Without `done` a connection or file that it yields is closed.
+/// then. Without `done` a connection or file that it yields is closed, as are descriptors that come with a message; memory that it
+/// was given is the library's until `rt_poll_quiesce` returns 0, or the task's drop function runs.
 ///
 /// Returns 0; `-EBADF`; `-EPERM` for another task's, and outside of tasks; `-EINVAL` for one with many results. On failure
 /// `done` is not called. In a poll of the task that owns the operation. Does not block.

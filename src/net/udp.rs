@@ -1,7 +1,7 @@
 //! UDP sockets, and many datagrams with one call.
 
-use super::{bound, errno_of, option, register, set_buffers, set_option, socket_for, unix};
-use crate::runtime::{Errno, Io, IoName, IoPoll, PollContext};
+use super::{bound, errno_of, option, register, set_buffers, set_option, socket_for};
+use crate::runtime::{Errno, Io, IoName, IoPoll, PollContext, take_fds};
 use libc::{iovec, mmsghdr, sockaddr, socklen_t};
 use socket2::{Protocol, SockAddr, SockRef, Type};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -151,7 +151,7 @@ impl Batch {
         let came = ready!(unsafe { io.poll_recvmmsg(cx, self.messages.as_mut_ptr(), self.count as u32) });
         for message in &self.messages[..came.unwrap_or(0)] {
             // SAFETY: the kernel filled the message in, and its control data is where it was.
-            drop(unsafe { unix::take_fds(&message.msg_hdr) });
+            drop(unsafe { take_fds(&message.msg_hdr) });
         }
         Poll::Ready(came)
     }

@@ -1,12 +1,12 @@
 //! Unix sockets: listeners and connections, and what goes along with bytes: descriptors, and who sends them.
 
 use super::{address, errno_of, option, register, within};
-use crate::runtime::{Errno, Io, IoName, IoPoll, NEVER, PollContext, now};
+use crate::runtime::{Errno, Io, IoName, IoPoll, NEVER, PollContext, now, take_fds};
 use crate::time::Sleep;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -227,34 +227,4 @@ pub(crate) unsafe fn poll_recv_fds(io: IoName, cx: &PollContext, buffer: *mut u8
         fds: unsafe { take_fds(&message) },
         truncated: message.msg_flags & libc::MSG_CTRUNC != 0,
     }))
-}
-
-/// The process that sent, as a descriptor, where the program asked the kernel for that (Linux 6.5).
-const SCM_PIDFD: i32 = 4;
-
-/// The descriptors that came with a message.
-///
-/// # Safety
-/// The message was received, and its descriptors are nobody's yet.
-pub(super) unsafe fn take_fds(message: &libc::msghdr) -> Vec<OwnedFd> {
-    let mut fds = Vec::new();
-    // SAFETY: the headers lie within the control data, which the kernel wrote; each descriptor is new and taken once.
-    unsafe {
-        let mut at = libc::CMSG_FIRSTHDR(message);
-        while let Some(header) = at.as_ref() {
-            let count = (header.cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
-            let data = libc::CMSG_DATA(header).cast::<RawFd>();
-            let came = (0..count).map(|at| data.add(at).read_unaligned());
-            match (header.cmsg_level, header.cmsg_type) {
-                (libc::SOL_SOCKET, libc::SCM_RIGHTS) => fds.extend(came.map(|fd| OwnedFd::from_raw_fd(fd))),
-                // Nobody would know of it, so it is closed. An errno where the kernel could make none.
-                (libc::SOL_SOCKET, SCM_PIDFD) => {
-                    came.filter(|&fd| fd >= 0).for_each(|fd| drop(OwnedFd::from_raw_fd(fd)))
-                }
-                _ => {}
-            }
-            at = libc::CMSG_NXTHDR(message, header);
-        }
-    }
-    fds
 }

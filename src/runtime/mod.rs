@@ -18,6 +18,7 @@ mod local;
 mod operation;
 mod owned;
 mod park;
+mod passed;
 mod pool;
 mod process;
 mod queue;
@@ -50,6 +51,7 @@ pub(crate) use operation::{
 };
 pub use owned::{Io, Runtime};
 pub(crate) use owned::{Made, in_task};
+pub(crate) use passed::take_fds;
 pub(crate) use process::is_forked;
 pub use runtimes::Error;
 pub(crate) use runtimes::{RuntimeRef, create, free};

@@ -9,6 +9,7 @@ struct letter {
     struct iovec iov[2];
     struct sockaddr_in name;
     int fds[2];
+    int way, open;
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * 2)];
 };
 
@@ -218,6 +219,68 @@ static int64_t awaited_descriptors(rt_cx *cx, void *state) {
 }
 static void waiting_receivers_get_them_too(void) { play(awaited_descriptors); }
 
+static void descriptors_came(void *arg, int64_t outcome) {
+    struct letter *l = arg;
+    CHECK_EQ(outcome, 1);
+    take_control(l, l->fds);
+    for (int i = 0; i < 2; i++) close(l->fds[i]);
+}
+
+enum way { RETURNS, IS_ABORTED, FORGETS, IS_TOLD };
+
+/* They came, and nobody takes the outcome. */
+static int64_t leave_descriptors(rt_cx *cx, void *state) {
+    struct letter *l = state;
+    struct steps *s = &l->steps;
+    RT_BEGIN(&s->frame);
+    steps_pair(cx, s, net_unix_pair);
+    l->open = open_fds();
+    CHECK_EQ(rt_submit_recvmsg(cx, s->io, with_control(l, false), MSG_CMSG_CLOEXEC, &s->op), 0);
+    if (l->way == FORGETS) CHECK_EQ(rt_op_forget(s->op, NULL, NULL), 0);
+    if (l->way == IS_TOLD) CHECK_EQ(rt_op_forget(s->op, descriptors_came, l), 0);
+    {
+        struct letter other = {0};
+        net_pipe(other.fds);
+        CHECK_EQ(sendmsg(s->far, with_control(&other, true), 0), 1);
+        for (int i = 0; i < 2; i++) close(other.fds[i]);
+    }
+    for (int unread = 1; unread > 0;) {
+        RT_YIELD(cx);
+        CHECK_SYS(ioctl(s->near, FIONREAD, &unread));
+    }
+    if (l->way == FORGETS || l->way == IS_TOLD) {
+        RT_AWAIT(s->got, rt_poll_quiesce(cx));
+        CHECK_EQ(s->got, 0);
+    }
+    if (l->way == IS_ABORTED) {
+        CHECK_EQ(rt_abort(rt_task_self(cx)), 0);
+        RT_YIELD(cx);
+    }
+    RT_END(0);
+}
+
+static void drop_letter(void *state) {
+    struct letter *l = state;
+    CHECK_EQ(open_fds(), l->open);
+    CHECK_EQ(l->msg.msg_controllen == 0, l->way != IS_TOLD);
+    steps_close(&l->steps);
+}
+
+static void nobody_takes(enum way way) {
+    rt_task task;
+    memset(&letter, 0, sizeof letter);
+    letter.way = way;
+    rt_runtime rt = test_runtime();
+    CHECK_EQ(rt_spawn(rt, leave_descriptors, &letter, drop_letter, &task), 0);
+    CHECK_EQ(join_task(task), way == IS_ABORTED ? -ECANCELED : 0);
+    op_runtime_free(rt);
+}
+
+static void what_a_task_leaves_is_closed(void) { nobody_takes(RETURNS); }
+static void what_an_abort_leaves_is_closed(void) { nobody_takes(IS_ABORTED); }
+static void what_is_forgotten_is_closed(void) { nobody_takes(FORGETS); }
+static void what_is_told_is_the_programs(void) { nobody_takes(IS_TOLD); }
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(datagrams_keep_their_bounds);
@@ -226,5 +289,9 @@ int main(int argc, char **argv) {
     CASE(streams_are_scattered_and_gathered);
     CASE(descriptors_are_passed);
     CASE(waiting_receivers_get_them_too);
+    CASE(what_a_task_leaves_is_closed);
+    CASE(what_an_abort_leaves_is_closed);
+    CASE(what_is_forgotten_is_closed);
+    CASE(what_is_told_is_the_programs);
     return test_end();
 }

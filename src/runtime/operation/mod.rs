@@ -59,6 +59,7 @@ pub(super) use traffic::{Traffic, leave_traffic, traffics};
 
 use super::buffers::LeaseQueue;
 use super::io::{Errno, IoName};
+use super::passed::take_fds;
 use super::pool::Place;
 use super::runtimes::RuntimeRef;
 use super::timer::TimerName;
@@ -230,6 +231,26 @@ impl Body {
     fn leave_descriptors(&self) {
         if self.uses.replace(false) {
             self.ios.into_iter().flatten().for_each(IoName::leave);
+        }
+    }
+
+    /// Closes the descriptors that came with a message, if nobody will take the outcome. Before the operation is counted out, or by
+    /// the task's runner: after that its memory may be the program's.
+    fn drop_passed(&self) {
+        let is_wanted = match self.fate.get() {
+            Fate::Taken => true,
+            Fate::Reported => self.report.get().0.is_some(),
+            Fate::Dropped => false,
+        };
+        if let Request::RecvMsg { message, .. } = self.request
+            && !is_wanted
+            && self.outcome.get() >= 0
+        {
+            // SAFETY: the message is the library's yet, and nobody has heard of what came with it, nor does from here on.
+            unsafe {
+                drop(take_fds(&*message));
+                (*message).msg_controllen = 0;
+            }
         }
     }
 }

@@ -398,6 +398,7 @@ impl Worker {
         let timed_out = body.timed_out.get() && outcome == -i64::from(libc::ECANCELED);
         body.outcome.set(if timed_out { -i64::from(libc::ETIME) } else { outcome });
         body.stage.set(Stage::Done);
+        body.drop_passed();
         self.end_deadline(body);
         self.waits_no_more(op);
         let receives = body.request.receives();

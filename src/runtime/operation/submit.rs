@@ -192,6 +192,7 @@ impl OpName {
             body.report.set((done, arg));
             body.tell_watcher();
             if body.stage.get() == Stage::Done {
+                body.drop_passed();
                 worker.report_later(op);
             }
             Ok(())
@@ -293,6 +294,7 @@ impl Worker {
             if body.fate.get() == Fate::Taken {
                 body.fate.set(Fate::Dropped);
                 if body.stage.get() == Stage::Done {
+                    body.drop_passed();
                     self.release(op);
                     continue;
                 }
