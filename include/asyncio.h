@@ -1730,9 +1730,10 @@ int64_t rt_waker_new(const rt_waker_vtable *vtable,
  *
  * Returns 0 and the handle in `*out`; the descriptor is then the library's, unless it is borrowed: closed by `rt_close` and
  * `rt_free`, and by nobody else. On failure it stays the caller's: `-EBADF` for a closed descriptor or a stale runtime;
- * `-EPERM` for an interest in a regular file or a directory, which have no readiness; `-EEXIST` if the runtime has this descriptor already
- * (not if that one was closed behind the library); `-EINVAL` for NULL or unknown bits; `-ENOMEM`; `-ENOSPC` over the system's
- * limit of watches.
+ * `-EPERM` for an interest in a regular file or a directory, which have no readiness, but for `RT_PRIORITY` and `RT_ERROR` in those by
+ * which the system tells of changes: /proc/self/mounts, cgroup.events, /proc/pressure/memory with a trigger; `-EEXIST` if the runtime
+ * has this descriptor already (not if that one was closed behind the library); `-EINVAL` for NULL or unknown bits; `-ENOMEM`;
+ * `-ENOSPC` over the system's limit of watches.
  *
  * A later descriptor with the number of one that was closed behind the library is told from it, but for two that share an inode and
  * have no interest: a file that was opened again, an eventfd instead of another. That gives `-EEXIST`, and `rt_close` of the old handle

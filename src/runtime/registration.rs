@@ -140,7 +140,9 @@ fn inspect(fd: RawFd, flags: IoFlags) -> Result<u16, Errno> {
         return Err(errno_of(std::io::Error::last_os_error()));
     }
     let mode = Inode::of(fd)?.mode & libc::S_IFMT;
-    if flags.interest.is_some() && matches!(mode, libc::S_IFREG | libc::S_IFDIR) {
+    // All of them can be read and written at any time, whatever their poll methods say, and then wait for a disk or a server. Some
+    // of the system's own tell of changes, which is for epoll to know.
+    if matches!(mode, libc::S_IFREG | libc::S_IFDIR) && flags.interest.is_some_and(moves_bytes) {
         return Err(libc::EPERM);
     }
     if flags.set_nonblock && status & libc::O_NONBLOCK == 0 {
@@ -161,6 +163,11 @@ fn inspect(fd: RawFd, flags: IoFlags) -> Result<u16, Errno> {
     known |= if mode == libc::S_IFSOCK { inspect_socket(fd) } else { traits::WATCHED };
     // Without an interest it enters the set when an operation waits for it.
     Ok(if flags.interest.is_some() { known } else { known & !traits::WATCHED })
+}
+
+/// True for an interest in more than news of another kind.
+fn moves_bytes(interest: Interest) -> bool {
+    interest.contains(Interest::READABLE) || interest.contains(Interest::WRITABLE)
 }
 
 /// What does not change about the file behind a descriptor.

@@ -1,11 +1,11 @@
 /* Files of a server that takes its time, as those of FUSE and network file systems are: what is asked of it keeps no
  * worker waiting. The server is a child of ours, on FUSE.
  */
+#include "mounts.h"
 #include "op.h"
 #include "soon.h"
 
 #include <linux/fuse.h>
-#include <sys/mount.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
@@ -116,37 +116,19 @@ static _Noreturn void serve_files(int fd) {
 
 /* ---- its files ---- */
 
-static void say(const char *path, const char *text) {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, text, strlen(text)) < 0) SKIP("a namespace of users cannot be had here");
-    close(fd);
-}
-
-/* Mounts are made where nobody else sees them. */
-static void have_mounts(uid_t user, gid_t group) {
-    if (unshare(CLONE_NEWNS) == 0) return;
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) SKIP("a namespace of mounts cannot be had here");
-    char map[64];
-    snprintf(map, sizeof map, "%u %u 1", user, user);
-    say("/proc/self/uid_map", map);
-    say("/proc/self/setgroups", "deny");
-    snprintf(map, sizeof map, "%u %u 1", group, group);
-    say("/proc/self/gid_map", map);
-}
-
 static pid_t server;
 
+static _Noreturn void far_skip(const char *why) {
+    scratch_remove();
+    SKIP(why);
+}
+
 static void far_mount(void) {
-    uid_t user = getuid();
-    gid_t group = getgid();
     int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-    if (fd < 0) SKIP("there is no FUSE here");
-    have_mounts(user, group);
+    if (fd < 0) far_skip("there is no FUSE here");
     char options[128];
-    snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=%u,group_id=%u", fd, user, group);
-    if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("far", scratch_path, "fuse", MS_NOSUID | MS_NODEV, options) != 0)
-        SKIP("FUSE cannot be mounted here");
+    snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=%u,group_id=%u", fd, getuid(), getgid());
+    if (mount("far", scratch_path, "fuse", MS_NOSUID | MS_NODEV, options) != 0) far_skip("FUSE cannot be mounted here");
     far = mmap(NULL, sizeof *far, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(far != MAP_FAILED);
     CHECK_SYS(sem_init(&far->go.sem, 1, 0));
@@ -310,6 +292,7 @@ static void a_server_that_hangs_keeps_no_runtime(void) {
 int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
+    mounts_of_our_own();
     scratch_make();
     far_mount();
     OP_CASE(registering_and_closing_asks_for_no_attributes);
