@@ -2050,7 +2050,8 @@ int64_t rt_submit_accept(rt_cx *cx,
  * (`rt_poll_unix_connect` waits for that). Otherwise as `rt_submit_accept`.
  *
  * It has begun when this returns: what is sent after that, by whomever, goes when there is a connection. A stream to which something
- * was sent before, in vain, begins anew.
+ * was sent before, in vain, begins anew. One that was ended on the way, by a cancel or its deadline, goes on in the socket: the next
+ * one there waits for it.
  *
  * # Safety
  * `cx` is the context of this poll; `addr` has `len` readable bytes; `out` is writable.

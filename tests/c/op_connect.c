@@ -281,6 +281,29 @@ static int64_t early_senders(rt_cx *cx, void *state) {
 }
 static void one_that_failed_before_does_no_harm(void) { play(early_senders); }
 
+/* One that was ended on the way goes on in the socket: the next one waits for it. */
+static int64_t connect_again(rt_cx *cx, void *state) {
+    struct steps *s = state;
+    static struct stuck k;
+    RT_BEGIN(&s->frame);
+    stuck_open(&k, rt_cx_runtime(cx), STUCK_CONNECT, NULL);
+    for (s->n = 0; s->n < 4; s->n++) {
+        CHECK_EQ(stuck_submit(&k, cx, &s->op), 0);
+        if (s->n % 2 == 1) OP_TURNS(s, 100); /* it is on its way */
+        if (s->n < 2) CHECK_EQ(rt_cancel(s->op), 0);
+        else CHECK_EQ(rt_op_deadline(s->op, 1), 0);
+        OP_TAKE_EQ(s, s->n < 2 ? -ECANCELED : -ETIME);
+    }
+    CHECK_EQ(stuck_submit(&k, cx, &s->op), 0);
+    OP_TURNS(s, 100);
+    close(net_take(k.far));
+    OP_TAKE_EQ(s, 0);
+    close(net_take(k.far));
+    OP_EQ(s, -EISCONN, stuck_submit(&k, cx, &s->op));
+    stuck_close(&k);
+    RT_END(0);
+}
+
 /* ---- Unix sockets ---- */
 
 static struct sockaddr_un unix_name(const char *base) {
@@ -402,6 +425,7 @@ int main(int argc, char **argv) {
     CASE(datagrams_right_behind_it);
     CASE(sends_wait_for_the_connection);
     CASE(one_that_failed_before_does_no_harm);
+    OP_CASE(connect_again);
     CASE(also_on_unix_sockets);
     CASE(a_full_queue_is_told_and_left);
     scratch_remove();
