@@ -686,7 +686,7 @@ typedef struct rt_buf {
 
 /**
  * An operation: work that a task submits and whose outcome it takes later. On io_uring the kernel does it (but not
- * connects, nor the sends of messages, other than UDP's); elsewhere it is tried, waits for readiness, or blocks a thread of the library's.
+ * connects, nor the sends of messages); elsewhere it is tried, waits for readiness, or blocks a thread of the library's.
  * Results, cancellation and the end of streams are the same.
  *
  * An operation belongs to the task in whose poll it was submitted. The memory that it was given (buffers, messages and all
@@ -2211,7 +2211,8 @@ int64_t rt_submit_splice(rt_cx *cx,
 
 /**
  * Submits: shutdown(2) with its `how`, after what was queued to be sent before. Outcome: 0, or the system's error. Otherwise as
- * `rt_submit_accept`.
+ * `rt_submit_accept`. Of datagrams, those that found room go before it, and those that were given to `rt_send`; an operation that
+ * still waits for room does not.
  *
  * # Safety
  * `cx` is the context of this poll; `out` is writable.

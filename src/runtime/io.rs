@@ -43,8 +43,8 @@ pub(super) mod traits {
     pub(in super::super) const WATCHED: u16 = 1 << 8;
     /// Was not connected when it was last looked at: epoll and poll(2) call such a socket hung up.
     pub(in super::super) const LATE: u16 = 1 << 9;
-    /// Writes do not go the ring's way. What is no socket refuses them with flags, so SIGPIPE must be kept off by other means; a
-    /// socket may take a message in before it finds that there is no room for it, and the ring would try again with the rest.
+    /// Writes do not go the ring's way. What is no socket refuses them with flags, so SIGPIPE must be kept off by other means; and
+    /// messages are tried at once.
     pub(in super::super) const PAST_RING: u16 = 1 << 10;
     /// A file, a directory or a disk: always ready, and a call may wait for the disk.
     pub(in super::super) const FILE: u16 = 1 << 11;

@@ -238,13 +238,9 @@ fn inspect_socket(fd: RawFd) -> u16 {
     let connected = is_connected(fd);
     let stream = matches!(kind, libc::SOCK_STREAM | libc::SOCK_SEQPACKET);
     let late = stream && !connected && option(libc::SO_ACCEPTCONN) == 0;
-    // Protocols have numbers within a family: one of netlink's has TCP's.
-    let is_inet = || matches!(option(libc::SO_DOMAIN), libc::AF_INET | libc::AF_INET6);
     let family = match kind {
         libc::SOCK_STREAM if protocol == libc::IPPROTO_TCP => traits::STREAM | traits::TCP,
         libc::SOCK_STREAM => traits::STREAM,
-        // It looks for room before it takes anything in, as streams do.
-        libc::SOCK_DGRAM if protocol == libc::IPPROTO_UDP && is_inet() => 0,
         _ => traits::PAST_RING,
     };
     traits::SOCKET | family | if late { traits::LATE } else { traits::WATCHED }
@@ -309,8 +305,8 @@ mod tests {
             (AF_INET, SOCK_STREAM, 0, traits::STREAM | traits::TCP),
             (AF_INET6, SOCK_STREAM, 0, traits::STREAM | traits::TCP),
             (AF_UNIX, SOCK_STREAM, 0, traits::STREAM),
-            (AF_INET, SOCK_DGRAM, 0, 0),
-            (AF_INET6, SOCK_DGRAM, 0, 0),
+            (AF_INET, SOCK_DGRAM, 0, traits::PAST_RING),
+            (AF_INET6, SOCK_DGRAM, 0, traits::PAST_RING),
             (AF_INET, SOCK_DGRAM, libc::IPPROTO_ICMP, traits::PAST_RING),
             (AF_INET, SOCK_RAW, libc::IPPROTO_UDP, traits::PAST_RING),
             (AF_INET, SOCK_RAW, libc::IPPROTO_TCP, traits::PAST_RING),

@@ -110,6 +110,48 @@ static int64_t shut_at_once(rt_cx *cx, void *state) {
 }
 static void at_once_when_nothing_is_queued(void) { play(shut_at_once); }
 
+/* ---- after datagrams that had room ---- */
+
+enum { DATAGRAMS = 4 };
+
+static void send_datagrams(rt_cx *cx, struct ending *e) {
+    static char text[] = "datagram";
+    static struct iovec piece = {text, 8};
+    static struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    const uint64_t here = RT_OFFSET_CURRENT;
+    rt_io io = e->steps.io;
+    CHECK_EQ(rt_submit_send(cx, io, text, 8, 0, &e->ops[0]), 0);
+    CHECK_EQ(rt_submit_sendmsg(cx, io, &message, 0, &e->ops[1]), 0);
+    CHECK_EQ(rt_submit_write(cx, io, text, 8, here, 0, &e->ops[2]), 0);
+    CHECK_EQ(rt_submit_writev(cx, io, &piece, 1, here, 0, &e->ops[3]), 0);
+}
+
+/* What else is done to the socket comes after them, too. */
+static int64_t shut_after_datagrams(rt_cx *cx, void *state) {
+    static int other;
+    struct ending *e = state;
+    struct steps *s = &e->steps;
+    RT_BEGIN(&s->frame);
+    for (s->n = 0; s->n < 2; s->n++) {
+        steps_pair(cx, s, net_udp_pair);
+        other = net_bound(SOCK_DGRAM);
+        struct sockaddr_in elsewhere = net_name(other);
+        send_datagrams(cx, e);
+        if (s->n == 0) CHECK_EQ(rt_submit_shutdown(cx, s->io, SHUT_WR, &s->op), 0);
+        else CHECK_SYS(connect(s->near, (struct sockaddr *)&elsewhere, sizeof elsewhere));
+        for (e->at = 0; e->at < DATAGRAMS; e->at++) {
+            RT_AWAIT(s->got, rt_poll_op(cx, e->ops[e->at]));
+            CHECK_EQ(s->got, 8);
+            CHECK_EQ(read(s->far, s->buf, 100), 8);
+        }
+        if (s->n == 0) OP_TAKE_EQ(s, 0);
+        close(other);
+        steps_close(s);
+    }
+    RT_END(0);
+}
+static void datagrams_go_first(void) { play(shut_after_datagrams); }
+
 /* ---- cancelled: as if it had never been ---- */
 
 static int64_t cancel_shutdown(rt_cx *cx, void *state) {
@@ -197,6 +239,7 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(what_was_queued_goes_first);
     CASE(at_once_when_nothing_is_queued);
+    CASE(datagrams_go_first);
     CASE(a_cancelled_one_never_was);
     CASE(what_was_cut_before_it_makes_no_difference);
     CASE(a_reset_ends_it);

@@ -200,17 +200,14 @@ impl Request {
             Self::Recv { .. } => opcode::Recv::CODE,
             Self::RecvMany => opcode::RecvMulti::CODE,
             Self::RecvMsg { .. } => opcode::RecvMsg::CODE,
-            // Writes to what may raise SIGPIPE go the ring's way only with the flag against that, and messages only where one
-            // that found no room is still whole.
-            Self::Send { .. } | Self::SendMsg { .. } | Self::Write { .. } | Self::Writev { .. }
-                if !is_file && io.is_none_or(|io| io.has(traits::PAST_RING)) =>
-            {
+            // A message, for bytes have their stream. It leaves before whatever is done to the socket next.
+            Self::Send { .. } | Self::SendMsg { .. } => return None,
+            // Writes to what may raise SIGPIPE go the ring's way only with the flag against that.
+            Self::Write { .. } | Self::Writev { .. } if !is_file && io.is_none_or(|io| io.has(traits::PAST_RING)) => {
                 return None;
             }
             // A ring calls a read of nothing done, and read(2) asks what is read.
             Self::Read { len: 0, .. } => return None,
-            Self::Send { .. } => opcode::Send::CODE,
-            Self::SendMsg { .. } => opcode::SendMsg::CODE,
             Self::Read { .. } => opcode::Read::CODE,
             Self::Write { .. } => opcode::Write::CODE,
             Self::Readv { .. } => opcode::Readv::CODE,
@@ -266,12 +263,6 @@ impl Request {
             // Made where the buffers are.
             Self::RecvMany => return None,
             Self::RecvMsg { message, flags } => opcode::RecvMsg::new(fd, *message).flags(*flags as u32).build(),
-            Self::Send { buffer, len, flags } => {
-                opcode::Send::new(fd, *buffer, ring_len(*len)).flags(*flags | libc::MSG_NOSIGNAL).build()
-            }
-            Self::SendMsg { message, flags } => {
-                opcode::SendMsg::new(fd, *message).flags((*flags | libc::MSG_NOSIGNAL) as u32).build()
-            }
             Self::Read { buffer, len, offset } => {
                 opcode::Read::new(fd, *buffer, ring_len(*len)).offset(*offset).build()
             }
@@ -305,7 +296,8 @@ impl Request {
                 opcode::RenameAt::new(fd, from.as_ptr(), types::Fd(fds.second), to.as_ptr()).flags(*flags).build()
             }
             Self::MakeDir { path, mode } => opcode::MkDirAt::new(fd, path.as_ptr()).mode(*mode).build(),
-            Self::Connect(_) | Self::Shutdown { .. } | Self::Splice(_) | Self::Pump => return None,
+            Self::Connect(_) | Self::Send { .. } | Self::SendMsg { .. } => return None,
+            Self::Shutdown { .. } | Self::Splice(_) | Self::Pump => return None,
             Self::Call { .. } | Self::Resolve(_) | Self::Errand(_) => return None,
         })
     }
