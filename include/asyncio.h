@@ -2064,7 +2064,8 @@ int64_t rt_submit_connect(rt_cx *cx,
 
 /**
  * Submits: receive into `buf`, with the `flags` of recv(2). Outcome: how many bytes came, 0 at the end of the stream, or the
- * system's error. Otherwise as `rt_submit_accept`.
+ * system's error. Otherwise as `rt_submit_accept`. A socket of datagrams that was shut down for reading gives 0 as well, if none is
+ * queued.
  *
  * `MSG_WAITALL` on a stream waits for all `n` bytes: if there are fewer, the end, an error or a cancel came after them. With
  * `MSG_PEEK` or `MSG_TRUNC` it is `-EINVAL` there. As in recv(2), it does nothing for messages. `MSG_DONTWAIT` does nothing at all.
@@ -2421,7 +2422,7 @@ int64_t rt_poll_accept_next(rt_cx *cx,
  * came back, or until some did and the task waits for more. When the worker has no buffer left its receivers wait for one, in
  * turn. Nothing is lost by either; but a task that waits for one connection, and leaves what came on many others, may wait for
  * the buffers that these hold. On sockets with message boundaries an empty message ends the operation as the end of a stream
- * does.
+ * does. Datagrams have no end: that their socket was shut down for reading does not end it.
  *
  * # Safety
  * `cx` is the context of this poll; `out` is writable.

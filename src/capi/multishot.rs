@@ -62,7 +62,7 @@ pub unsafe extern "C" fn rt_poll_accept_next(cx: *mut rt_cx, op: rt_op, conn: *m
 /// came back, or until some did and the task waits for more. When the worker has no buffer left its receivers wait for one, in
 /// turn. Nothing is lost by either; but a task that waits for one connection, and leaves what came on many others, may wait for
 /// the buffers that these hold. On sockets with message boundaries an empty message ends the operation as the end of a stream
-/// does.
+/// does. Datagrams have no end: that their socket was shut down for reading does not end it.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `out` is writable.

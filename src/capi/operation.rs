@@ -141,7 +141,8 @@ pub unsafe extern "C" fn rt_submit_connect(
 }
 
 /// Submits: receive into `buf`, with the `flags` of recv(2). Outcome: how many bytes came, 0 at the end of the stream, or the
-/// system's error. Otherwise as `rt_submit_accept`.
+/// system's error. Otherwise as `rt_submit_accept`. A socket of datagrams that was shut down for reading gives 0 as well, if none is
+/// queued.
 ///
 /// `MSG_WAITALL` on a stream waits for all `n` bytes: if there are fewer, the end, an error or a cancel came after them. With
 /// `MSG_PEEK` or `MSG_TRUNC` it is `-EINVAL` there. As in recv(2), it does nothing for messages. `MSG_DONTWAIT` does nothing at all.

@@ -8,7 +8,7 @@ use crate::primitives::sync::{
     Ordering::*,
     nature::{fault, short},
 };
-use crate::readiness::{Interest, Ready};
+use crate::readiness::{Interest, Ready, ReadyEvent};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::task::{Poll, ready};
@@ -164,8 +164,27 @@ impl IoName {
         }
     }
 
-    /// The same for a call that receives bytes, of which none mean the end.
+    /// The same for a call that receives bytes, of which none mean the end. A socket of datagrams has one as well, when it was shut
+    /// down for reading: a call that may block is told so, as is a ring, and one that may not is told to wait.
     fn receive(
+        self,
+        cx: &PollContext,
+        interest: Interest,
+        whole: usize,
+        mut call: impl FnMut(RawFd) -> Attempted,
+    ) -> IoPoll<usize> {
+        self.receive_next(cx, interest, whole, |fd| match call(fd) {
+            Err(libc::EAGAIN) if interest == Interest::READABLE && self.is_shut_for_reading() => match call(fd) {
+                Err(libc::EAGAIN) => Ok(0),
+                // It may have come before the shutdown.
+                result => result,
+            },
+            result => result,
+        })
+    }
+
+    /// The same for one of many receives, to which datagrams have no end: a ring tells such a one of none.
+    fn receive_next(
         self,
         cx: &PollContext,
         interest: Interest,
@@ -190,6 +209,15 @@ impl IoName {
     /// is one that cannot be had so (it is among the data), or the stream has ended.
     fn awaits_urgent(self) -> bool {
         self.has(traits::STREAM) && self.ask_kernel(Ready::PRIORITY | Ready::CLOSED, None).is_empty()
+    }
+
+    /// True for a socket of datagrams that was shut down for reading.
+    fn is_shut_for_reading(self) -> bool {
+        let was = |seen: ReadyEvent| seen.ready.intersects(Ready::READ_CLOSED);
+        self.has(traits::SOCKET)
+            && !self.has(traits::STREAM)
+            && self.try_ready_for_op(Interest::READABLE).is_some_and(was)
+            && !self.ask_kernel(Ready::READ_CLOSED, None).is_empty()
     }
 
     /// Direct I/O needs a descriptor that does not block the worker.
@@ -414,6 +442,18 @@ impl IoName {
         let flags = flags | libc::MSG_DONTWAIT;
         // SAFETY: the caller says so; the descriptor is kept open by our use.
         self.receive(cx, interest, whole, |fd| attempted(unsafe { libc::recv(fd, buffer.cast(), len, flags) }))
+    }
+
+    /// The same for a receiver of many.
+    ///
+    /// # Safety
+    /// As for `poll_recv`.
+    pub(super) unsafe fn poll_recv_next(self, cx: &PollContext, buffer: *mut u8, len: usize) -> IoPoll<usize> {
+        let len = short(len);
+        self.receive_next(cx, Interest::READABLE, len, |fd| {
+            // SAFETY: the caller says so; the descriptor is kept open by our use.
+            attempted(unsafe { libc::recv(fd, buffer.cast(), len, libc::MSG_DONTWAIT) })
+        })
     }
 
     /// Sends one datagram.

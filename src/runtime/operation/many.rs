@@ -335,7 +335,8 @@ impl Worker {
             }
             let Some(taken) = self.ops().buffers.borrow_mut().take() else { return self.starve(op) };
             // SAFETY: the buffer is ours until it is kept or put back.
-            let polled = self.as_operation(op, |cx| unsafe { io.poll_recv(cx, taken.ptr(), taken.len() as usize, 0) });
+            let polled =
+                self.as_operation(op, |cx| unsafe { io.poll_recv_next(cx, taken.ptr(), taken.len() as usize) });
             match polled {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     let lease = self.ops().buffers.borrow_mut().keep(taken, n as u32, op.name());
