@@ -110,6 +110,9 @@ static void *block_behind(void *arg) {
     return NULL;
 }
 
+/* The end of a worker's thread: the hook for that is not called where a task was given up in its poll. */
+static pthread_key_t end_key;
+
 /* On another worker: fills the stream, so that this worker sends what is behind, too; and is stuck when it has that in hand. */
 static int64_t send_first(rt_cx *cx, void *state) {
     struct steps *s = state;
@@ -119,6 +122,7 @@ static int64_t send_first(rt_cx *cx, void *state) {
     atomic_store(&sender.full, true);
     OP_TAKE_EQ(s, FIRST);
     OP_TURNS(s, 3);
+    CHECK_EQ(pthread_setspecific(end_key, NULL), 0);
     gate_open(&sender.inside);
     gate_wait(&sender.leave);
     RT_END(0);
@@ -132,7 +136,12 @@ static bool ended_before(rt_task task) {
     return r == 0;
 }
 
-static void thread_stops(void *arg) {
+static void thread_starts(void *arg) {
+    (void)arg;
+    CHECK_EQ(pthread_setspecific(end_key, &sender), 0);
+}
+
+static void thread_ends(void *arg) {
     (void)arg;
     gate_open(&sender.stopped);
 }
@@ -143,7 +152,7 @@ static void let_go(bool when_freed) {
     memset(&sender, 0, sizeof sender);
     for (int i = 0; i < GATES; i++) gate_init(sender_gates[i]);
     rt_config config = test_config();
-    config.on_thread_stop = thread_stops;
+    config.on_thread_start = thread_starts;
     sender.rt = test_runtime_with(&config);
     net_unix_pair(ends);
     sender.far = ends[1];
@@ -182,6 +191,7 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     if (current_thread()) SKIP("rt_block_on polls on its own thread there");
     must_end_soon();
+    CHECK_EQ(pthread_key_create(&end_key, thread_ends), 0);
     CASE_LEAVES(it_returns_after_its_poll, "a call that is stuck in a poll");
     CASE_LEAVES(a_free_does_not_wait_for_it, "a call that is stuck in a poll");
     CASE_LEAVES(it_returns_when_a_stuck_worker_lets_go, "a call whose operation was given up");

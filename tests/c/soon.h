@@ -34,7 +34,8 @@ static inline bool gate_wait_for(gate *g, uint64_t ns) {
     return true;
 }
 
-static inline void gate_wait_soon(gate *g) { CHECK(gate_wait_for(g, soon_ns)); }
+/* A macro, so that a failure names the caller's line. */
+#define gate_wait_soon(g) CHECK(gate_wait_for((g), soon_ns))
 
 /* The task must end in time. Drives a current-thread runtime. */
 static inline int64_t join_soon(rt_task task) {
