@@ -2746,8 +2746,8 @@ int64_t rt_submit_call(rt_cx *cx,
  * be woken. `-ENOENT`: there is no such name, or it has no address of the family that was asked for; `-EAGAIN`: the servers do
  * not answer now; `-EIO`: they fail; `-ENODEV`: the scope of a literal is no interface; `-ENOMEM`; what the system said
  * otherwise. `-ECANCELED` after a cancel, `-ETIME` at the deadline: both end it at once, though the thread that asks cannot be
- * interrupted; it goes on alone, until the resolver gives up, and counts as one of its share until then. `-EINVAL` for NULL, a `max` of 0 or unknown flags; `-EBADF` for a stale
- * `*slot`; `-EPERM` for a name outside of tasks.
+ * interrupted; it goes on alone, until the resolver gives up, and counts as one of its share until then. `-EINVAL` for NULL, a
+ * `max` of 0 or unknown flags; `-EBADF` for a stale `*slot`; `-EPERM` for a name outside of tasks.
  *
  * `host` is copied by the first call, and may be NULL in later ones. `out` is written when this is ready, and not used in
  * between. In a poll. Does not block.
