@@ -15,7 +15,9 @@ pub(crate) unsafe fn take_fds(message: &libc::msghdr) -> Vec<OwnedFd> {
     unsafe {
         let mut at = libc::CMSG_FIRSTHDR(message);
         while let Some(header) = at.as_ref() {
-            let count = (header.cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+            // No header of the kernel's is shorter than itself.
+            let Some(len) = header.cmsg_len.checked_sub(libc::CMSG_LEN(0) as usize) else { break };
+            let count = len / size_of::<RawFd>();
             let data = libc::CMSG_DATA(header).cast::<RawFd>();
             let came = (0..count).map(|at| data.add(at).read_unaligned());
             match (header.cmsg_level, header.cmsg_type) {

@@ -9,6 +9,7 @@ use crate::primitives::sync::{
     nature::{fault, short},
 };
 use crate::readiness::{Interest, Ready, ReadyEvent};
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::task::{Poll, ready};
@@ -332,8 +333,19 @@ impl IoName {
         }
         let interest = interest_of(flags);
         let flags = flags | libc::MSG_DONTWAIT;
-        // SAFETY: the caller says so.
-        self.receive(cx, interest, 0, |fd| attempted(unsafe { libc::recvmsg(fd, message, flags) }))
+        let filled = Cell::new(false);
+        let polled = self.receive(cx, interest, 0, |fd| {
+            // SAFETY: the caller says so.
+            let result = attempted(unsafe { libc::recvmsg(fd, message, flags) });
+            filled.set(result.is_ok());
+            result
+        });
+        // The kernel did not say that datagrams are over, and so not what came with nothing.
+        if !filled.get() && matches!(polled, Poll::Ready(Ok(_))) {
+            // SAFETY: as above.
+            unsafe { ((*message).msg_namelen, (*message).msg_controllen, (*message).msg_flags) = (0, 0, 0) };
+        }
+        polled
     }
 
     /// # Safety
