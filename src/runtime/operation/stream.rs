@@ -374,6 +374,7 @@ impl IoName {
                 let parcel = match goods.into_parcel(gone) {
                     Ok(parcel) => parcel,
                     Err(errno) => {
+                        holder.leaves(0);
                         match gone {
                             0 => holder.go(),
                             _ => holder.missed(errno),
@@ -381,7 +382,7 @@ impl IoName {
                         return Err((errno, None));
                     }
                 };
-                traffic.queue_grows(parcel.len - parcel.sent);
+                holder.leaves(len - gone);
                 holder.with_queue(|queue| queue.push_front(parcel));
                 holder.start_pump();
             } else if !traffic.baton.park() {
@@ -436,22 +437,36 @@ impl IoName {
 }
 
 impl Holder {
-    /// Tries to send, without the queue. `None`: the socket is full.
+    /// Tries to send, without the queue. `None`: the socket is full. What is left must be queued, or given up, by `leaves`.
     fn send_now(self, bytes: &[u8]) -> Result<Option<usize>, Errno> {
         let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-        loop {
+        self.traffic.at_once.store(true, Release);
+        let result = loop {
             // SAFETY: the bytes are the caller's, and the holder is a user of the descriptor.
             match attempted(unsafe { libc::send(self.io.fd(), bytes.as_ptr().cast(), bytes.len(), flags) }) {
                 Err(libc::EINTR) => {}
-                Err(libc::EAGAIN) => return Ok(None),
-                result => {
-                    if matches!(result, Ok(1..)) {
-                        self.io.note_moved(false);
-                    }
-                    return result.map(Some);
-                }
+                result => break result,
+            }
+        };
+        if matches!(result, Ok(1..)) {
+            self.io.note_moved(false);
+        }
+        match result {
+            Err(libc::EAGAIN) => Ok(None),
+            Ok(sent) if sent < bytes.len() => Ok(Some(sent)),
+            whole => {
+                self.leaves(0);
+                whole.map(Some)
             }
         }
+    }
+
+    /// What was sent at once left so many bytes for the queue.
+    fn leaves(self, bytes: usize) {
+        if bytes > 0 {
+            self.traffic.queue_grows(bytes);
+        }
+        self.traffic.at_once.store(false, Release);
     }
 }
 
@@ -489,7 +504,7 @@ impl Worker {
                     let mut parcel = parcel_of(of, body);
                     parcel.sent = sent.unwrap_or(0);
                     self.wait_in_stream(op);
-                    traffic.queue_grows(len - parcel.sent);
+                    holder.leaves(len - parcel.sent);
                     holder.with_queue(|queue| queue.push_front(parcel));
                     return holder.start_pump();
                 }

@@ -53,6 +53,8 @@ pub(crate) struct Traffic {
     /// What is sent arrives in its order: on a stream, and on a connection of packets. So all sends are queued, those of operations
     /// as well.
     in_order: AtomicBool,
+    /// Whoever has the baton sends what is not in the queue: set for the length of that call.
+    pub(super) at_once: AtomicBool,
     /// Our direction was shut down, or is about to be: from then on the connection may be gone in order.
     pub(super) ends: AtomicBool,
     flushers: Mutex<Flushers>,
@@ -270,12 +272,14 @@ impl IoName {
         }
     }
 
-    /// True if a direct call in this direction would come between operations, or into what is queued. Who has the baton and nothing
-    /// more to send is in nobody's way: who waited until all went may write at once.
+    /// True if a direct call in this direction would come between operations, or into what is being sent or queued. Who has the
+    /// baton and nothing more to send is in nobody's way: who waited until all went may write at once.
     pub(in super::super) fn is_busy(self, writes: bool) -> bool {
         match (self.io.traffic.load(Relaxed), writes) {
             (0, _) => false,
-            (_, true) => self.traffic_if_any().is_some_and(|traffic| traffic.queued() > 0),
+            (_, true) => {
+                self.traffic_if_any().is_some_and(|traffic| traffic.at_once.load(Acquire) || traffic.queued() > 0)
+            }
             (_, false) => self.traffic_if_any().is_some_and(|traffic| traffic.receiving.load(Relaxed) > 0),
         }
     }
