@@ -23,8 +23,11 @@ impl IoName {
             return Poll::Ready(Err(errno));
         }
         loop {
-            // What is seen before the call cannot be the answer to it.
-            let before = self.try_ready(Interest::WRITABLE);
+            // What is seen before the call cannot be the answer to it. An operation waits for more than was registered.
+            let before = match cx.is_operation() {
+                true => Ok(self.try_ready_for_op(Interest::WRITABLE)),
+                false => self.try_ready(Interest::WRITABLE),
+            };
             // SAFETY: the caller says so.
             match unsafe { self.connect_now(address, len) } {
                 Err(libc::EISCONN) if std::mem::take(&mut is_first) => return Poll::Ready(Err(libc::EISCONN)),
