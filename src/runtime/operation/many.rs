@@ -346,7 +346,7 @@ impl Worker {
                     self.ops().buffers.borrow_mut().put_back(taken);
                     return match over {
                         Poll::Pending => body.stage.set(Stage::Ready),
-                        Poll::Ready(done) => self.settle(op, told_by_closed(io, done)),
+                        Poll::Ready(done) => self.settle(op, told_by_closed(body.ios, done)),
                     };
                 }
             }

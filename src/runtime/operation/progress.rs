@@ -44,10 +44,10 @@ pub(super) fn errno_outcome(done: Attempted) -> i64 {
     done.map_or_else(|errno| -i64::from(errno), |value| value as i64)
 }
 
-/// The outcome of an operation whose descriptor may have been closed under it, which was cancelled then.
-pub(super) fn told_by_closed(io: IoName, done: Attempted) -> i64 {
+/// The outcome of an operation whose descriptors may have been closed under it, which was cancelled then.
+pub(super) fn told_by_closed(ios: [Option<IoName>; 2], done: Attempted) -> i64 {
     match done {
-        Err(libc::EBADF) if !io.is_open() => -i64::from(libc::ECANCELED),
+        Err(libc::EBADF) if !ios.into_iter().flatten().all(IoName::is_open) => -i64::from(libc::ECANCELED),
         // As are all operations of a runtime that goes.
         Err(libc::ESHUTDOWN) => -i64::from(libc::ECANCELED),
         done => errno_outcome(done),
@@ -217,7 +217,7 @@ impl Worker {
         match polled {
             Poll::Pending => body.stage.set(Stage::Ready),
             Poll::Ready(Err(super::splice::ON_A_THREAD)) => self.to_pool(op),
-            Poll::Ready(done) => self.settle(op, told_by_closed(io, done)),
+            Poll::Ready(done) => self.settle(op, told_by_closed(body.ios, done)),
         }
     }
 

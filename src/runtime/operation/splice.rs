@@ -155,7 +155,7 @@ impl Holder {
     fn spliced(self, inflow: Inflow, done: Attempted) -> bool {
         self.drop_first();
         done.err().into_iter().for_each(|errno| self.io.broke(errno));
-        inflow.of.op.deliver_to(inflow.of.life, told_by_closed(inflow.from, done));
+        inflow.of.op.deliver_to(inflow.of.life, told_by_closed([Some(inflow.from), Some(self.io)], done));
         true
     }
 }
