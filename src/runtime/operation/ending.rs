@@ -81,7 +81,8 @@ impl Operation {
                 close(made as RawFd);
             }
             for (slot, io) in body.ios.into_iter().enumerate() {
-                io.into_iter().for_each(|io| io.leave_traffic_of(self, slot, body.request.receives()));
+                let receives = body.request.receives() && slot == 0;
+                io.into_iter().for_each(|io| io.leave_traffic_of(self, slot, receives));
             }
             body.leave_descriptors();
         });
