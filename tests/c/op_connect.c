@@ -304,6 +304,29 @@ static int64_t connect_again(rt_cx *cx, void *state) {
     RT_END(0);
 }
 
+/* The socket was connected before, and is not any more: what was ready then is not taken for an answer. */
+static int64_t connect_elsewhere(rt_cx *cx, void *state) {
+    struct steps *s = state;
+    static struct stuck k;
+    static struct sockaddr_in first;
+    static int listener;
+    const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+    RT_BEGIN(&s->frame);
+    listener = net_listen(1);
+    first = (struct sockaddr_in){0};
+    CHECK_SYS(getsockname(listener, (struct sockaddr *)&first, &(socklen_t){sizeof first}));
+    stuck_open(&k, rt_cx_runtime(cx), STUCK_CONNECT, NULL);
+    OP_EQ(s, 0, rt_submit_connect(cx, k.io, (struct sockaddr *)&first, sizeof first, &s->op));
+    CHECK_SYS(connect(k.near, &nobody, sizeof nobody));
+    CHECK_EQ(stuck_submit(&k, cx, &s->op), 0);
+    CHECK_EQ(rt_op_deadline(s->op, 1), 0);
+    OP_TAKE_EQ(s, -ETIME);
+    close(net_take(listener));
+    close(listener);
+    stuck_close(&k);
+    RT_END(0);
+}
+
 /* ---- Unix sockets ---- */
 
 static struct sockaddr_un unix_name(const char *base) {
@@ -426,6 +449,7 @@ int main(int argc, char **argv) {
     CASE(sends_wait_for_the_connection);
     CASE(one_that_failed_before_does_no_harm);
     OP_CASE(connect_again);
+    OP_CASE(connect_elsewhere);
     CASE(also_on_unix_sockets);
     CASE(a_full_queue_is_told_and_left);
     scratch_remove();

@@ -17,6 +17,7 @@ struct pouring {
     size_t stuffed, have;
     int kind, way;
     rt_task task;
+    pthread_t closer;
     bool begun;
     int64_t ended, woken;
     char head[HEAD], got[8 << 20]; /* sent, and read by the peer */
@@ -110,6 +111,33 @@ static int64_t body_behind_head(rt_cx *cx, void *state) {
     RT_END(0);
 }
 static void the_body_goes_behind_the_head(void) { play(body_behind_head); }
+
+static void *close_it(void *arg) {
+    CHECK_EQ(rt_close(*(rt_io *)arg), 0);
+    return NULL;
+}
+
+/* It waits for room, and there will be none. */
+static int64_t splice_into_what_closes(rt_cx *cx, void *state) {
+    struct pouring *e = state;
+    struct steps *s = &e->steps;
+    RT_BEGIN(&s->frame);
+    for (e->way = 0; e->way < 20 * KINDS; e->way++) {
+        open_ends(cx, e, kinds[e->way % 2]);
+        fill(e);
+        net_put(e->pipe[1], "BODY", 4);
+        CHECK_EQ(pour(cx, e, 4), 0);
+        OP_TURNS(s, 20);
+        e->closer = thread_start(close_it, &s->io);
+        RT_AWAIT(s->got, rt_poll_op(cx, e->splice));
+        CHECK_EQ(s->got, -ECANCELED);
+        thread_join(e->closer);
+        s->io = 0;
+        close_ends(e);
+    }
+    RT_END(0);
+}
+static void a_close_of_its_target_cancels_it(void) { play(splice_into_what_closes); }
 
 static int64_t send_behind_splice(rt_cx *cx, void *state) {
     struct pouring *e = state;
@@ -489,6 +517,7 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
     CASE(the_body_goes_behind_the_head);
+    CASE(a_close_of_its_target_cancels_it);
     CASE(no_send_overtakes_it);
     CASE(no_shutdown_overtakes_it);
     CASE(between_packets_too);
