@@ -122,7 +122,7 @@ static int64_t splice_into_what_closes(rt_cx *cx, void *state) {
     struct pouring *e = state;
     struct steps *s = &e->steps;
     RT_BEGIN(&s->frame);
-    for (e->way = 0; e->way < 20 * KINDS; e->way++) {
+    for (e->way = 0; e->way < scaled(20) * KINDS; e->way++) {
         open_ends(cx, e, kinds[e->way % 2]);
         fill(e);
         net_put(e->pipe[1], "BODY", 4);
