@@ -11,7 +11,8 @@
 //! - `many.rs`: operations with many results: accepting, and receiving into leased buffers; `legacy.rs`: what receivers
 //!   leave to a stream. `pooled.rs`: reading into such buffers without an operation.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
-//! - `stream.rs`: ordered sends; `parcel.rs`: what they consist of; `blob.rs`: what is sent to many; `splice.rs`: what is spliced.
+//! - `stream.rs`: ordered sends; `pump.rs`: those that must wait; `parcel.rs`: what they consist of; `blob.rs`: what is sent to
+//!   many; `splice.rs`: what is spliced.
 //! - `call.rs`: functions of the program's, as a task; `question.rs`: what is asked of name servers; `errand.rs`: what a task of the
 //!   library's does.
 //! - `set.rs`: waiting for many.
@@ -29,6 +30,7 @@ mod many;
 mod parcel;
 mod pooled;
 mod progress;
+mod pump;
 mod question;
 mod request;
 mod set;

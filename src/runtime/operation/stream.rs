@@ -7,7 +7,7 @@
 //! A send that was cut after some of its bytes went leaves a hole in the stream, so nothing can be sent after it.
 
 use super::super::buffers::Lease;
-use super::super::context::{Current, PollContext};
+use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
 use super::super::runtimes::RuntimeRef;
 use super::super::transfer::{Attempted, attempted};
@@ -16,18 +16,14 @@ use super::parcel::{Batch, Content, Goods, MOST_PARTS, MOST_TOGETHER, Owed, Parc
 use super::progress::errno_outcome;
 use super::request::Request;
 use super::splice::Inflow;
-use super::submit::make;
 use super::*;
-use crate::driver::Completion;
 use crate::primitives::inbox::Pushed;
 use crate::primitives::sync::Ordering::*;
-use crate::readiness::Interest;
-use io_uring::{opcode, types};
 use std::task::Poll;
 
 /// How far the holder came.
 #[derive(Debug, PartialEq, Eq)]
-enum Progress {
+pub(super) enum Progress {
     /// All went, and the baton was given up.
     Idle,
     /// The socket is full. The baton is still the caller's.
@@ -37,7 +33,7 @@ enum Progress {
 }
 
 /// What is to leave next.
-enum Next {
+pub(super) enum Next {
     Nothing,
     /// The batch that was loaded.
     Batch,
@@ -49,7 +45,7 @@ enum Next {
 #[derive(Clone, Copy)]
 pub(super) struct Holder {
     pub(super) io: IoName,
-    traffic: &'static Traffic,
+    pub(super) traffic: &'static Traffic,
 }
 
 impl Holder {
@@ -59,7 +55,7 @@ impl Holder {
     }
 
     /// Fills an empty batch with what is to leave next, if that is bytes.
-    fn load(self, batch: &mut Batch) -> Next {
+    pub(super) fn load(self, batch: &mut Batch) -> Next {
         loop {
             // SAFETY: as in `with_queue`.
             unsafe { self.traffic.collect() };
@@ -136,7 +132,7 @@ impl Holder {
     }
 
     /// So many bytes of the batch went; `None`: nothing was sent, not even nothing. Puts back what did not go.
-    fn unload(self, batch: &mut Batch, sent: Option<usize>) {
+    pub(super) fn unload(self, batch: &mut Batch, sent: Option<usize>) {
         if sent.is_some_and(|sent| sent > 0) {
             self.io.note_moved(false);
         }
@@ -187,7 +183,7 @@ impl Holder {
 
     /// The batch could not be sent. On a stream nothing can be sent any more; elsewhere it was one message's own affair. The first
     /// of what is queued learns why: that message, as long as its turn was not put back.
-    fn failed(self, batch: &mut Batch, errno: Errno) {
+    pub(super) fn failed(self, batch: &mut Batch, errno: Errno) {
         if self.io.has(traits::STREAM) {
             self.unload(batch, None);
             return self.fail(errno);
@@ -197,7 +193,7 @@ impl Holder {
     }
 
     /// Nothing can be sent any more.
-    fn fail(self, errno: Errno) {
+    pub(super) fn fail(self, errno: Errno) {
         self.traffic.fails(errno);
         self.tell_first(errno);
         self.drop_all(if errno == libc::ECANCELED { errno } else { libc::EPIPE });
@@ -251,7 +247,7 @@ impl Holder {
     }
 
     /// Sends until nothing is queued, and gives the baton up; or until the socket is full, or `splice` says that one must wait.
-    fn push_out(self, splice: impl Fn(Inflow) -> bool) -> Progress {
+    pub(super) fn push_out(self, splice: impl Fn(Inflow) -> bool) -> Progress {
         let mut batch = Batch::default();
         loop {
             match self.load(&mut batch) {
@@ -275,31 +271,8 @@ impl Holder {
         }
     }
 
-    /// There is something to wait for: the pump takes the baton over.
-    fn start_pump(self) {
-        let owner = self.io.io.owner.load(Relaxed);
-        let here = Current::with_worker(|worker| worker.filter(|w| w.shared().handle == owner).map(|w| w.index()));
-        let home = here.unwrap_or_else(|| self.io.home());
-        let made = make(owner, home, None, Request::Pump, [Some(self.io), None], || None).and_then(|pump| {
-            self.traffic.pump.store(pump.name(), Release);
-            // From here on it is its owner's, and the baton with it.
-            if pump.mail() {
-                return Ok(());
-            }
-            self.io.leave_traffic_of(pump, 0, false);
-            pump.unmake();
-            Err(libc::ECANCELED)
-        });
-        // The descriptor was closed, memory is out, or the runtime goes.
-        if let Err(errno) = made {
-            let errno = if errno == libc::EBADF { libc::ECANCELED } else { errno };
-            self.traffic.failed.store(errno as u32, Release);
-            self.let_go(errno);
-        }
-    }
-
     /// Drops everything and gives the baton up.
-    fn let_go(self, errno: Errno) {
+    pub(super) fn let_go(self, errno: Errno) {
         self.drop_all(errno);
         while !self.traffic.baton.park() {
             self.drop_all(errno);
@@ -535,102 +508,4 @@ impl Worker {
             pump.retry();
         }
     }
-
-    /// Sends what a stream has queued: as far as that goes, then again when there is room, or something to splice.
-    pub(super) fn pump(&self, op: &'static Operation) {
-        let body = op.body(self);
-        let Some((io, traffic)) = body.ios[0].and_then(|io| io.traffic_if_any().map(|traffic| (io, traffic))) else {
-            return self.settle(op, 0);
-        };
-        let holder = Holder { io, traffic };
-        let mut batch = body.batch.take().unwrap_or_default();
-        batch.source.take().into_iter().for_each(|source| source.forget_waiter(std::ptr::from_ref(op).addr()));
-        holder.unload(&mut batch, None);
-        if body.cancelled.get() {
-            traffic.failed.store(libc::ECANCELED as u32, Release);
-            holder.let_go(libc::ECANCELED);
-            return self.settle(op, 0);
-        }
-        if io.has(traits::PAST_RING) || !self.driver.borrow().supports(opcode::SendMsg::CODE) {
-            let source = Cell::new(None);
-            let polled = self.as_operation(op, |cx| {
-                let splice = |inflow: Inflow| {
-                    let is_over = holder.poll_splice(inflow, cx);
-                    source.set(Some(inflow.from).filter(|_| !is_over));
-                    is_over
-                };
-                io.poll_call(cx, Interest::WRITABLE, |_fd| match holder.push_out(splice) {
-                    Progress::Idle | Progress::Splices => Ok(0),
-                    Progress::Full => Err(libc::EAGAIN),
-                })
-            });
-            return match polled {
-                _ if source.get().is_some() => self.pump_waits(op, batch, source.take()),
-                Poll::Pending => body.stage.set(Stage::Ready),
-                Poll::Ready(Ok(_)) => self.settle(op, 0),
-                // Readiness cannot be waited for: the descriptor, or the runtime, goes.
-                Poll::Ready(Err(errno)) => {
-                    let closed = errno == libc::EBADF && !io.is_open();
-                    let errno = if closed || errno == libc::ESHUTDOWN { libc::ECANCELED } else { errno };
-                    traffic.failed.store(errno as u32, Release);
-                    holder.let_go(errno);
-                    self.settle(op, 0);
-                }
-            };
-        }
-        loop {
-            match holder.load(&mut batch) {
-                Next::Batch => break,
-                Next::Nothing if traffic.baton.park() => return self.settle(op, 0),
-                Next::Nothing => {}
-                Next::Splice(inflow) if self.as_operation(op, |cx| holder.poll_splice(inflow, cx)) => {}
-                Next::Splice(inflow) => return self.pump_waits(op, batch, Some(inflow.from)),
-            }
-        }
-        let flags = batch.flags | libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-        let entry = opcode::SendMsg::new(types::Fd(io.fd()), batch.message())
-            .flags(flags as u32)
-            .ioprio(if body.moved.replace(1) == 0 { POLL_FIRST } else { 0 })
-            .build();
-        body.batch.set(Some(batch));
-        self.push(op, entry);
-    }
-
-    /// The pump waits for the ends of a splice.
-    fn pump_waits(&self, op: &'static Operation, mut batch: Box<Batch>, source: Option<IoName>) {
-        let body = op.body(self);
-        batch.source = source;
-        body.batch.set(Some(batch));
-        // What is behind the splice may find room.
-        body.moved.set(1);
-        body.stage.set(Stage::Ready);
-    }
-
-    /// The kernel sent what the pump gave it, or a part.
-    pub(super) fn pumped(&self, op: &'static Operation, completion: Completion) {
-        let body = op.body(self);
-        let Some((io, traffic)) = body.ios[0].and_then(|io| io.traffic_if_any().map(|traffic| (io, traffic))) else {
-            return self.settle(op, 0);
-        };
-        let holder = Holder { io, traffic };
-        let mut batch = body.batch.take().unwrap_or_default();
-        match completion.result.checked_neg().unwrap_or(0) {
-            sent if sent <= 0 => {
-                let sent = sent.unsigned_abs() as usize;
-                // A ring keeps to itself what came after some bytes, and the kernel does not tell it again.
-                let is_cut = sent < batch.bytes() && !body.cancels.get() && io.is_connection_gone();
-                holder.unload(&mut batch, Some(sent));
-                if is_cut {
-                    holder.fail(libc::ECONNRESET);
-                }
-            }
-            libc::EAGAIN | libc::EINTR | libc::ECANCELED => holder.unload(&mut batch, None),
-            errno => holder.failed(&mut batch, errno),
-        }
-        self.pump(op);
-    }
 }
-
-/// IORING_RECVSEND_POLL_FIRST: the socket was full a moment ago, when the pump began. Later it is tried first, for a socket
-/// takes more than poll(2) says: a Unix one counts as writable below a quarter of its buffer.
-const POLL_FIRST: u16 = 1;
