@@ -103,15 +103,11 @@ impl Pool {
         self.work_until_asleep(worker, searching)
     }
 
-    /// Something has come that keeps the worker for ever: as `Worker::rouse`.
-    fn is_kept(&self, worker: u32, asleep: bool, mut searching: bool) -> Ended {
-        if asleep {
-            searching = self.idle.woke(worker);
-        }
+    /// Something has come that is no task: as `Worker::rouse`. A worker that slept may be chosen for an injected task.
+    fn has_news(&self, searching: bool) {
         if searching && self.idle.rest() && !self.injector.is_empty() {
             self.wake_one();
         }
-        Ended::Busy
     }
 
     /// Goes on, on this thread, with every worker that sleeps and was woken, until nobody is.
@@ -157,16 +153,19 @@ fn loom_an_injected_task_is_seen_or_somebody_is_woken_for_it() {
     });
 }
 
-/// As above, but the one who searches finds work of its own, which keeps it for ever: the other must see to the task.
-#[test]
-fn loom_an_injected_task_does_not_wait_for_a_busy_worker() {
-    loom::model(|| {
+/// As above, but one of the workers is kept for ever, after it searched or slept: the other must see to the task.
+fn one_is_kept(asleep: bool, kept: fn(&Pool)) {
+    loom::model(move || {
         let pool = Pool::new(1);
-        assert!(pool.idle.search());
+        if asleep {
+            assert_eq!(pool.work_until_asleep(0, false), Ended::Asleep);
+        } else {
+            assert!(pool.idle.search());
+        }
         let busy = {
             let pool = pool.clone();
             thread::spawn(move || {
-                pool.found_work(&mut true);
+                kept(&pool);
                 Ended::Busy
             })
         };
@@ -181,38 +180,20 @@ fn loom_an_injected_task_does_not_wait_for_a_busy_worker() {
     });
 }
 
-/// As above, but what keeps it is no task: it may have been asleep when that came, and be chosen for the injected task.
-fn who_has_news(asleep: bool) {
-    loom::model(move || {
-        let pool = Pool::new(1);
-        if asleep {
-            assert_eq!(pool.work_until_asleep(0, false), Ended::Asleep);
-        } else {
-            assert!(pool.idle.search());
-        }
-        let busy = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.is_kept(0, asleep, !asleep))
-        };
-        let other = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.work_until_asleep(1, false))
-        };
-        pool.inject(0);
-        let ended = [busy, other].map(|worker| worker.join().expect("no panic"));
-        pool.settle(ended);
-        assert!(pool.is_done(1), "a worker sleeps on a task for which the other has no time");
-    });
+/// It finds work of its own.
+#[test]
+fn loom_an_injected_task_does_not_wait_for_a_busy_worker() {
+    one_is_kept(false, |pool| pool.found_work(&mut true));
 }
 
 #[test]
 fn loom_an_injected_task_does_not_wait_for_a_searcher_that_has_news() {
-    who_has_news(false);
+    one_is_kept(false, |pool| pool.has_news(true));
 }
 
 #[test]
 fn loom_an_injected_task_does_not_wait_for_a_sleeper_that_has_news() {
-    who_has_news(true);
+    one_is_kept(true, |pool| pool.has_news(pool.idle.woke(0)));
 }
 
 /// Two threads inject while everybody sleeps: one worker is woken for the burst, and it wakes the other for the rest.
