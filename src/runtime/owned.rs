@@ -3,9 +3,10 @@
 use super::blocking::join_thread;
 use super::config::Config;
 use super::context::PollContext;
+use super::create::create;
 use super::io::{Errno, IoFlags, IoName, IoPoll};
 use super::operation::Closure;
-use super::runtimes::{Error, RuntimeRef, create, free};
+use super::runtimes::{Error, RuntimeRef, free};
 use super::shared::NEVER;
 use crate::readiness::{Interest, ReadyEvent};
 use crate::task::{JoinError, JoinHandle, TaskName};

@@ -13,8 +13,8 @@
 
 use super::io::{Errno, errno_of};
 use super::process::is_forked;
-use super::runtimes::SignalMask;
 use super::shared::instant_of;
+use super::threads::SignalMask;
 use crate::primitives::sync::{Arc, Condvar, Mutex, nature, thread};
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -1,20 +1,20 @@
 //! Runtimes by their handles: making, using, and freeing them.
 
 use super::buffers::Buffers;
-use super::config::{Config, Engine, Flavour, allowed_cpus};
+use super::config::{Config, Flavour};
 use super::context::{Current, OwnContext};
-use super::io::{Errno, owned_by};
+use super::create::Choice;
+use super::io::Errno;
+use super::letting_go::owned_by;
 use super::operation::Ops;
-use super::process::{is_forked, plant_cookie};
 use super::shared::{NEVER, Shared, now};
+use super::threads::spawn_thread;
 use super::worker::Worker;
 use crate::driver::{self, Driver};
 use crate::primitives::guard::{Guard, Left};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::slab::{Entry, Slab};
-use crate::primitives::sync::{
-    Arc, AtomicPtr, AtomicU32, Condvar, Mutex, Ordering::*, UnsafeCell, process_static, thread,
-};
+use crate::primitives::sync::{Arc, AtomicPtr, AtomicU32, Condvar, Mutex, Ordering::*, process_static, thread};
 use crate::task::{self, Notified, Plain, Runs, Schedule, SpawnError, TaskName, live_tasks};
 use std::fmt;
 use std::future::Future;
@@ -223,7 +223,7 @@ pub struct Error {
 }
 
 impl Error {
-    fn new(errno: Errno, why: impl Into<String>) -> Self {
+    pub(super) fn new(errno: Errno, why: impl Into<String>) -> Self {
         Self { errno, why: why.into() }
     }
 
@@ -249,86 +249,6 @@ impl std::error::Error for Error {}
 
 /// How long a runtime that goes waits for calls that were given up: 100 ms.
 const LAST_PATIENCE: u64 = 100_000_000;
-
-/// What the operator may say against the configuration.
-const ENGINE_VARIABLE: &str = "ASYNCIO_ENGINE";
-
-/// What was chosen, and the sentence that says why.
-pub(super) struct Choice {
-    pub(super) ring: bool,
-    pub(super) why: String,
-}
-
-/// The engine, or why the one that was asked for cannot be had.
-fn choose_engine(asked: Engine) -> Result<Choice, Error> {
-    let forced = std::env::var_os(ENGINE_VARIABLE).is_some_and(|value| value == "epoll");
-    let epoll = |why: String| Ok(Choice { ring: false, why });
-    if asked == Engine::Epoll {
-        return epoll("asked for".into());
-    }
-    if forced {
-        return epoll(format!("{ENGINE_VARIABLE}=epoll"));
-    }
-    match (crate::driver::prove(), asked) {
-        (Ok(()), Engine::Uring) => Ok(Choice { ring: true, why: "asked for".into() }),
-        (Ok(()), _) => Ok(Choice { ring: true, why: "the kernel offers it".into() }),
-        (Err(refused), Engine::Uring) => Err(Error::new(refused.errno, format!("no io_uring: {}", refused.why))),
-        (Err(refused), _) => epoll(format!("no io_uring: {}", refused.why)),
-    }
-}
-
-/// A driver for each worker. A ring that cannot be made, after one could, makes all of them do without, unless rings were
-/// asked for.
-fn make_drivers(config: &Config, workers: usize, choice: &mut Choice) -> Result<Vec<(Driver, driver::Handle)>, Error> {
-    let mut rings = Vec::new();
-    for _ in 0..if choice.ring { workers } else { 0 } {
-        match crate::driver::make(config.ring_entries) {
-            Ok(ring) => rings.push(ring),
-            Err(refused) if config.engine == Engine::Uring => {
-                return Err(Error::new(refused.errno, format!("no ring for a worker: {}", refused.why)));
-            }
-            Err(refused) => {
-                *choice = Choice { ring: false, why: format!("no ring for a worker: {}", refused.why) };
-                rings.clear();
-                break;
-            }
-        }
-    }
-    let mut rings = rings.into_iter();
-    let drivers = (0..workers).map(|_| Driver::new(config.max_events, rings.next())).collect::<Result<Vec<_>, _>>();
-    drivers.map_err(|error| {
-        Error::new(error.raw_os_error().unwrap_or(libc::EIO), format!("no epoll set for a worker: {error}"))
-    })
-}
-
-/// Makes a runtime and returns its handle.
-pub(crate) fn create(config: Config) -> Result<u64, Error> {
-    if is_forked() {
-        return Err(Error::new(libc::EPERM, "this process was forked from one that had used the library"));
-    }
-    let mut choice = choose_engine(config.engine)?;
-    if config.flavour == Flavour::MultiThread && config.stack_size > 1 << 40 {
-        return Err(Error::new(libc::EINVAL, "the stack of a thread is too large"));
-    }
-    plant_cookie().map_err(|error| Error::new(super::io::errno_of(error), "no page for the fork detector"))?;
-    let workers = match (config.flavour, config.workers) {
-        (Flavour::CurrentThread, _) => 1,
-        (Flavour::MultiThread, 0) => allowed_cpus(),
-        (Flavour::MultiThread, n) if n > u16::MAX as usize / 2 => {
-            return Err(Error::new(libc::EINVAL, "too many workers"));
-        }
-        (Flavour::MultiThread, n) => n,
-    };
-    let drivers = make_drivers(&config, workers, &mut choice)?;
-    establish(config, drivers, &choice)
-}
-
-/// Makes a current-thread runtime on this ring.
-#[cfg(all(test, not(loom)))]
-pub(super) fn create_on(ring: Box<dyn driver::Ring>, config: Config) -> Result<u64, Error> {
-    let driver = Driver::new(config.max_events, Some(ring)).map_err(super::io::errno_of)?;
-    establish(config, vec![driver], &Choice { ring: true, why: "a test's".into() })
-}
 
 /// Makes a runtime with a worker for each driver.
 pub(super) fn establish(config: Config, drivers: Vec<(Driver, driver::Handle)>, choice: &Choice) -> Result<u64, Error> {
@@ -406,57 +326,6 @@ fn buffers_of(shared: &Arc<Shared>, index: usize) -> Buffers {
             }
         }),
     )
-}
-
-/// A worker on its way to its thread.
-struct Moving(UnsafeCell<Worker>);
-
-// SAFETY: a worker is used by one thread at a time, and this moves it to its only one.
-unsafe impl Send for Moving {}
-
-fn spawn_thread(shared: &Shared, worker: Worker) -> std::io::Result<thread::JoinHandle<()>> {
-    let name = shared.config.thread_name.to_string_lossy().into_owned();
-    let moving = Moving(UnsafeCell::new(worker));
-    let builder = thread::Builder::new().name(name).stack_size(shared.config.stack_size);
-    // Signals are the program's: a worker's thread takes none, and inherits that from here.
-    let _masked = SignalMask::block_sent();
-    builder.spawn(move || {
-        let moving = moving;
-        // SAFETY: the worker was moved here; nobody else has it.
-        moving.0.with(|worker| unsafe { (*worker).main() });
-        // A child's last thread ends here, and the child with it; what the worker has is the parent's.
-        if is_forked() {
-            std::mem::forget(moving);
-        }
-    })
-}
-
-/// Signals that are sent to the process blocked on this thread, until dropped.
-pub(super) struct SignalMask(libc::sigset_t);
-
-impl SignalMask {
-    pub(super) fn block_sent() -> Self {
-        // SAFETY: the sets are plain data, written by the calls.
-        unsafe {
-            let (mut all, mut before) = std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>();
-            libc::sigfillset(&mut all);
-            // But for those that a thread raises by what it does itself, and a profiler's.
-            for own in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS] {
-                libc::sigdelset(&mut all, own);
-            }
-            libc::sigdelset(&mut all, libc::SIGABRT);
-            libc::sigdelset(&mut all, libc::SIGPROF);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-            Self(before)
-        }
-    }
-}
-
-impl Drop for SignalMask {
-    fn drop(&mut self) {
-        // SAFETY: the mask that this thread had before.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
-    }
 }
 
 /// Ends a runtime and everything of it.

@@ -399,7 +399,7 @@ impl Shared {
             unparks: sum(|remote| &remote.unparks),
             events: sum(|remote| &remote.counters.events),
             spins_paid: sum(|remote| &remote.counters.spins_paid),
-            ios_live: super::io::owned_by(self.handle).count() as u64,
+            ios_live: super::letting_go::owned_by(self.handle).count() as u64,
             // Ended first: the difference of two counters that run must not wrap.
             ops_live: {
                 let ended = sum(|remote| &remote.counters.ops_ended);

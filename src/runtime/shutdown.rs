@@ -1,7 +1,8 @@
 //! Ending a runtime: everybody who waits is told, every task is aborted, and what does not end in time is given up.
 
 use super::context::Current;
-use super::io::{Errno, owned_by};
+use super::io::Errno;
+use super::letting_go::owned_by;
 use super::local::List;
 use super::runtimes::RuntimeRef;
 use super::shared::{Phase, Shared, now};

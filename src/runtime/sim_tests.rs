@@ -16,9 +16,10 @@ mod waits;
 mod watches;
 
 use super::config::{Config, Flavour};
+use super::create::Choice;
 use super::owned::Runtime;
 use super::process::plant_cookie;
-use super::runtimes::{Choice, establish};
+use super::runtimes::establish;
 use crate::driver::fake::Random;
 use crate::sim::nature::TROUBLE;
 use crate::sim::{block, run, stand_by, thread};

@@ -1,17 +1,14 @@
 //! Direct I/O: system calls on a registered descriptor, tried when it is ready, repeated until they do not say EAGAIN.
 
 use super::context::PollContext;
-use super::io::{Attempt, Errno, IoName, IoPoll, errno_of, traits};
-use super::shared::Shared;
+use super::io::{Errno, IoName, IoPoll, errno_of, traits};
+use super::letting_go::Attempt;
 use crate::primitives::prefetch::prefetch;
-use crate::primitives::sync::{
-    Ordering::*,
-    nature::{fault, short},
-};
+use crate::primitives::sync::nature::{fault, short};
 use crate::readiness::{Interest, Ready, ReadyEvent};
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::task::{Poll, ready};
 
 /// What one system call did.
@@ -19,51 +16,6 @@ pub(super) type Attempted = Result<usize, Errno>;
 
 pub(super) fn attempted(returned: isize) -> Attempted {
     usize::try_from(returned).map_err(|_| errno_of(io::Error::last_os_error()))
-}
-
-/// How many broken connections one accept passes over.
-pub(super) const MOST_PASSED_OVER: usize = 128;
-
-/// A connection that its peer gave up while it was queued, or its network did: the next one counts.
-pub(super) fn is_passed_over(errno: Errno) -> bool {
-    matches!(
-        errno,
-        libc::ECONNABORTED
-            | libc::EPROTO
-            | libc::ENETDOWN
-            | libc::ENOPROTOOPT
-            | libc::EHOSTDOWN
-            | libc::ENONET
-            | libc::EHOSTUNREACH
-            | libc::ENETUNREACH
-    )
-}
-
-/// What broke a connection. The kernel tells of it once, to whoever asks first: all others see an end, or EPIPE.
-pub(crate) fn breaks_connection(errno: Errno) -> bool {
-    matches!(errno, libc::ECONNRESET | libc::ETIMEDOUT) || is_passed_over(errno)
-}
-
-/// A call that accepts one connection.
-fn accepting() -> impl FnMut(RawFd) -> Attempted {
-    let mut passed_over = 0;
-    move |fd| {
-        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        let trouble = fault(&[libc::EMFILE, libc::ENOBUFS, libc::ENOMEM, libc::ECONNABORTED]);
-        let result = trouble.map_or_else(
-            // SAFETY: accept4 may be asked for no address.
-            || attempted(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) } as isize),
-            Err,
-        );
-        match result {
-            // Not without end, for these may also be this system's own doing.
-            Err(errno) if is_passed_over(errno) && passed_over < MOST_PASSED_OVER => {
-                passed_over += 1;
-                Err(libc::EINTR)
-            }
-            result => result,
-        }
-    }
 }
 
 /// A read that is due, of a descriptor that its caller keeps open.
@@ -87,11 +39,6 @@ impl Reading {
     }
 }
 
-/// No descriptor, or no memory for one, could be had: trying again at once is no use.
-pub(super) fn is_starvation(errno: Errno) -> bool {
-    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
-}
-
 /// What a receive with these flags waits for: each queue has an event of its own, and an empty one says nothing of the
 /// others.
 fn interest_of(flags: i32) -> Interest {
@@ -103,7 +50,7 @@ fn interest_of(flags: i32) -> Interest {
 }
 
 /// Repeats a call that a signal interrupted.
-fn uninterrupted(mut call: impl FnMut() -> Attempted) -> Attempted {
+pub(super) fn uninterrupted(mut call: impl FnMut() -> Attempted) -> Attempted {
     loop {
         match fault(&[libc::EINTR]).map_or_else(&mut call, Err) {
             Err(libc::EINTR) => {}
@@ -116,7 +63,7 @@ impl IoName {
     /// Waits until the interest is satisfied, then tries; EAGAIN takes the readiness back and waits again. `whole` is how
     /// many bytes a call can move at most: fewer, on a TCP stream, mean that the kernel's buffer is drained or full, and
     /// the next event will say so when that changes. (Not where an urgent mark may be about, at which a read stops early.)
-    fn transfer(
+    pub(super) fn transfer(
         self,
         cx: &PollContext,
         interest: Interest,
@@ -477,65 +424,6 @@ impl IoName {
         // SAFETY: the caller says so; the descriptor is kept open by our use.
         self.transfer(cx, Interest::WRITABLE, 0, |fd| attempted(unsafe { libc::send(fd, buffer.cast(), len, flags) }))
     }
-
-    /// Accepts one connection and registers it with the same runtime, on the worker that polls.
-    pub(crate) fn poll_accept(self, cx: &PollContext, shared: &Shared) -> IoPoll<IoName> {
-        if let Err(errno) = self.check_direct() {
-            return Poll::Ready(Err(errno));
-        }
-        match ready!(self.poll_accept_fd(cx)) {
-            Ok(fd) => Poll::Ready(self.adopt(fd, shared)),
-            Err(errno) => {
-                if is_starvation(errno) {
-                    self.starve(shared);
-                }
-                Poll::Ready(Err(errno))
-            }
-        }
-    }
-
-    /// Accepts one connection.
-    pub(super) fn poll_accept_fd(self, cx: &PollContext) -> IoPoll<RawFd> {
-        let accepted = self.transfer(cx, Interest::READABLE, 0, accepting());
-        accepted.map(|accepted| accepted.map(|fd| fd as RawFd))
-    }
-
-    /// Accepts one connection for a server, whose it is.
-    pub(crate) fn poll_accept_owned(self, cx: &PollContext) -> IoPoll<OwnedFd> {
-        // SAFETY: the call returned a new descriptor.
-        self.poll_accept_fd(cx).map(|accepted| accepted.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    /// The same without waiting: EAGAIN if there is none.
-    pub(crate) fn accept_now(self) -> Result<OwnedFd, Errno> {
-        let _in_use = self.enter()?;
-        let mut call = accepting();
-        // SAFETY: the call returned a new descriptor.
-        uninterrupted(|| call(self.fd())).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-    }
-
-    /// No descriptor could be had: the next try waits until one is free, or for a while.
-    pub(crate) fn starve(self, shared: &Shared) {
-        if let Ok(Some(seen)) = self.try_ready(Interest::READABLE) {
-            self.io.clear(self.generation, seen);
-        }
-        shared.fds.starve(self.raw());
-        // This worker may stay busy, and the others sleep without knowing of the time to try again.
-        match shared.is_current_thread() {
-            true => shared.remote(0).nudge(),
-            false => shared.wake_one(),
-        }
-    }
-
-    /// Registers a connection that this listener gave. It is connected, so it is writable.
-    fn adopt(self, fd: RawFd, shared: &Shared) -> Result<IoName, Errno> {
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let known = u16::from(both.bits()) | self.family() | traits::NONBLOCK | traits::WATCHED;
-        shared.register_known(fd, known, 0, Ready::WRITABLE, shared.pick_home()).inspect_err(|_| {
-            // SAFETY: the connection is ours, and nobody else has heard of it.
-            unsafe { libc::close(fd) };
-        })
-    }
 }
 
 /// The bytes of all parts.
@@ -547,62 +435,4 @@ unsafe fn total(parts: *const libc::iovec, count: i32) -> usize {
         // SAFETY: the caller says so.
         .map(|at| unsafe { (*parts.add(at)).iov_len })
         .fold(0, usize::saturating_add)
-}
-
-/// The flag of pwritev2 that keeps it from raising SIGPIPE (Linux 6.18).
-pub(super) const RWF_NOSIGNAL: i32 = 0x100;
-
-impl IoName {
-    /// Writes to what is no socket, without SIGPIPE.
-    ///
-    /// # Safety
-    /// `parts` has `count` entries, each of readable memory.
-    unsafe fn write_silently(self, fd: RawFd, parts: *const libc::iovec, count: i32) -> Attempted {
-        if !self.has(traits::PAST_RING) {
-            let (number, n) = (i64::from(fd), i64::from(count));
-            // SAFETY: the caller says so. An offset of -1 writes at the descriptor's own position.
-            let wrote =
-                unsafe { libc::syscall(libc::SYS_pwritev2, number, parts, n, -1i64, -1i64, i64::from(RWF_NOSIGNAL)) };
-            match attempted(wrote as isize) {
-                // An older kernel, a kind of descriptor that takes no flags, or a sandbox that has not heard of the call.
-                Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM) => {
-                    self.io.traits.fetch_or(traits::PAST_RING, Relaxed)
-                }
-                result => return result,
-            };
-        }
-        // SAFETY: as above.
-        unsafe { write_masked(fd, parts, count) }
-    }
-}
-
-/// Writes with SIGPIPE blocked on this thread.
-///
-/// # Safety
-/// As for `IoName::write_silently`.
-unsafe fn write_masked(fd: RawFd, parts: *const libc::iovec, count: i32) -> Attempted {
-    // SAFETY: the caller says so.
-    without_sigpipe(|| attempted(unsafe { libc::writev(fd, parts, count) }))
-}
-
-/// Makes a call with SIGPIPE blocked on this thread, and takes back the one that it raised.
-pub(super) fn without_sigpipe(call: impl FnOnce() -> Attempted) -> Attempted {
-    // SAFETY: the sets are plain data, initialised by sigemptyset; the thread's own mask is put back in the end.
-    unsafe {
-        let (mut pipe, mut mask, mut pending) = std::mem::zeroed::<(libc::sigset_t, libc::sigset_t, libc::sigset_t)>();
-        libc::sigemptyset(&mut pipe);
-        libc::sigaddset(&mut pipe, libc::SIGPIPE);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &pipe, &mut mask);
-        // One that was pending before is the program's, and stays.
-        libc::sigpending(&mut pending);
-        let result = call();
-        if result == Err(libc::EPIPE) && libc::sigismember(&pending, libc::SIGPIPE) == 0 {
-            let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-            while libc::sigtimedwait(&pipe, std::ptr::null_mut(), &at_once) < 0
-                && errno_of(io::Error::last_os_error()) == libc::EINTR
-            {}
-        }
-        libc::pthread_sigmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut());
-        result
-    }
 }

@@ -2,8 +2,8 @@
 
 use super::super::buffers::Buffers;
 use super::super::worker::Worker;
+use super::life::close;
 use super::request::Yields;
-use super::submit::close;
 use super::word::{News, Told};
 use super::{OPS, Operation};
 use crate::primitives::sync::{Ordering::*, thread};

@@ -7,7 +7,7 @@
 
 use super::super::local::List;
 use super::super::worker::Worker;
-use super::submit::neighbour;
+use super::life::neighbour;
 use super::*;
 use crate::driver::Completion;
 use crate::primitives::prefetch::{MANY, prefetch};

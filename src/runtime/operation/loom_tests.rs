@@ -1,7 +1,7 @@
 //! Every order in which an operation's owner can meet those who tell it something, and a stream's waiter those who send.
 
 use super::super::io::IoName;
-use super::submit::make;
+use super::life::make;
 use super::traffic::Traffic;
 use super::word::{Mail, News, Told};
 use super::{OPS, OpName, Operation, Request};

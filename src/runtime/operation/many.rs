@@ -5,14 +5,15 @@
 //! pool. A receiver that finds the pool empty waits in a queue; who gives a buffer back sees to it that the queue is looked
 //! at. No timer is involved, and as long as the pool has a free buffer nobody waits.
 
+use super::super::accepting::{MOST_PASSED_OVER, is_passed_over, is_starvation};
 use super::super::buffers::Lease;
 use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
-use super::super::transfer::{MOST_PASSED_OVER, is_passed_over, is_starvation};
 use super::super::worker::Worker;
+use super::life::close;
 use super::progress::told_by_closed;
 use super::request::Request;
-use super::submit::{GROUP, close};
+use super::submit::GROUP;
 use super::*;
 use crate::driver::Completion;
 use std::task::Poll;

@@ -6,8 +6,8 @@
 //! operations. Everybody else only tells the owner something by the word, and puts the entry into the owner's mailbox.
 //!
 //! - `request.rs`: the table of what operations do.
-//! - `submit.rs`: beginning an operation and choosing its way; what a task may ask of it.
-//! - `progress.rs`: completions, news and deadlines; ending an operation and letting go of it.
+//! - `life.rs`: making an entry, and letting go of it. `submit.rs`: choosing the operation's way; what a task may ask of it.
+//! - `progress.rs`: completions and news; `cancel.rs`: ending an operation before it is done, also at its deadline.
 //! - `many.rs`: operations with many results: accepting, and receiving into leased buffers; `legacy.rs`: what receivers
 //!   leave to a stream. `pooled.rs`: reading into such buffers without an operation.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
@@ -22,10 +22,12 @@
 
 mod blob;
 mod call;
+mod cancel;
 mod ending;
 mod errand;
 mod foresee;
 mod legacy;
+mod life;
 mod many;
 mod parcel;
 mod pooled;

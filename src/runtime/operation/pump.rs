@@ -4,11 +4,11 @@
 use super::super::context::Current;
 use super::super::io::{IoName, traits};
 use super::super::worker::Worker;
+use super::life::make;
 use super::parcel::Batch;
 use super::request::Request;
 use super::splice::Inflow;
 use super::stream::{Holder, Next, Progress};
-use super::submit::make;
 use super::*;
 use crate::driver::Completion;
 use crate::primitives::sync::Ordering::*;

@@ -3,7 +3,8 @@
 
 use super::super::context::PollContext;
 use super::super::io::{IoName, IoPoll, traits};
-use super::super::transfer::{Attempted, RWF_NOSIGNAL, attempted};
+use super::super::sigpipe::RWF_NOSIGNAL;
+use super::super::transfer::{Attempted, attempted};
 use super::errand::Errand;
 use super::progress::errno_outcome;
 use super::question::Question;

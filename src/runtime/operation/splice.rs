@@ -6,7 +6,8 @@
 
 use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
-use super::super::transfer::{Attempted, attempted, without_sigpipe};
+use super::super::sigpipe::without_sigpipe;
+use super::super::transfer::{Attempted, attempted};
 use super::parcel::Owed;
 use super::progress::told_by_closed;
 use super::request::{CURRENT, Fds};

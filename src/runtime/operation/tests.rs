@@ -9,7 +9,7 @@ use super::{Body, CURRENT, OPS, Operation, Stage};
 use crate::driver::fake::{Chaos, FakeRing, Kernel, Random};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::sync::Ordering::*;
-use crate::runtime::runtimes::create_on;
+use crate::runtime::create::create_on;
 use crate::runtime::{Config, Flavour, RuntimeRef, free};
 use crate::task::{JoinError, TaskName};
 use actor::{Actor, FAILED};

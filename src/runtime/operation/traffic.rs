@@ -4,8 +4,8 @@
 //! is the only one who sends and who touches the queue; everybody else pushes. The holder gives it up by parking, which
 //! fails if something was pushed. So a send is never passed by a later one, and never left behind.
 
+use super::super::accepting::breaks_connection;
 use super::super::io::{Errno, IoName, traits};
-use super::super::transfer::breaks_connection;
 use super::parcel::Parcel;
 use super::{News, OPS, OpName, Operation, Told, Woken};
 use crate::primitives::inbox::Inbox;
