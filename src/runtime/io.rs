@@ -1,7 +1,7 @@
 //! Registered descriptors by their handles, and asking whether they are ready.
 
 use super::context::PollContext;
-use super::registration::said_too_early;
+use super::registration::{is_connected, said_too_early};
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::sync::Ordering::*;
 use crate::readiness::{IOS, Interest, Polled, Ready, ReadyEvent, ScheduledIo, Waiting};
@@ -230,6 +230,11 @@ impl IoName {
     /// Why an interest that was not registered is refused.
     pub(super) fn refusal(self) -> Errno {
         if self.io.guard.is_open(self.generation) { libc::EINVAL } else { libc::EBADF }
+    }
+
+    /// True for a stream socket that has no peer and may get one.
+    pub(crate) fn awaits_connection(self) -> bool {
+        self.has(traits::LATE) && self.enter().is_ok_and(|_in_use| !is_connected(self.fd()))
     }
 
     /// What of an event is so; the rest is taken back. It matters where a stream may not have begun: epoll calls a socket hung up

@@ -221,7 +221,7 @@ fn knows_nowait(fd: RawFd) -> bool {
 }
 
 /// True for a socket with a peer.
-fn is_connected(fd: RawFd) -> bool {
+pub(super) fn is_connected(fd: RawFd) -> bool {
     let (mut address, mut len) = ([0u64; 16], size_of::<[u64; 16]>() as libc::socklen_t);
     // SAFETY: the address is as large as `len` says.
     unsafe { libc::getpeername(fd, address.as_mut_ptr().cast(), &mut len) == 0 }

@@ -4,7 +4,7 @@ use super::Errno;
 use crate::runtime::{Delivered, IoName, IoPoll, Lease, PollContext, Receiver};
 use std::task::{Poll, ready};
 
-/// Chosen by the first read, and again by the first after a receiver was over.
+/// Chosen by the first read of a connection, and again by the first after a receiver was over.
 #[derive(Default)]
 pub(super) enum Source {
     #[default]
@@ -21,6 +21,10 @@ impl Source {
     pub(super) fn is_direct(&mut self, cx: &PollContext, io: IoName) -> Result<bool, Errno> {
         if let Self::Open = self {
             io.can_poll(cx, false)?;
+            if io.awaits_connection() {
+                // A ring would say that there is none, where a read waits for it.
+                return Ok(true);
+            }
             *self = Receiver::begin(cx, io)?.map_or(Self::Direct, Self::Leased);
         }
         Ok(matches!(self, Self::Direct))
