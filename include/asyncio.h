@@ -2112,8 +2112,8 @@ int64_t rt_submit_recvmsg(rt_cx *cx,
                           rt_op *out);
 
 /**
- * Submits: sendmsg(2) with its `flags`. Outcome: all bytes of the message, or an error. Otherwise as `rt_submit_send`; control data
- * goes with the first byte. For a Unix datagram socket whose peer may be slow see `rt_poll_sendmsg`.
+ * Submits: sendmsg(2) with its `flags`. Outcome: all bytes of the message, or an error. Otherwise as `rt_submit_send`; also
+ * `-EMSGSIZE` for more than 1,024 parts, and `-EINVAL` for lengths that no result can tell. Control data goes with the first byte. For a Unix datagram socket whose peer may be slow see `rt_poll_sendmsg`.
  *
  * # Safety
  * `cx` is the context of this poll; `msg` is a message to send until the operation is over; `out` is writable.

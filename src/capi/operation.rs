@@ -90,7 +90,31 @@ unsafe fn copy_parts(parts: *const iovec, count: c_int) -> Result<Box<[iovec]>, 
         return Ok(Box::default());
     }
     // SAFETY: the caller says so.
-    Ok(unsafe { std::slice::from_raw_parts(parts, count as usize) }.into())
+    let parts = unsafe { std::slice::from_raw_parts(parts, count as usize) };
+    lengths_are_valid(parts)?;
+    Ok(parts.into())
+}
+
+/// As the system says: no part, nor all together, may be longer than a result can tell.
+fn lengths_are_valid(parts: &[iovec]) -> Result<(), Errno> {
+    let total = parts.iter().try_fold(0usize, |total, part| total.checked_add(part.iov_len));
+    if total.is_some_and(|total| total <= isize::MAX as usize) { Ok(()) } else { Err(libc::EINVAL) }
+}
+
+/// What is sent in its order is copied part by part before the system looks at it.
+///
+/// # Safety
+/// `message` is NULL, or a message to send.
+unsafe fn message_is_valid(message: *const msghdr) -> Result<(), Errno> {
+    // SAFETY: the caller says so.
+    let header = unsafe { message.as_ref() }.ok_or(libc::EINVAL)?;
+    match header.msg_iovlen {
+        0 => Ok(()),
+        _ if header.msg_iov.is_null() => Err(libc::EINVAL),
+        n if n > libc::UIO_MAXIOV as usize => Err(libc::EMSGSIZE),
+        // SAFETY: as above: there are as many parts.
+        n => lengths_are_valid(unsafe { std::slice::from_raw_parts(header.msg_iov, n) }),
+    }
 }
 
 /// Submits: accept one connection. Outcome: the connection, an `rt_io` (which is never negative as an `int64_t`): non-blocking,
@@ -213,8 +237,8 @@ pub unsafe extern "C" fn rt_submit_recvmsg(
     unsafe { begin(cx, out, request) }
 }
 
-/// Submits: sendmsg(2) with its `flags`. Outcome: all bytes of the message, or an error. Otherwise as `rt_submit_send`; control data
-/// goes with the first byte. For a Unix datagram socket whose peer may be slow see `rt_poll_sendmsg`.
+/// Submits: sendmsg(2) with its `flags`. Outcome: all bytes of the message, or an error. Otherwise as `rt_submit_send`; also
+/// `-EMSGSIZE` for more than 1,024 parts, and `-EINVAL` for lengths that no result can tell. Control data goes with the first byte. For a Unix datagram socket whose peer may be slow see `rt_poll_sendmsg`.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `msg` is a message to send until the operation is over; `out` is writable.
@@ -227,7 +251,8 @@ pub unsafe extern "C" fn rt_submit_sendmsg(
     out: *mut rt_op,
 ) -> i64 {
     let request = || {
-        not_null(msg)?;
+        // SAFETY: the caller says so.
+        unsafe { message_is_valid(msg) }?;
         on(io, Request::SendMsg { message: msg, flags })
     };
     // SAFETY: the caller says so.

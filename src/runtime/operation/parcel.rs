@@ -50,6 +50,12 @@ impl Turn {
         self.change(life, WAITS, TAKEN)
     }
 
+    /// The holder: true if the operation was cancelled before anything of it was taken, and may have another life.
+    pub(super) fn is_out(&self, life: u32) -> bool {
+        let now = self.0.load(Acquire);
+        LIFE.get(now) != life.into() || STATE.get(now) == 0
+    }
+
     /// The holder: false if the operation is not wanted any more. Then the holder ends it.
     pub(super) fn put_back(&self, life: u32) -> bool {
         self.change(life, TAKEN, WAITS)
@@ -82,6 +88,8 @@ pub(crate) struct Parcel {
     pub(super) len: usize,
     /// How much of it went. The holder's.
     pub(super) sent: usize,
+    /// It could not be sent with those behind it, of which one may be to blame: it is tried alone. The holder's.
+    pub(super) is_suspect: bool,
 }
 
 // SAFETY: the link is the baton's while the parcel is pushed. Parcels are boxed, and so aligned to a word.
@@ -155,7 +163,7 @@ impl Goods<'_> {
 
 impl Parcel {
     pub(super) fn new(content: Content, len: usize, sent: usize) -> Box<Self> {
-        Box::new(Self { link: AtomicPtr::default(), content, len, sent })
+        Box::new(Self { link: AtomicPtr::default(), content, len, sent, is_suspect: false })
     }
 
     pub(super) fn owed(&self) -> Option<Owed> {
@@ -164,6 +172,11 @@ impl Parcel {
             Content::Splice(inflow) => Some(inflow.of),
             _ => None,
         }
+    }
+
+    /// How many bytes it is among what is queued. An empty message is one, so that who flushes waits for it.
+    pub(super) fn weight(&self) -> usize {
+        if self.len == 0 && !self.is_shutdown() { 1 } else { self.len - self.sent }
     }
 
     /// True if it must leave alone: it has an address, control data or flags of its own.
@@ -237,10 +250,6 @@ impl Default for Batch {
 }
 
 impl Batch {
-    pub(super) fn bytes(&self) -> usize {
-        self.parts.iter().map(|part| part.iov_len).sum()
-    }
-
     /// The message, good as long as the batch stays where it is and is not changed.
     pub(super) fn message(&mut self) -> *const msghdr {
         self.header.msg_iov = self.parts.as_mut_ptr();

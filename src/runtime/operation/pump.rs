@@ -97,7 +97,8 @@ impl Worker {
                 Next::Splice(inflow) => return self.pump_waits(op, batch, Some(inflow.from)),
             }
         }
-        let flags = batch.flags | libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        // Without MSG_WAITALL: what went is news, to who waits for that, and to who looks whether the connection moves.
+        let flags = batch.flags | libc::MSG_NOSIGNAL;
         let entry = opcode::SendMsg::new(types::Fd(io.fd()), batch.message())
             .flags(flags as u32)
             .ioprio(if body.moved.replace(1) == 0 { POLL_FIRST } else { 0 })
@@ -125,15 +126,7 @@ impl Worker {
         let holder = Holder { io, traffic };
         let mut batch = body.batch.take().unwrap_or_default();
         match completion.result.checked_neg().unwrap_or(0) {
-            sent if sent <= 0 => {
-                let sent = sent.unsigned_abs() as usize;
-                // A ring keeps to itself what came after some bytes, and the kernel does not tell it again.
-                let is_cut = sent < batch.bytes() && !body.cancels.get() && io.is_connection_gone();
-                holder.unload(&mut batch, Some(sent));
-                if is_cut {
-                    holder.fail(libc::ECONNRESET);
-                }
-            }
+            sent if sent <= 0 => holder.unload(&mut batch, Some(sent.unsigned_abs() as usize)),
             libc::EAGAIN | libc::EINTR | libc::ECANCELED => holder.unload(&mut batch, None),
             errno => holder.failed(&mut batch, errno),
         }

@@ -6,6 +6,7 @@
 //!
 //! A send that was cut after some of its bytes went leaves a hole in the stream, so nothing can be sent after it.
 
+use super::super::accepting::breaks_connection;
 use super::super::buffers::Lease;
 use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
@@ -59,6 +60,7 @@ impl Holder {
         loop {
             // SAFETY: as in `with_queue`.
             unsafe { self.traffic.collect() };
+            self.drop_cancelled();
             match self.traffic.failed.load(Acquire) as Errno {
                 0 => {}
                 libc::ECANCELED => self.drop_all(libc::ECANCELED),
@@ -89,11 +91,12 @@ impl Holder {
         let together = self.io.has(traits::STREAM);
         // A message goes as one.
         let most = if together { MOST_PARTS } else { usize::MAX };
+        let is_suspect = queue.front().is_some_and(|first| first.is_suspect);
         let mut bytes = 0;
         for parcel in queue {
             let is_first = batch.parcels == 0;
             let fits = batch.parts.len() < MOST_PARTS && batch.parcels < MOST_PARTS && bytes < MOST_TOGETHER;
-            let joins = is_first || (together && fits && parcel.is_plain());
+            let joins = is_first || (together && fits && parcel.is_plain() && !is_suspect);
             if !joins || (!is_first && parcel.owed().is_some_and(|of| !of.op.turn.take(of.life))) {
                 break;
             }
@@ -127,8 +130,23 @@ impl Holder {
 
     pub(super) fn drop_first(self) {
         if let Some(parcel) = self.with_queue(VecDeque::pop_front) {
-            self.traffic.queue_shrinks(parcel.len - parcel.sent);
+            self.traffic.queue_shrinks(parcel.weight());
         }
+    }
+
+    /// Drops what was cancelled while it waited. The batch is empty. What the first has begun is seen when its turn comes.
+    fn drop_cancelled(self) {
+        if !self.traffic.has_cancelled.load(Relaxed) || !self.traffic.has_cancelled.swap(false, AcqRel) {
+            return;
+        }
+        let mut dropped = 0;
+        let mut is_wanted = |parcel: &Parcel| {
+            let is_out = parcel.sent == 0 && parcel.owed().is_some_and(|of| of.op.turn.is_out(of.life));
+            dropped += if is_out { parcel.weight() } else { 0 };
+            !is_out
+        };
+        self.with_queue(|queue| queue.retain(|parcel| is_wanted(parcel)));
+        self.traffic.queue_shrinks(dropped);
     }
 
     /// So many bytes of the batch went; `None`: nothing was sent, not even nothing. Puts back what did not go.
@@ -141,11 +159,12 @@ impl Holder {
         for _ in 0..loaded {
             let Some(whole) = self.with_queue(|queue| {
                 let parcel = queue.front_mut()?;
-                let now = sent.min(parcel.len - parcel.sent);
+                let (now, before) = (sent.min(parcel.len - parcel.sent), parcel.weight());
                 parcel.sent += now;
                 sent -= now;
-                self.traffic.queue_shrinks(now);
-                Some(parcel.sent == parcel.len)
+                let whole = parcel.sent == parcel.len;
+                self.traffic.queue_shrinks(if whole { before } else { now });
+                Some(whole)
             }) else {
                 break;
             };
@@ -169,7 +188,7 @@ impl Holder {
                 let at =
                     queue.iter().position(|parcel| parcel.owed().is_some_and(|other| std::ptr::eq(other.op, of.op)));
                 if let Some(parcel) = at.and_then(|at| queue.remove(at)) {
-                    self.traffic.queue_shrinks(parcel.len - parcel.sent);
+                    self.traffic.queue_shrinks(parcel.weight());
                 }
             });
             of.op.deliver_to(of.life, -i64::from(libc::ECANCELED));
@@ -182,11 +201,16 @@ impl Holder {
     }
 
     /// The batch could not be sent. On a stream nothing can be sent any more; elsewhere it was one message's own affair. The first
-    /// of what is queued learns why: that message, as long as its turn was not put back.
+    /// of what is queued learns why: that message, as long as its turn was not put back. Unless it is not the connection, and
+    /// another one of the batch may be to blame: then they are tried one by one.
     pub(super) fn failed(self, batch: &mut Batch, errno: Errno) {
         if self.io.has(traits::STREAM) {
+            let is_one_of = batch.parcels > 1 && errno != libc::EPIPE && !breaks_connection(errno);
             self.unload(batch, None);
-            return self.fail(errno);
+            if !is_one_of {
+                return self.fail(errno);
+            }
+            return self.with_queue(|queue| queue.front_mut().into_iter().for_each(|first| first.is_suspect = true));
         }
         self.tell_first(errno);
         self.unload(batch, None);
@@ -355,7 +379,7 @@ impl IoName {
                         return Err((errno, None));
                     }
                 };
-                holder.leaves(len - gone);
+                holder.leaves(parcel.weight());
                 holder.with_queue(|queue| queue.push_front(parcel));
                 holder.start_pump();
             } else if !traffic.baton.park() {
@@ -365,7 +389,7 @@ impl IoName {
             return Ok(len);
         }
         match self.send_limit() {
-            Ok(limit) if traffic.queued() < limit => {}
+            Ok(limit) if traffic.queued() <= limit => {}
             Ok(_) => return refused(libc::EAGAIN, goods),
             Err(errno) => return refused(errno, goods),
         }
@@ -380,7 +404,7 @@ impl IoName {
 
     /// Puts a parcel behind the others; sends, if nobody does any more.
     fn enqueue(self, traffic: &'static Traffic, parcel: Box<Parcel>) {
-        traffic.queue_grows(parcel.len - parcel.sent);
+        traffic.queue_grows(parcel.weight());
         let parcel = Box::into_raw(parcel);
         // SAFETY: a box is not null; the push gives it to the baton's holder.
         if traffic.baton.push(unsafe { std::ptr::NonNull::new_unchecked(parcel) }) == Pushed::Unpark {
@@ -477,7 +501,7 @@ impl Worker {
                     let mut parcel = parcel_of(of, body);
                     parcel.sent = sent.unwrap_or(0);
                     self.wait_in_stream(op);
-                    holder.leaves(len - parcel.sent);
+                    holder.leaves(parcel.weight());
                     holder.with_queue(|queue| queue.push_front(parcel));
                     return holder.start_pump();
                 }
@@ -501,6 +525,7 @@ impl Worker {
     pub(super) fn cancel_send(&self, op: &'static Operation) {
         let traffic = op.body(self).stream().and_then(IoName::traffic_if_any);
         if op.turn.cancel(op.word.generation()) {
+            traffic.into_iter().for_each(|traffic| traffic.has_cancelled.store(true, Release));
             self.settle(op, -i64::from(libc::ECANCELED));
         }
         // It may have nothing left to wait for, or must let go of what it has.

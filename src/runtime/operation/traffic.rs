@@ -55,6 +55,8 @@ pub(crate) struct Traffic {
     in_order: AtomicBool,
     /// Whoever has the baton sends what is not in the queue: set for the length of that call.
     pub(super) at_once: AtomicBool,
+    /// Something of the queue was cancelled: the holder looks for it.
+    pub(super) has_cancelled: AtomicBool,
     /// Our direction was shut down, or is about to be: from then on the connection may be gone in order.
     pub(super) ends: AtomicBool,
     flushers: Mutex<Flushers>,
@@ -350,6 +352,7 @@ impl Traffic {
         self.receiving.store(0, Relaxed);
         self.queued.store(0, Relaxed);
         self.failed.store(0, Relaxed);
+        self.has_cancelled.store(false, Relaxed);
         self.ends.store(false, Relaxed);
         self.moved.store(0, Relaxed);
         self.wide.store(false, Relaxed);
@@ -444,7 +447,9 @@ impl Traffic {
         let is_full = waiting.len() == waiting.capacity();
         let unneeded = |(other, _, waker): &mut (_, _, _)| *other == key || is_full && is_dead(waker);
         let old: Vec<_> = waiting.extract_if(.., unneeded).collect();
-        waiting.push((key, low_water, waker));
+        // Who waits twice is woken for the first, and asks again.
+        let before = old.iter().filter(|(other, ..)| *other == key).map(|(_, low_water, _)| *low_water);
+        waiting.push((key, before.fold(low_water, u64::max), waker));
         // The flag and what is queued are one word: either the next to send sees the flag, or we see what it left.
         let before = self.queued.fetch_or(AWAITED.mask(), AcqRel);
         let flushed = BYTES.get(before) <= low_water || self.failed.load(Acquire) != 0;
