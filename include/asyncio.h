@@ -965,7 +965,8 @@ typedef struct rt_stream_opts {
  * `rt_poll_stream_write`, `rt_poll_stream_flush`, `rt_stream_free`. Made by `rt_stream_new`.
  *
  * Threads: a stream is used by one task, or context, at a time, from whatever thread; a call that meets another one gets
- * `-EBUSY`. It may pass from one task to another: nothing that was received is lost, also when the first task has ended.
+ * `-EBUSY`. It may pass from one task to another: nothing that was received is lost, also when the first task has ended. Of a message
+ * that such a task had written in part the rest is missing, so nothing can be written after it: `-EPIPE`.
  *
  * Others should not use the same `rt_io` in the same direction: whoever else reads, directly or by a second stream, gets
  * `-EBUSY` or some of the bytes, and direct writes go before what is buffered. While `rt_send` has something queued a stream's
@@ -3136,8 +3137,8 @@ int64_t rt_stream_free(rt_stream stream);
  *
  * Errors of this and the other reading calls: the system's; `-EBADF` for a stale stream or `rt_io`; `-ESHUTDOWN`; `-EINVAL` for NULL,
  * and an `rt_io` that is not registered for `RT_READABLE`; `-EPERM` for the context; `-EBUSY`: another call has the stream, or
- * `rt_poll_read_exact` is under way, or something else receives on the `rt_io`; `-ENOMEM`. If what was written cannot be sent, a
- * call that would wait returns that error, once. Does not block.
+ * something else receives on the `rt_io`; `-ENOMEM`. If what was written cannot be sent, a call that would wait returns that error,
+ * once. Does not block.
  *
  * # Safety
  * `cx` is the context of this poll; `buf` has `n` writable bytes.
@@ -3150,12 +3151,12 @@ int64_t rt_poll_stream_read(rt_cx *cx,
 /**
  * Fills, in polls, all `n` bytes of `buf`.
  *
- * Returns `n`; `RT_PENDING`: to be called again with the same `buf` and `n`, and as long as that is not done other reading calls
- * get `-EBUSY`, if some bytes came. `-ENODATA`: the end came first. After that, or another error, what came is in the stream
- * still, for the next reading call. Other errors as for `rt_poll_stream_read`. Does not block.
+ * Returns `n`; `RT_PENDING`; `-ENODATA`: the end came first. Until there are `n` bytes what came is in the stream still, for
+ * the next reading call, whichever that is, and `buf` has nothing that counts. Other errors as for `rt_poll_stream_read`. Does not
+ * block.
  *
  * # Safety
- * `cx` is the context of this poll; `buf` has `n` writable bytes, the same in each call.
+ * `cx` is the context of this poll; `buf` has `n` writable bytes.
  */
 int64_t rt_poll_read_exact(rt_cx *cx,
                            rt_stream stream,
@@ -3211,7 +3212,7 @@ int64_t rt_stream_consume(rt_stream stream,
  * must go, in one piece.
  *
  * Returns `n` when all were taken; then `buf` is the caller's again. `RT_PENDING`: to be called again with the same `buf` and `n`; until
- * that is done other writes get `-EBUSY`, if some bytes went.
+ * that is done other writes get `-EBUSY`, if some bytes went, and `-EPIPE` when the task, or the context, has ended without it.
  *
  * Errors: the system's, such as `-ECONNRESET` and `-EPIPE`, which never comes with a SIGPIPE. They are the end of writing: what is
  * buffered is lost, and every later write and flush says the same. Also: `-EBADF`, `-ESHUTDOWN`; `-EINVAL` for NULL, and an `rt_io`

@@ -46,6 +46,8 @@ pub(crate) struct PollContext {
     running: AtomicPtr<Header>,
     /// Where a standalone one has a place that must not outlive it: the next one has the same address.
     ties: Mutex<Option<Box<Ties>>>,
+    /// How many standalone ones had this place before.
+    lives: AtomicU32,
 }
 
 // SAFETY: all zeros are an idle context with no ties.
@@ -86,6 +88,7 @@ impl PollContext {
         if self.phase.compare_exchange(STANDALONE, IDLE, AcqRel, Relaxed).is_err() {
             return false;
         }
+        self.lives.fetch_add(1, Relaxed);
         let ties = self.ties.lock().take();
         ties.into_iter().flat_map(|ties| *ties).for_each(|place| place.is_gone(self.address()));
         // SAFETY: the exchange made us the one who ends it; the waker was moved in by `standalone`.
@@ -158,6 +161,12 @@ impl PollContext {
             STANDALONE => self.address(),
             _ => self.waker[0].load(Relaxed) as usize,
         }
+    }
+
+    /// The same where it must be told from who has the same address later.
+    pub(crate) fn poller(&self) -> Poller {
+        let context = || Poller::Context { index: self.index.load(Relaxed), life: self.lives.load(Relaxed) };
+        self.task().map_or_else(context, Poller::Task)
     }
 
     fn address(&self) -> usize {
@@ -237,6 +246,25 @@ impl PollContext {
     /// The worker has run it.
     pub(super) fn end(&self) {
         self.running.store(ptr::null_mut(), Relaxed);
+    }
+}
+
+/// Who polls. Keeps nothing alive and never dangles.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Poller {
+    Task(TaskName),
+    Context { index: u32, life: u32 },
+}
+
+impl Poller {
+    /// True if it will not poll again.
+    pub(crate) fn is_over(self) -> bool {
+        match self {
+            Self::Task(name) => name.is_over(),
+            Self::Context { index, life } => !CONTEXTS.get(index).is_some_and(|context| {
+                context.phase.load(Relaxed) == STANDALONE && context.lives.load(Relaxed) == life
+            }),
+        }
     }
 }
 

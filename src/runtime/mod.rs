@@ -48,7 +48,7 @@ pub(crate) use blocking::{block_thread, join_thread, wait_until_returned};
 pub(crate) use buffers::{Lease, claim as claim_lease, release as release_lease};
 pub(crate) use census::census;
 pub use config::{Config, Engine, Flavour, Hook, Hooks};
-pub(crate) use context::{CxError, PollContext, UNLIMITED, is_inside_any};
+pub(crate) use context::{CxError, PollContext, Poller, UNLIMITED, is_inside_any};
 pub(crate) use create::create;
 pub(crate) use io::{Errno, IoFlags, IoName, IoPoll, errno_of};
 pub(crate) use listening::{Family, placeholder};

@@ -73,12 +73,7 @@ impl Channel {
 
     /// Fills the buffer, over as many polls as that takes.
     pub(crate) fn poll_exact(&mut self, cx: &PollContext, buffer: &mut [u8]) -> IoPoll<usize> {
-        let polled = self.read(cx, |reader, io| reader.poll_exact(cx, io, buffer));
-        if let Poll::Ready(Err(_)) = polled {
-            // What was written could not be sent, while the reader waited.
-            self.reader.give_up_exact(buffer);
-        }
-        polled
+        self.read(cx, |reader, io| reader.poll_exact(cx, io, buffer))
     }
 
     /// The length of the next line, which `given` shows then. 0: the end.

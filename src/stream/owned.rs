@@ -56,8 +56,7 @@ impl Stream {
 
     /// Fills the buffer. If the end comes first, or the future is dropped, what was read is read again by the next call.
     pub async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        let exact = Exact { stream: self, buffer };
-        poll_fn(|context| in_task(context, |cx| exact.stream.channel.poll_exact(cx, exact.buffer))).await.map(drop)
+        poll_fn(|context| in_task(context, |cx| self.channel.poll_exact(cx, buffer))).await.map(drop)
     }
 
     /// Writes all bytes. If the future is dropped before its end some of them were written.
@@ -82,18 +81,6 @@ fn io_error(errno: Errno) -> io::Error {
     match errno {
         libc::ENODATA => io::ErrorKind::UnexpectedEof.into(),
         errno => io::Error::from_raw_os_error(errno),
-    }
-}
-
-/// A read that puts back what it has when it is dropped.
-struct Exact<'a> {
-    stream: &'a mut Stream,
-    buffer: &'a mut [u8],
-}
-
-impl Drop for Exact<'_> {
-    fn drop(&mut self) {
-        self.stream.channel.reader.give_up_exact(self.buffer);
     }
 }
 

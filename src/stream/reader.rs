@@ -23,7 +23,6 @@ pub(super) struct Reader {
     /// How many bytes at the front are known not to have this delimiter.
     searched: usize,
     delimiter: u8,
-    exact: Option<Exact>,
     /// The end of the stream, or what broke it.
     end: Option<Result<(), Errno>>,
     /// What the writer was told that broke the connection, so what looks like its end is none.
@@ -33,12 +32,6 @@ pub(super) struct Reader {
     limit: usize,
 }
 
-/// A call that has filled a part of its buffer.
-struct Exact {
-    buffer: (usize, usize),
-    filled: usize,
-}
-
 /// The bytes of a lease from `at` on.
 fn rest_of(lease: &Option<Lease>, at: usize) -> &[u8] {
     let Some(lease) = lease else { return &[] };
@@ -46,11 +39,6 @@ fn rest_of(lease: &Option<Lease>, at: usize) -> &[u8] {
     // SAFETY: the lease is its owner's, and its bytes stay where they are and as they are as long as it lives.
     let bytes = unsafe { std::slice::from_raw_parts(start, len as usize) };
     &bytes[at..]
-}
-
-/// What a buffer is known by between two calls.
-fn identity(buffer: &[u8]) -> (usize, usize) {
-    (buffer.as_ptr().addr(), buffer.len())
 }
 
 impl Reader {
@@ -63,7 +51,6 @@ impl Reader {
             given: 0,
             searched: 0,
             delimiter: 0,
-            exact: None,
             end: None,
             broken: None,
             source: Source::Open,
@@ -153,14 +140,10 @@ impl Reader {
 
     // Getting more.
 
-    /// Ends what the call before gave, and says whether the next one may begin.
-    fn begin(&mut self) -> Result<(), Errno> {
-        if self.exact.is_some() {
-            return Err(libc::EBUSY);
-        }
+    /// Ends what the call before gave.
+    fn begin(&mut self) {
         let given = std::mem::take(&mut self.given);
         self.take(given);
-        Ok(())
     }
 
     /// Gets more, behind what is there. False: there will never be more.
@@ -272,56 +255,62 @@ impl Reader {
     // The calls.
 
     pub(super) fn poll_read(&mut self, cx: &PollContext, io: IoName, buffer: &mut [u8]) -> IoPoll<usize> {
-        if let Err(errno) = self.begin() {
-            return Poll::Ready(Err(errno));
-        }
+        self.begin();
         if buffer.is_empty() { Poll::Ready(Ok(0)) } else { self.poll_into(cx, io, buffer) }
     }
 
+    /// Between two polls the buffer is the caller's, which may have ended: what came is kept here until all of it has, and is
+    /// whose call comes next.
     pub(super) fn poll_exact(&mut self, cx: &PollContext, io: IoName, buffer: &mut [u8]) -> IoPoll<usize> {
-        let mut filled = match self.exact.take_if(|exact| exact.buffer == identity(buffer)) {
-            Some(exact) => exact.filled,
-            None => match self.begin() {
-                Ok(()) => 0,
+        self.begin();
+        let kept = match self.available() {
+            there if there < buffer.len() => match self.set_aside() {
+                Ok(kept) => kept,
                 Err(errno) => return Poll::Ready(Err(errno)),
             },
+            _ => Vec::new(),
         };
+        let mut filled = kept.len();
         while filled < buffer.len() {
-            let moved = match self.poll_into(cx, io, &mut buffer[filled..]) {
-                Poll::Ready(Ok(0)) => Err(libc::ENODATA),
-                Poll::Ready(moved) => moved,
-                Poll::Pending => {
-                    self.exact = (filled > 0).then(|| Exact { buffer: identity(buffer), filled });
-                    return Poll::Pending;
+            let stopped = match self.poll_into(cx, io, &mut buffer[filled..]) {
+                Poll::Ready(Ok(0)) => Poll::Ready(Err(libc::ENODATA)),
+                Poll::Ready(Ok(n)) => {
+                    filled += n;
+                    continue;
                 }
+                stopped => stopped,
             };
-            match moved {
-                Ok(n) => filled += n,
-                Err(errno) => return Poll::Ready(Err(self.put_back(&buffer[..filled]).err().unwrap_or(errno))),
-            }
+            return self.put_back(kept, &buffer[..filled]).map_or_else(|errno| Poll::Ready(Err(errno)), |()| stopped);
         }
+        buffer[..kept.len()].copy_from_slice(&kept);
         Poll::Ready(Ok(filled))
     }
 
-    /// Makes bytes the next ones again, after the last that there was.
-    fn put_back(&mut self, bytes: &[u8]) -> Result<(), Errno> {
-        self.reserve(bytes.len())?;
-        self.own.extend_from_slice(bytes);
-        Ok(())
+    /// Takes all bytes out that there are.
+    fn set_aside(&mut self) -> Result<Vec<u8>, Errno> {
+        self.take_over(self.lease_rest().len())?;
+        let mut bytes = std::mem::take(&mut self.own);
+        bytes.drain(..std::mem::take(&mut self.start));
+        self.searched = 0;
+        Ok(bytes)
     }
 
-    /// Ends a call that is not made again, whose buffer this is.
-    pub(super) fn give_up_exact(&mut self, buffer: &[u8]) {
-        if let Some(exact) = self.exact.take_if(|exact| exact.buffer == identity(buffer)) {
-            // Without memory they are lost, as is the process.
-            let _ = self.put_back(&buffer[..exact.filled]);
+    /// Makes bytes the next ones again, after the last that there was: those that were set aside, and all that came since.
+    fn put_back(&mut self, mut aside: Vec<u8>, all: &[u8]) -> Result<(), Errno> {
+        let since = &all[aside.len()..];
+        let room = aside.try_reserve(since.len());
+        if room.is_ok() {
+            aside.extend_from_slice(since);
+        } else {
+            // What came since is lost, and nothing may seem to follow what came before.
+            self.end = Some(Err(libc::ENOMEM));
         }
+        self.own = aside;
+        room.map_err(|_| libc::ENOMEM)
     }
 
     pub(super) fn poll_until(&mut self, cx: &PollContext, io: IoName, delimiter: u8) -> IoPoll<usize> {
-        if let Err(errno) = self.begin() {
-            return Poll::Ready(Err(errno));
-        }
+        self.begin();
         if self.delimiter != delimiter {
             (self.delimiter, self.searched) = (delimiter, 0);
         }
@@ -373,9 +362,7 @@ impl Reader {
     }
 
     pub(super) fn poll_fill(&mut self, cx: &PollContext, io: IoName, at_least: usize) -> IoPoll<usize> {
-        if let Err(errno) = self.begin() {
-            return Poll::Ready(Err(errno));
-        }
+        self.begin();
         if at_least > self.limit {
             return Poll::Ready(Err(libc::EMSGSIZE));
         }
@@ -397,7 +384,7 @@ impl Reader {
 
     /// Takes bytes that the program looked at.
     pub(super) fn take_front(&mut self, n: usize) -> Result<(), Errno> {
-        self.begin()?;
+        self.begin();
         if n > self.available() {
             return Err(libc::EINVAL);
         }

@@ -1,7 +1,7 @@
 //! What was written and not sent yet.
 
 use super::{Errno, StreamOptions, is_final};
-use crate::runtime::{IoName, IoPoll, PollContext};
+use crate::runtime::{IoName, IoPoll, PollContext, Poller};
 use std::task::{Poll, ready};
 
 /// See the module.
@@ -17,6 +17,7 @@ pub(super) struct Writer {
 
 /// A call of which a part was sent. What was buffered before it is gone by then.
 struct Large {
+    by: Poller,
     data: (usize, usize),
     sent: usize,
 }
@@ -28,12 +29,12 @@ impl Writer {
 
     /// Takes all bytes: keeps them, or, when there is no room, sends them behind those that were kept.
     pub(super) fn poll_write(&mut self, cx: &PollContext, io: IoName, data: &[u8]) -> IoPoll<usize> {
-        if let Some(errno) = self.failed {
+        if let Err(errno) = self.check_whole() {
             return Poll::Ready(Err(errno));
         }
         let identity = (data.as_ptr().addr(), data.len());
         let mut done = match &self.large {
-            Some(large) if large.data == identity => large.sent,
+            Some(large) if large.data == identity && large.by == cx.poller() => large.sent,
             Some(_) => return Poll::Ready(Err(libc::EBUSY)),
             None => 0,
         };
@@ -48,12 +49,20 @@ impl Writer {
             match ready!(self.poll_send(cx, io, rest)) {
                 Ok(n) if n > held => {
                     done += n - held;
-                    self.large = Some(Large { data: identity, sent: done });
+                    self.large = Some(Large { by: cx.poller(), data: identity, sent: done });
                 }
                 Ok(_) => {}
                 Err(errno) => return Poll::Ready(Err(errno)),
             }
         }
+    }
+
+    /// Why nothing can follow what was sent. If a call was cut, and whoever made it has ended, its rest never comes.
+    fn check_whole(&mut self) -> Result<(), Errno> {
+        if self.large.as_ref().is_some_and(|large| large.by.is_over()) {
+            self.fail(libc::EPIPE);
+        }
+        self.failed.map_or(Ok(()), Err)
     }
 
     /// True if something was kept.
@@ -63,7 +72,7 @@ impl Writer {
 
     /// Sends everything that was kept.
     pub(super) fn poll_flush(&mut self, cx: &PollContext, io: IoName) -> IoPoll<()> {
-        if let Some(errno) = self.failed {
+        if let Err(errno) = self.check_whole() {
             return Poll::Ready(Err(errno));
         }
         while self.has_unsent() {

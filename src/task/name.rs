@@ -100,6 +100,11 @@ impl TaskName {
         self.cell.state.is_running(self.generation)
     }
 
+    /// True if it is not polled any more.
+    pub(crate) fn is_over(self) -> bool {
+        self.cell.state.is_past(self.generation)
+    }
+
     /// True while operations go on of a task that was given up. Any thread.
     pub(crate) fn has_live_ops(self) -> bool {
         // The cell of a task that was given up never lives again, so what is read is this task's. What ends unheard between the

@@ -456,6 +456,12 @@ impl State {
         self.0.load(Relaxed) & (PINNED | HELD) != 0
     }
 
+    /// True when the task of that name is not polled any more.
+    pub(super) fn is_past(&self, generation: u32) -> bool {
+        let word = self.0.load(Acquire);
+        !is_named(word, generation) || word & (COMPLETE | DRAINING | ABANDONED) != 0
+    }
+
     /// True when no wake can matter to the task any more.
     pub(super) fn is_over(&self) -> bool {
         self.0.load(Relaxed) & (COMPLETE | ABANDONED) != 0
