@@ -19,7 +19,7 @@ impl IoName {
         if let Err(errno) = self.can_poll(cx, false) {
             return Poll::Ready(Err(errno));
         }
-        if let Err(errno) = ready!(self.poll_flush(cx, 0)) {
+        if let Err(errno) = ready!(self.poll_flushed(cx, 0)) {
             return Poll::Ready(Err(errno));
         }
         let told = self.with_fd(|fd| match self.shut_down(libc::SHUT_WR) {

@@ -12,14 +12,14 @@ use std::os::fd::RawFd;
 use std::task::{Poll, ready};
 
 /// What one system call did.
-pub(super) type Attempted = Result<usize, Errno>;
+pub(crate) type Attempted = Result<usize, Errno>;
 
 pub(super) fn attempted(returned: isize) -> Attempted {
     usize::try_from(returned).map_err(|_| errno_of(io::Error::last_os_error()))
 }
 
 /// A read that is due, of a descriptor that its caller keeps open.
-pub(super) struct Reading {
+pub(crate) struct Reading {
     fd: RawFd,
     socket: bool,
     len: usize,
@@ -28,7 +28,7 @@ pub(super) struct Reading {
 impl Reading {
     /// # Safety
     /// `buffer` has as many writable bytes as are to be read.
-    pub(super) unsafe fn read(self, buffer: *mut u8) -> Attempted {
+    pub(crate) unsafe fn read(self, buffer: *mut u8) -> Attempted {
         // SAFETY: the caller says so.
         attempted(unsafe {
             match self.socket {
@@ -205,7 +205,7 @@ impl IoName {
     }
 
     /// The same into a buffer that is there by the time that there is something to read.
-    pub(super) fn poll_read_by(
+    pub(crate) fn poll_read_by(
         self,
         cx: &PollContext,
         len: usize,

@@ -104,13 +104,16 @@ impl<P: Program> Acceptor<P> {
             if !is_last {
                 return name.poll_accept_owned(cx);
             }
-            if starved && let Err(errno) = ready!(name.poll_ready(cx, Interest::READABLE)) {
-                return Poll::Ready(Err(errno));
-            }
-            if !cx.can_spend() {
+            // The look and the try are one result: what the look took must not keep the try waiting.
+            if starved {
+                if let Err(errno) = ready!(name.poll_ready(cx, Interest::READABLE)) {
+                    return Poll::Ready(Err(errno));
+                }
+            } else if cx.can_spend() {
+                cx.spend();
+            } else {
                 return Poll::Pending;
             }
-            cx.spend();
             Poll::Ready(name.accept_now())
         });
         self.starved &= tried.is_pending();

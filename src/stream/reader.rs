@@ -6,7 +6,6 @@
 
 use super::source::Source;
 use super::{Errno, StreamOptions, is_final};
-use crate::readiness::Interest;
 use crate::runtime::{IoName, IoPoll, Lease, PollContext};
 use std::task::{Poll, ready};
 
@@ -196,22 +195,20 @@ impl Reader {
     }
 
     fn poll_direct(&mut self, cx: &PollContext, io: IoName) -> IoPoll<bool> {
-        if self.own.capacity() == 0 {
+        let len = if self.own.capacity() == 0 {
+            self.chunk
+        } else {
+            if let Err(errno) = self.reserve(self.chunk.div_ceil(2)) {
+                return Poll::Ready(Err(errno));
+            }
+            self.own.spare_capacity_mut().len()
+        };
+        let read = ready!(io.poll_read_by(cx, len, |reading| {
             // The memory is made when there is something to read.
-            if let Err(errno) = io.can_poll(cx, false) {
-                return Poll::Ready(Err(errno));
-            }
-            if let Err(errno) = ready!(io.poll_ready(cx, Interest::READABLE)) {
-                return Poll::Ready(Err(errno));
-            }
-        }
-        let want = if self.own.capacity() == 0 { self.chunk } else { self.chunk.div_ceil(2) };
-        if let Err(errno) = self.reserve(want) {
-            return Poll::Ready(Err(errno));
-        }
-        let room = self.own.spare_capacity_mut();
-        // SAFETY: the room is ours.
-        let read = ready!(unsafe { io.poll_read(cx, room.as_mut_ptr().cast(), room.len()) });
+            self.reserve(len)?;
+            // SAFETY: the room is ours, and as long.
+            unsafe { reading.read(self.own.spare_capacity_mut().as_mut_ptr().cast()) }
+        }));
         Poll::Ready(read.map(|n| {
             // SAFETY: the kernel wrote so many bytes there.
             unsafe { self.own.set_len(self.own.len() + n) };

@@ -234,6 +234,98 @@ static void a_spent_budget_hides_no_stale_handle(void) {
     test_runtime_free(rt);
 }
 
+/* ---- calls of several steps, and what a poll took before them ---- */
+
+enum { POLLS = 1000 };
+
+struct steps_taken {
+    rt_io io, greedy;
+    rt_stream stream;
+    uint32_t before; /* results that each poll takes before */
+    int polls;
+    size_t left;
+    int64_t (*call)(rt_cx *, struct steps_taken *);
+    char buf[100];
+};
+
+static int64_t call_after_others(rt_cx *cx, void *state) {
+    struct steps_taken *s = state;
+    if (++s->polls > POLLS) return -ELOOP;
+    for (uint32_t i = 0; i < s->before; i++) {
+        int64_t r = bite_read(cx, s->greedy);
+        if (r == RT_PENDING) return r; /* it is not known yet that it is ready */
+        CHECK_EQ(r, 8);
+    }
+    return s->call(cx, s);
+}
+
+static int64_t call_stream_read(rt_cx *cx, struct steps_taken *s) {
+    return rt_poll_stream_read(cx, s->stream, s->buf, sizeof s->buf);
+}
+static int64_t call_read_exact(rt_cx *cx, struct steps_taken *s) {
+    return rt_poll_read_exact(cx, s->stream, s->buf, 5);
+}
+static int64_t call_fill(rt_cx *cx, struct steps_taken *s) {
+    const void *at;
+    size_t len;
+    return rt_poll_fill(cx, s->stream, 5, &at, &len);
+}
+static int64_t call_read_until(rt_cx *cx, struct steps_taken *s) {
+    const void *line;
+    size_t len;
+    int64_t r = rt_poll_read_until(cx, s->stream, 'o', &line, &len);
+    return r == 1 ? (int64_t)len : r;
+}
+
+static rt_io greedy_io(rt_runtime rt) { return io_of(rt, inexhaustible(), RT_READABLE); }
+
+/* A stream's read is one result, also where it first has to wait and to make memory. */
+static void a_buffered_read_is_one_result(void) {
+    static int64_t (*const calls[])(rt_cx *, struct steps_taken *) = {
+        call_stream_read, call_read_exact, call_fill, call_read_until};
+    static void (*const kinds[])(int[2]) = {net_pair, net_unix_pair, net_pipe};
+    for (int i = 0; i < 4 * 3 * 2; i++) {
+        uint32_t before = i % 2 == 0 ? 0 : BUDGET - 1;
+        rt_runtime rt = runtime_with_budget(before + 1);
+        int ends[2];
+        kinds[i / 2 % 3](ends);
+        struct steps_taken s = {.before = before, .call = calls[i / 6]};
+        s.io = io_of(rt, ends[0], RT_READABLE);
+        s.greedy = greedy_io(rt);
+        CHECK_EQ(rt_stream_new(s.io, NULL, &s.stream), 0);
+        net_put(ends[1], "hello", 5);
+        CHECK_EQ(rt_block_on(rt, call_after_others, &s), 5);
+        CHECK_EQ(rt_stream_free(s.stream), 0);
+        CHECK_EQ(rt_close(s.greedy), 0);
+        CHECK_EQ(rt_close(s.io), 0);
+        close(ends[1]);
+        test_runtime_free(rt);
+    }
+}
+
+static int64_t call_linger(rt_cx *cx, struct steps_taken *s) { return rt_poll_linger(cx, s->io, &s->left); }
+
+/* That nothing is queued is no result of lingering. */
+static void a_lingering_end_is_one_result(void) {
+    for (uint32_t before = 0; before < BUDGET; before += BUDGET - 1) {
+        rt_runtime rt = runtime_with_budget(before + 1);
+        int ends[2];
+        net_pair(ends);
+        struct steps_taken s = {.before = before, .call = call_linger, .left = 1000};
+        s.io = io_of(rt, ends[0], RT_READABLE | RT_WRITABLE);
+        s.greedy = greedy_io(rt);
+        CHECK_EQ(rt_send(s.io, "bye", 3), 3);
+        net_put(ends[1], "rest", 4);
+        CHECK_SYS(shutdown(ends[1], SHUT_WR));
+        CHECK_EQ(rt_block_on(rt, call_after_others, &s), 0);
+        CHECK_EQ(s.left, 996);
+        CHECK_EQ(rt_close(s.greedy), 0);
+        CHECK_EQ(rt_close(s.io), 0);
+        close(ends[1]);
+        test_runtime_free(rt);
+    }
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(reads_are_counted);
@@ -246,5 +338,7 @@ int main(int argc, char **argv) {
     CASE(a_flood_does_not_starve_the_others);
     CASE(a_quiet_descriptor_is_heard_beside_busy_ones);
     CASE(a_spent_budget_hides_no_stale_handle);
+    CASE(a_buffered_read_is_one_result);
+    CASE(a_lingering_end_is_one_result);
     return test_end();
 }

@@ -65,11 +65,13 @@ static void finish_all(site *s, int count) {
 }
 
 /* One is served, two are in the backlog when the server stops. */
-static void drains_after(int error, int times) {
+static void drains_after(int error, int times, uint32_t budget) {
     rt_serve_opts opts = site_opts();
     opts.max_connections = 1;
-    site s = {0};
-    site_start(&s, &opts);
+    rt_config config = test_config();
+    config.poll_budget = budget;
+    site s = {.rt = test_runtime_with(&config)};
+    site_serve(&s, net_listen(256), &opts);
     clients[0] = site_dial(&s);
     drive_until(s.rt, one_lives, &s);
     clients[1] = site_dial(&s);
@@ -84,14 +86,20 @@ static void drains_after(int error, int times) {
 
 static void a_drain_loses_nobody(void) {
     for (int i = 0; i < ERRORS; i++) {
-        drains_after(errors[i], 2);
-        if (i < 2) drains_after(errors[i], MANY);
+        drains_after(errors[i], 2, 0);
+        if (i < 2) drains_after(errors[i], MANY, 0);
     }
+}
+
+/* The look for a connection, after one that failed, leaves enough to take it. */
+static void a_drain_needs_one_result_a_poll(void) {
+    for (int i = 0; i < ERRORS; i++) drains_after(errors[i], 2, 1);
 }
 
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(a_server_goes_on);
     CASE(a_drain_loses_nobody);
+    CASE(a_drain_needs_one_result_a_poll);
     return test_end();
 }

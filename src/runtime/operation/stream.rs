@@ -414,6 +414,15 @@ impl IoName {
 
     /// Waits until no more than `low_water` bytes are queued.
     pub(crate) fn poll_flush(self, cx: &PollContext, low_water: u64) -> IoPoll<()> {
+        let flushed = self.poll_flushed(cx, low_water);
+        if flushed.is_ready() && self.traffic_if_any().is_some() {
+            cx.spend();
+        }
+        flushed
+    }
+
+    /// The same for a step of a call that has results of its own: it costs none.
+    pub(crate) fn poll_flushed(self, cx: &PollContext, low_water: u64) -> IoPoll<()> {
         let _in_use = match self.enter() {
             Ok(in_use) => in_use,
             Err(errno) => return Poll::Ready(Err(errno)),
@@ -425,10 +434,8 @@ impl IoName {
         let flushed = traffic.is_flushed(low_water, cx.key(), &cx.waker());
         match traffic.failed.load(Acquire) {
             0 if !flushed => Poll::Pending,
-            failed => {
-                cx.spend();
-                Poll::Ready(if failed == 0 { Ok(()) } else { Err(failed as Errno) })
-            }
+            0 => Poll::Ready(Ok(())),
+            failed => Poll::Ready(Err(failed as Errno)),
         }
     }
 }
