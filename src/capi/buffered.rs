@@ -25,9 +25,10 @@ use std::task::Poll;
 /// that such a task had written in part the rest is missing, so nothing can be written after it: `-EPIPE`.
 ///
 /// Others should not use the same `rt_io` in the same direction: whoever else reads, directly or by a second stream, gets
-/// `-EBUSY` or some of the bytes, and direct writes go before what is buffered. While `rt_send` has something queued a stream's
-/// writes get `-EBUSY`. On io_uring a stream reads by an operation of the task, for which `rt_poll_quiesce` and `rt_deregister` are
-/// not ready until the stream was freed; the operation ends soon after that.
+/// `-EBUSY` or some of the bytes, and direct writes go before what is buffered. While `rt_send` has something queued, writes that do
+/// not fit into the buffer and flushes get `-EBUSY`; a read that waits waits for that as well, and sends what is buffered then. On
+/// io_uring a stream reads by an operation of the task, for which `rt_poll_quiesce` and `rt_deregister` are not ready until the
+/// stream was freed; the operation ends soon after that.
 #[allow(non_camel_case_types)]
 pub type rt_stream = u64;
 
@@ -161,8 +162,8 @@ unsafe fn show(bytes: &[u8], at: *mut *const c_void, len: *mut usize) {
 ///
 /// Errors of this and the other reading calls: the system's; `-EBADF` for a stale stream or `rt_io`; `-ESHUTDOWN`; `-EINVAL` for NULL,
 /// and an `rt_io` that is not registered for `RT_READABLE`; `-EPERM` for the context; `-EBUSY`: another call has the stream, or
-/// something else receives on the `rt_io`; `-ENOMEM`. If what was written cannot be sent, a call that would wait returns that error,
-/// once. Does not block.
+/// something else receives on the `rt_io`; `-ENOMEM`. If what was written cannot be sent, a call that would wait returns that error:
+/// once, or, where it is for want of memory, each time that it tries. Does not block.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `buf` has `n` writable bytes.
@@ -277,7 +278,8 @@ pub extern "C" fn rt_stream_consume(stream: rt_stream, n: usize) -> i64 {
 ///
 /// Errors: the system's, such as `-ECONNRESET` and `-EPIPE`, which never comes with a SIGPIPE. They are the end of writing: what is
 /// buffered is lost, and every later write and flush says the same. Also: `-EBADF`, `-ESHUTDOWN`; `-EINVAL` for NULL, and an `rt_io`
-/// that is not registered for `RT_WRITABLE`; `-EPERM` for the context; `-EBUSY`, also while `rt_send` has something queued; `-ENOMEM`.
+/// that is not registered for `RT_WRITABLE`; `-EPERM` for the context; `-EBUSY`, also for what must be sent while `rt_send` has something
+/// queued; `-ENOMEM`.
 /// Does not block.
 ///
 /// # Safety

@@ -119,6 +119,7 @@ impl Channel {
                 self.reader.rest();
                 // What could not be sent is gone, so this is told once.
                 match self.writer.has_unsent().then(|| self.poll_flush(cx)) {
+                    Some(Poll::Ready(Err(libc::EBUSY))) if self.io.waits_for_queue(cx) => Poll::Pending,
                     Some(Poll::Ready(Err(errno))) => Poll::Ready(Err(errno)),
                     _ => Poll::Pending,
                 }

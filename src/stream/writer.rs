@@ -29,7 +29,7 @@ impl Writer {
 
     /// Takes all bytes: keeps them, or, when there is no room, sends them behind those that were kept.
     pub(super) fn poll_write(&mut self, cx: &PollContext, io: IoName, data: &[u8]) -> IoPoll<usize> {
-        if let Err(errno) = self.check_whole() {
+        if let Err(errno) = self.check_whole().and_then(|()| self.check_direction(cx, io)) {
             return Poll::Ready(Err(errno));
         }
         let identity = (data.as_ptr().addr(), data.len());
@@ -63,6 +63,14 @@ impl Writer {
             self.fail(libc::EPIPE);
         }
         self.failed.map_or(Ok(()), Err)
+    }
+
+    /// Nothing is kept that can never be sent. What is queued before it is only a matter of time.
+    fn check_direction(&mut self, cx: &PollContext, io: IoName) -> Result<(), Errno> {
+        match io.can_poll(cx, true) {
+            Ok(()) | Err(libc::EBUSY) => Ok(()),
+            Err(errno) => Err(self.fail(errno)),
+        }
     }
 
     /// True if something was kept.

@@ -235,6 +235,40 @@ static void waiting_for_both_directions(void) {
     close(w->ends[1]);
 }
 
+/* A read that waits while others' sends are queued waits for those as well, and then what was written goes. */
+static int64_t wait_behind_a_queue(rt_cx *cx, void *state) {
+    struct writer *w = state;
+    RT_BEGIN(&w->frame);
+    net_small_buffer(w->ends[0]);
+    w->len = net_stuff(w->ends[0]) + sizeof data;
+    writer_open(w, cx, RW);
+    RT_AWAIT(w->got, rt_poll_stream_write(cx, w->stream, "ans", 3));
+    CHECK_EQ(w->got, 3);
+    CHECK_EQ(rt_send(w->io, data, sizeof data), sizeof data);
+    RT_AWAIT(w->got, rt_poll_stream_write(cx, w->stream, "wer", 3));
+    CHECK_EQ(w->got, 3);
+    CHECK_EQ(rt_poll_stream_flush(cx, w->stream), -EBUSY);
+    for (w->i = 0; w->i < 20; w->i++) {
+        CHECK_EQ(rt_poll_read_until(cx, w->stream, '\n', &w->line, &w->offset), RT_PENDING);
+        RT_YIELD(cx);
+    }
+    w->far_end.thread = thread_start(drain_then_ask, w);
+    RT_AWAIT(w->got, rt_poll_read_until(cx, w->stream, '\n', &w->line, &w->offset));
+    CHECK_EQ(w->got, 1);
+    writer_close(w);
+    RT_END(0);
+}
+static void waiting_behind_a_queue(void) {
+    void (*const sockets[])(int[2]) = {net_unix_pair, net_pair};
+    for (int i = 0; i < 2; i++) {
+        struct writer *w = fresh();
+        sockets[i](w->ends);
+        play_alone(wait_behind_a_queue, w);
+        thread_join(w->far_end.thread);
+        close(w->ends[1]);
+    }
+}
+
 /* ---- errors ---- */
 
 static int64_t be_broken(rt_cx *cx, void *state) {
@@ -292,6 +326,33 @@ static int64_t be_refused(rt_cx *cx, void *state) {
 }
 static void nobody_reads(void) { play_alone(be_refused, fresh()); }
 
+/* What can never be sent is not taken, and keeps no read from waiting. */
+static int64_t write_where_none_may(rt_cx *cx, void *state) {
+    struct writer *w = state;
+    RT_BEGIN(&w->frame);
+    writer_open(w, cx, RT_READABLE);
+    CHECK_EQ(rt_poll_stream_write(cx, w->stream, "abc", 3), -EINVAL);
+    CHECK_EQ(rt_poll_stream_write(cx, w->stream, data, sizeof data), -EINVAL);
+    CHECK_EQ(rt_poll_stream_flush(cx, w->stream), 0);
+    for (w->i = 0; w->i < 20; w->i++) {
+        CHECK_EQ(rt_poll_read_until(cx, w->stream, '\n', &w->line, &w->len), RT_PENDING);
+        RT_YIELD(cx);
+    }
+    net_put(w->ends[1], "line\n", 5);
+    RT_AWAIT(w->got, rt_poll_read_until(cx, w->stream, '\n', &w->line, &w->len));
+    CHECK_EQ(w->got, 1);
+    CHECK_EQ(rt_close(w->io), 0);
+    CHECK_EQ(rt_poll_stream_write(cx, w->stream, "abc", 3), -EBADF);
+    CHECK_EQ(rt_stream_free(w->stream), 0);
+    close(w->ends[1]);
+    RT_END(0);
+}
+static void registered_for_reading_alone(void) {
+    struct writer *w = fresh();
+    net_unix_pair(w->ends);
+    play_alone(write_where_none_may, w);
+}
+
 /* The call that would wait says that what was written cannot be sent; once. */
 static int64_t read_when_broken(rt_cx *cx, void *state) {
     struct writer *w = state;
@@ -325,8 +386,10 @@ int main(int argc, char **argv) {
     CASE(to_a_slow_unix_peer);
     CASE(to_a_slow_pipe);
     CASE(waiting_for_both_directions);
+    CASE(waiting_behind_a_queue);
     CASE(a_reset_is_told_again);
     CASE(nobody_reads);
+    CASE(registered_for_reading_alone);
     CASE(a_read_tells_what_cannot_go);
     return test_end();
 }

@@ -438,6 +438,16 @@ impl IoName {
             failed => Poll::Ready(Err(failed as Errno)),
         }
     }
+
+    /// After a direct write said EBUSY: waits until what is queued was sent, to be tried again then. False: there is no queue, and the
+    /// system said it.
+    pub(crate) fn waits_for_queue(self, cx: &PollContext) -> bool {
+        // It may have drained since, or all that was to be sent is in a call that goes on.
+        if self.has(traits::SOCKET) && self.poll_flushed(cx, 0).is_ready() {
+            cx.wake_again();
+        }
+        self.has(traits::SOCKET)
+    }
 }
 
 impl Holder {
