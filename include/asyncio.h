@@ -2017,10 +2017,11 @@ int64_t rt_poll_connect(rt_cx *cx,
  * and drops what the peer still sends, until its end. Closing a socket that has something unread resets the connection instead,
  * and the peer may lose what it has not read. Then close it, whatever this returned.
  *
- * `*left`, which the caller keeps and sets before the first call, says how many bytes may be dropped; it counts down. How long a peer
- * may take is said by `rt_poll_deadline(cx, &slot, at, rt_poll_linger(cx, io, &left))`.
+ * `*left`, which the caller keeps and sets before the first call, says how many bytes may be dropped; it counts down. At 0, too, the
+ * end is waited for, or the one byte that is too many. How long a peer may take is said by
+ * `rt_poll_deadline(cx, &slot, at, rt_poll_linger(cx, io, &left))`.
  *
- * Returns 0 at the peer's end, at once if that was seen before; `RT_PENDING`. `-EMSGSIZE`: so much came, and no end. `-ECONNRESET`
+ * Returns 0 at the peer's end, at once if that was seen before; `RT_PENDING`. `-EMSGSIZE`: more came, and was not read. `-ECONNRESET`
  * and other errors of the system's: the peer hears nothing any more. `-EBUSY` while an operation receives, `-EINVAL` for NULL, for a
  * descriptor that blocks or that is not registered for `RT_READABLE`: the peer was told nothing. `-ENOTSOCK`; `-ENOTCONN`; `-EBADF`,
  * `-ESHUTDOWN`; `-EPERM` for the context. In a poll, or with a context of the program's own. Does not block.

@@ -12,7 +12,7 @@ const PIECE: usize = 16 * 1024;
 
 impl IoName {
     /// Waits until what is queued was sent, tells the peer that nothing follows, and drops what it still sends, until its end
-    /// or that of `left`, which counts down.
+    /// or more than `left`, which counts down.
     ///
     /// Telling it again changes nothing, so that there is no need to know whether that was done.
     pub(crate) fn poll_linger(self, cx: &PollContext, left: &mut usize) -> IoPoll<()> {
@@ -39,6 +39,12 @@ impl IoName {
                 Err(errno) => return Poll::Ready(Err(errno)),
             }
         }
-        Poll::Ready(Err(libc::EMSGSIZE))
+        // Whether that was all is told by the end, or by one byte more, which stays where it is.
+        // SAFETY: as above.
+        match ready!(unsafe { self.poll_recv(cx, piece.as_mut_ptr().cast(), 1, libc::MSG_PEEK) }) {
+            Ok(0) => Poll::Ready(Ok(())),
+            Ok(_) => Poll::Ready(Err(libc::EMSGSIZE)),
+            Err(errno) => Poll::Ready(Err(errno)),
+        }
     }
 }

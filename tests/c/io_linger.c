@@ -113,6 +113,37 @@ static void so_much_and_no_more(void) {
     }
 }
 
+/* As much as may come is not too much. Only a byte more is, which is not read. */
+static void so_much_and_the_end(void) {
+    enum last { END_IS_THERE, END_FOLLOWS, BYTE_FOLLOWS, LASTS };
+    for (int i = 0; i < KINDS * LASTS; i++) {
+        struct scene s;
+        enum last last = (enum last)(i / KINDS);
+        scene_open(&s, kinds[i % KINDS], RW);
+        for (size_t bytes = 0; bytes <= 4; bytes += 4) {
+            size_t left = bytes;
+            net_put(s.far, "rest", bytes);
+            if (last == END_IS_THERE) {
+                if (bytes == 0) continue;
+                CHECK_SYS(shutdown(s.far, SHUT_WR));
+                AWAIT_EQ(&s.hand, 0, rt_poll_linger(s.hand.cx, s.io, &left));
+                CHECK_EQ(left, 0);
+            } else {
+                linger_down_to(&s, &left, 0);
+                CHECK_EQ(rt_poll_linger(s.hand.cx, s.io, &left), RT_PENDING);
+            }
+        }
+        size_t left = 0;
+        if (last == END_FOLLOWS) CHECK_SYS(shutdown(s.far, SHUT_WR));
+        if (last == BYTE_FOLLOWS) net_put(s.far, "!", 1);
+        for (int again = 0; again < 2; again++)
+            AWAIT_EQ(&s.hand, last == BYTE_FOLLOWS ? -EMSGSIZE : 0,
+                     rt_poll_linger(s.hand.cx, s.io, &left));
+        CHECK_EQ(unread_at(s.near), last == BYTE_FOLLOWS);
+        scene_close(&s);
+    }
+}
+
 static void up_to_a_time(void) {
     struct scene s;
     size_t left = MUCH;
@@ -234,6 +265,7 @@ int main(int argc, char **argv) {
     CASE(after_what_was_written);
     CASE(after_what_was_queued);
     CASE(so_much_and_no_more);
+    CASE(so_much_and_the_end);
     CASE(up_to_a_time);
     CASE(the_peer_ended_first);
     CASE(the_peer_resets);
