@@ -98,8 +98,8 @@ pub unsafe extern "C" fn rt_poll_write_all(
             return Poll::Ready(Err(libc::EINVAL));
         }
         if *off == n {
-            // No write says what is wrong with the handle.
-            check!(name.check_direct());
+            // No write says what is wrong with it.
+            check!(name.can_poll(cx, true));
         }
         while *off < n {
             // SAFETY: as above.

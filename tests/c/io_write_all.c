@@ -181,6 +181,26 @@ static void nothing_is_written_to_a_good_handle(void) {
     scene_close(&s);
 }
 
+/* What a write of something is refused for, a write of nothing is, too. */
+static void nothing_is_refused_as_something_is(void) {
+    static const char much[1 << 20];
+    struct scene s;
+    size_t off = 0;
+    int ends[2];
+    scene_open(&s, small_unix_pair, RW);
+    net_unix_pair(ends);
+    rt_io deaf = io_of(s.rt, ends[0], RT_READABLE);
+    CHECK_EQ(rt_poll_write_all(s.hand.cx, deaf, much, 1, &off), -EINVAL);
+    CHECK_EQ(rt_poll_write_all(s.hand.cx, deaf, much, 0, &off), -EINVAL);
+    CHECK_EQ(rt_send(s.io, much, sizeof much), sizeof much);
+    CHECK_EQ(rt_poll_write_all(s.hand.cx, s.io, much, 1, &off), -EBUSY);
+    CHECK_EQ(rt_poll_write_all(s.hand.cx, s.io, much, 0, &off), -EBUSY);
+    CHECK_EQ(off, 0);
+    CHECK_EQ(rt_close(deaf), 0);
+    close(ends[1]);
+    scene_close(&s);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(through_tcp);
@@ -190,5 +210,6 @@ int main(int argc, char **argv) {
     CASE(an_error_midway_says_how_much_went);
     CASE(an_abort_midway_keeps_the_count);
     CASE(nothing_is_written_to_a_good_handle);
+    CASE(nothing_is_refused_as_something_is);
     return test_end();
 }
