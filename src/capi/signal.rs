@@ -13,9 +13,13 @@ use std::task::Poll;
 /// others. The library handles the signals that have listeners, and no others: not SIGCHLD for its own sake. A handler that
 /// the program had installed before the first listener of the signal was opened is still called, with the mask and the flags that it
 /// was installed with (all but SA_RESETHAND): calls that the signal interrupted before still end in EINTR. Where there was none,
-/// the signal interrupts no calls (SA_RESTART). A handler that the program installs later by sigaction(2) replaces the library's, whose
-/// listeners then hear nothing. When the last listener was closed the signal goes on being caught: its default action does not come
-/// back. In a forked child the listeners hear nothing.
+/// the signal interrupts no calls (SA_RESTART). When the last listener was closed the signal goes on being caught: its default action
+/// does not come back. In a forked child the listeners hear nothing.
+///
+/// What the program sets later by sigaction(2) replaces the library's handler, and the listeners that are open hear nothing then.
+/// If it is SIG_DFL or SIG_IGN, the next listener that is opened brings the library's handler back, for all listeners of the signal,
+/// and with it the calls of the program's handler from before the first. If it is a handler, no listener of the signal can be
+/// opened as long as it is there: install it before the first one.
 ///
 /// The kernel delivers a signal to a thread that does not block it. Workers do, so some thread of the program must not: the
 /// main thread usually, which may meanwhile wait in `rt_run`.
@@ -32,8 +36,8 @@ pub type rt_signal = u64;
 ///
 /// Returns 0, and the listener in `*out`, which the caller must close. On failure `*out` is 0: `-EINVAL` for NULL, and for what is
 /// no signal or cannot be listened to: SIGKILL and SIGSTOP, and the faults SIGSEGV, SIGBUS, SIGILL and SIGFPE, which would come
-/// again when the handler returns; `-EBADF` for the runtime; `-EMFILE`, `-ENFILE`, `-ENOMEM`. Any thread. Does not block, but for
-/// handlers of the program's that run on other threads.
+/// again when the handler returns; `-EBUSY`: the program has replaced the library's handler by one of its own; `-EBADF` for the
+/// runtime; `-EMFILE`, `-ENFILE`, `-ENOMEM`. Any thread. Does not block, but for handlers of the program's that run on other threads.
 ///
 /// # Safety
 /// `out` is writable.

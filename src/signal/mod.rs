@@ -11,6 +11,7 @@ use crate::primitives::sync::{Mutex, process_static};
 use crate::readiness::Interest;
 use crate::runtime::{Errno, Error, Io, IoPoll, PollContext, Runtime, RuntimeRef, errno_of, is_forked};
 use signal_hook_registry::{FORBIDDEN, SigId};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
@@ -85,29 +86,40 @@ impl Drop for Signal {
 }
 
 process_static! {
-    /// One registration at a time, so that the first of a signal knows what was there before.
-    static REGISTERING: Mutex<()> = Mutex::new(());
+    /// What the registry's handler was installed as for each signal that had a listener. One registration at a time, so that
+    /// the first of a signal knows what was there before.
+    static INSTALLED: Mutex<BTreeMap<i32, libc::sigaction>> = Mutex::new(BTreeMap::new());
 }
 
 /// What a handler of the program's was installed with, and is called with from now on.
 const KEPT: i32 = libc::SA_RESTART | libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT;
 
 /// Registers a handler. The first one of a signal brings the registry's, which has neither the mask nor the flags of the one that
-/// it takes the place of.
+/// it takes the place of. The registry brings it once: what the program did since is ours to see.
 ///
 /// # Safety
 /// The handler is async-signal-safe.
 unsafe fn register(signum: i32, handler: impl Fn() + Send + Sync + 'static) -> io::Result<SigId> {
-    let _one = REGISTERING.lock();
+    let mut installed = INSTALLED.lock();
     let before = action(signum, None)?;
+    let was_handled = !matches!(before.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
+    let ours = installed.get(&signum).filter(|ours| ours.sa_sigaction != before.sa_sigaction);
+    if ours.is_some() && was_handled {
+        // To call that one from ours would be without end where it calls the one that it took the place of.
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
     // SAFETY: the caller says so.
     let id = unsafe { signal_hook_registry::register(signum, handler) }?;
+    if let Some(ours) = ours {
+        action(signum, Some(ours))?;
+        return Ok(id);
+    }
     let mut now = action(signum, None)?;
-    let was_handled = !matches!(before.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
     if was_handled && now.sa_sigaction != before.sa_sigaction {
         (now.sa_flags, now.sa_mask) = (libc::SA_SIGINFO | before.sa_flags & KEPT, before.sa_mask);
         action(signum, Some(&now))?;
     }
+    installed.entry(signum).or_insert(now);
     Ok(id)
 }
 
@@ -115,7 +127,7 @@ unsafe fn register(signum: i32, handler: impl Fn() + Send + Sync + 'static) -> i
 fn action(signum: i32, set: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     // SAFETY: an all-zero structure is valid.
     let mut was = unsafe { std::mem::zeroed::<libc::sigaction>() };
-    // SAFETY: what is set is null or what the kernel told before, with other flags and another mask; the other is ours to write.
+    // SAFETY: what is set is null or what the kernel told before, maybe with other flags and another mask; the other is ours to write.
     match unsafe { libc::sigaction(signum, set.map_or(std::ptr::null(), std::ptr::from_ref), &mut was) } {
         0 => Ok(was),
         _ => Err(io::Error::last_os_error()),

@@ -302,13 +302,63 @@ static void without_a_handler_nothing_is_interrupted(void) {
     int signum = SIGVTALRM;
     rt_signal s = open_signal(rt, signum);
     CHECK_EQ(action_of(signum).sa_flags & KEPT, SA_RESTART);
-    /* One that comes later stays as it is, though another listener is opened. */
-    struct sigaction own = {.sa_handler = look_around, .sa_flags = SA_NODEFER};
-    sigemptyset(&own.sa_mask);
-    CHECK_SYS(sigaction(signum, &own, NULL));
-    rt_signal t = open_signal(rt, signum);
+    CHECK_EQ(rt_signal_close(s), 0);
+    test_runtime_free(rt);
+}
+
+/* ---- what the program sets later ---- */
+
+static void replace_by(int signum, void (*handler)(int), int flags) {
+    struct sigaction act = {.sa_handler = handler, .sa_flags = flags};
+    sigemptyset(&act.sa_mask);
+    CHECK_SYS(sigaction(signum, &act, NULL));
+}
+
+/* The first time it is closed, the second time it goes on, deaf, until it hears again with the other. */
+static void a_listener_hears_after_the_default_was_restored(void) {
+    rt_runtime rt = test_runtime();
+    void (*const restored[])(int) = {SIG_DFL, SIG_IGN};
+    for (size_t i = 0; i < 2; i++) {
+        rt_signal first = open_signal(rt, SIGUSR2);
+        struct sigaction ours = action_of(SIGUSR2);
+        raise_here(SIGUSR2);
+        CHECK_EQ(heard(rt, first), 1);
+        if (i == 0) CHECK_EQ(rt_signal_close(first), 0);
+        replace_by(SIGUSR2, restored[i], 0);
+        rt_signal second = open_signal(rt, SIGUSR2);
+        CHECK(action_of(SIGUSR2).sa_sigaction == ours.sa_sigaction);
+        CHECK_EQ(action_of(SIGUSR2).sa_flags & KEPT, ours.sa_flags & KEPT);
+        raise_here(SIGUSR2);
+        CHECK_EQ(heard(rt, second), 1);
+        if (i == 1) {
+            CHECK_EQ(heard(rt, first), 1);
+            CHECK_EQ(rt_signal_close(first), 0);
+        }
+        CHECK_EQ(rt_signal_close(second), 0);
+    }
+    test_runtime_free(rt);
+}
+
+/* It stays as it is, and who would hear nothing is told so, until it goes. */
+static void no_listener_beside_a_later_handler(void) {
+    rt_runtime rt = test_runtime();
+    int signum = SIGVTALRM;
+    rt_signal s = open_signal(rt, signum), t = 1;
+    replace_by(signum, look_around, SA_NODEFER);
+    CHECK_EQ(rt_signal_open(rt, signum, &t), -EBUSY);
+    CHECK_EQ(t, 0);
     CHECK(action_of(signum).sa_handler == look_around);
     CHECK_EQ(action_of(signum).sa_flags & KEPT, SA_NODEFER);
+    atomic_store(&seen_calls, 0);
+    raise_here(signum);
+    CHECK_EQ(atomic_load(&seen_calls), 1);
+    CHECK(is_silent(rt, s));
+    replace_by(signum, SIG_DFL, 0);
+    t = open_signal(rt, signum);
+    raise_here(signum);
+    CHECK_EQ(atomic_load(&seen_calls), 1);
+    CHECK_EQ(heard(rt, s), 1);
+    CHECK_EQ(heard(rt, t), 1);
     CHECK_EQ(rt_signal_close(s), 0);
     CHECK_EQ(rt_signal_close(t), 0);
     test_runtime_free(rt);
@@ -379,7 +429,9 @@ int main(int argc, char **argv) {
         CASE_ONCE(handlers_that_were_there_are_called, "its handlers cannot be installed again");
     if (!under("tsan")) CASE_ONCE(a_handler_keeps_its_flags_and_mask, "the library's is there");
     CASE_ONCE(a_handler_of_the_other_kind_keeps_them, "the library's is there");
-    CASE_ONCE(without_a_handler_nothing_is_interrupted, "it ends with one");
+    CASE(without_a_handler_nothing_is_interrupted);
+    CASE(a_listener_hears_after_the_default_was_restored);
+    CASE(no_listener_beside_a_later_handler);
     CASE(a_child_wakes_nobody_in_its_parent);
     CASE(what_cannot_be_listened_to);
     return test_end();
