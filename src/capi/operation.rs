@@ -284,7 +284,8 @@ pub unsafe extern "C" fn rt_submit_read(
 }
 
 /// Submits: write from `buf` at `offset`. Outcome: how many bytes were written, which may be fewer, or the system's error. On a
-/// socket it is `rt_submit_send`. Otherwise as `rt_submit_read`. No SIGPIPE is raised.
+/// socket it is `rt_submit_send`. Otherwise as `rt_submit_read`. No SIGPIPE is raised, nor SIGXFSZ on files: beyond RLIMIT_FSIZE there is
+/// `-EFBIG`, unless the limit was none and is set between the submission and the write.
 ///
 /// `flags`, for files, are those of pwritev2(2) that <sys/uio.h> has: with `RWF_DSYNC` the outcome comes when the disk has these bytes
 /// and what it takes to find them, as after `rt_submit_fdatasync`; with `RWF_SYNC`, as after `rt_submit_fsync`; but of these bytes

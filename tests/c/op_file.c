@@ -4,6 +4,7 @@
 #include "op.h"
 
 #include <sys/inotify.h>
+#include <sys/resource.h>
 
 
 static void scratch_open(rt_cx *cx, struct steps *s) {
@@ -265,6 +266,43 @@ static void many_pieces_at_once(void) {
     free(b);
 }
 
+/* ---- the limit of the process's ---- */
+
+enum { LIMIT = 1 << 30 };
+
+static void limit_files(rlim_t to) {
+    struct rlimit limit;
+    CHECK_SYS(getrlimit(RLIMIT_FSIZE, &limit));
+    limit.rlim_cur = to;
+    CHECK_SYS(setrlimit(RLIMIT_FSIZE, &limit));
+}
+
+/* Without the signal, whose default action would end us. A direct write does not wait for a thread of the kernel's to be tried. */
+static int64_t beyond_the_limit(rt_cx *cx, void *state) {
+    static char page[4096] __attribute__((aligned(4096)));
+    static const struct iovec part = {page, sizeof page};
+    struct steps *s = state;
+    RT_BEGIN(&s->frame);
+    for (s->i = 0; s->i < 2; s->i++) {
+        s->near = scratch_file();
+        if (s->i == 1 && fcntl(s->near, F_SETFL, O_DIRECT) < 0) {
+            printf("no direct writes here\n");
+            close(s->near);
+            break;
+        }
+        s->io = io_of(rt_cx_runtime(cx), s->near, 0);
+        limit_files(LIMIT);
+        OP_EQ(s, -EFBIG, rt_submit_write(cx, s->io, page, sizeof page, LIMIT, 0, &s->op));
+        OP_EQ(s, -EFBIG, rt_submit_writev(cx, s->io, &part, 1, LIMIT, 0, &s->op));
+        OP_EQ(s, -EFBIG, rt_submit_ftruncate(cx, s->io, LIMIT + 1, &s->op));
+        OP_EQ(s, -EFBIG, rt_submit_fallocate(cx, s->io, 0, LIMIT, 4096, &s->op));
+        OP_EQ(s, sizeof page, rt_submit_write(cx, s->io, page, sizeof page, 0, 0, &s->op));
+        limit_files(RLIM_INFINITY);
+        steps_close(s);
+    }
+    RT_END(0);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     scratch_make();
@@ -277,6 +315,7 @@ int main(int argc, char **argv) {
     OP_CASE(errors_are_outcomes);
     OP_CASE(reads_of_nothing);
     OP_CASE(a_close_has_an_outcome);
+    OP_CASE(beyond_the_limit);
     CASE(many_pieces_at_once);
     scratch_remove();
     return test_end();

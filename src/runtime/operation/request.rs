@@ -237,6 +237,15 @@ impl Request {
         matches!(self, Self::Open { .. }) || io.is_some_and(IoName::is_deceptive)
     }
 
+    /// True for what may exceed the limit that the process has on the size of files. Whoever tries that is sent a SIGXFSZ, which
+    /// workers and threads of the kernel's do not take, and a thread of the program's does. The limit may change at any time.
+    pub(super) fn is_limited(&self) -> bool {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        matches!(self, Self::Write { .. } | Self::Writev { .. })
+            // SAFETY: the structure is writable.
+            && (unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } != 0 || limit.rlim_cur != libc::RLIM_INFINITY)
+    }
+
     /// How many bytes of a stream must come for it to be over.
     pub(super) fn whole(&self) -> Option<usize> {
         match self {

@@ -302,8 +302,9 @@ impl Worker {
     pub(super) fn to_ring(&self, op: &'static Operation) {
         let body = op.body(self);
         let is_file = body.ios[0].is_some_and(|io| io.has(traits::FILE));
+        let leaves_program = is_file && self.shared().is_current_thread() && body.request.is_limited();
         match body.request.entry(self.fds(op), is_file, body.moved.get()) {
-            Some(entry) if body.request.leaves_worker(body.ios[0]) => {
+            Some(entry) if leaves_program || body.request.leaves_worker(body.ios[0]) => {
                 self.push(op, entry.flags(io_uring::squeue::Flags::ASYNC));
             }
             Some(entry) => self.push(op, entry),
