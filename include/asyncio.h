@@ -403,7 +403,7 @@ typedef struct rt_config {
  *
  * Threads: all methods may be called from any thread, but the ones that drive a current-thread runtime, which belong to
  * the thread that drove it first. Calls that block give `-EDEADLK` inside the runtime's own polls, wakers, hooks and drop
- * functions.
+ * functions, and in the destructors of thread-local values that run as a worker's thread ends.
  */
 typedef uint64_t rt_runtime;
 

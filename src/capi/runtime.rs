@@ -17,7 +17,7 @@ use std::time::Duration;
 ///
 /// Threads: all methods may be called from any thread, but the ones that drive a current-thread runtime, which belong to
 /// the thread that drove it first. Calls that block give `-EDEADLK` inside the runtime's own polls, wakers, hooks and drop
-/// functions.
+/// functions, and in the destructors of thread-local values that run as a worker's thread ends.
 #[allow(non_camel_case_types)]
 pub type rt_runtime = u64;
 

@@ -331,6 +331,9 @@ pub(super) struct Current {
 
 thread_local! {
     static CURRENT: Cell<*const Current> = const { Cell::new(ptr::null()) };
+    /// The runtime that this thread was made for. What the program left on it is destroyed when its worker has ended, but the
+    /// thread has not: who frees the runtime waits for that, too.
+    static MADE_FOR: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Current {
@@ -385,8 +388,17 @@ impl Current {
         unsafe { CURRENT.get().as_ref().filter(|current| !current.worker.is_null()).and_then(|c| c.shared.as_ref()) }
     }
 
-    /// True if this thread is somewhere inside of the runtime: in a poll, a waker, a hook or a drop function.
+    /// From now on this thread is the runtime's own.
+    pub(super) fn belongs_to(shared: &Shared) {
+        MADE_FOR.set(shared.handle);
+    }
+
+    /// True if this thread is somewhere inside of the runtime: in a poll, a waker, a hook or a drop function, or in what is called
+    /// at the end of its worker's thread.
     pub(super) fn is_inside(shared: &Shared) -> bool {
+        if MADE_FOR.get() == shared.handle {
+            return true;
+        }
         let mut current = CURRENT.get();
         // SAFETY: as in `worker_of`; parents are further up the same stack.
         while let Some(scope) = unsafe { current.as_ref() } {

@@ -351,6 +351,7 @@ impl Worker {
     /// The life of a multi-thread worker. It ends at once in a child that a task forked and whose poll came back: nothing
     /// there is the worker's to look at, to wait on or to end.
     pub(super) fn main(&self) {
+        Current::belongs_to(&self.shared);
         Current::scope(self, || {
             self.driver.borrow_mut().start();
             self.hooks().call(self.hooks().thread_start);

@@ -221,6 +221,81 @@ static void in_a_function_that_blocks(void) {
     test_runtime_free(rt);
 }
 
+/* ---- at the end of a thread ---- */
+
+struct last_will {
+    rt_runtime rt;
+    pthread_key_t key;
+    void (*play)(struct last_will *);
+    gate played;
+};
+
+static void play_last_will(void *arg) {
+    struct last_will *w = arg;
+    w->play(w);
+    gate_open(&w->played);
+}
+
+static void last_will_start(struct last_will *w, void (*play)(struct last_will *)) {
+    *w = (struct last_will){.rt = test_runtime(), .play = play};
+    gate_init(&w->played);
+    CHECK_EQ(pthread_key_create(&w->key, play_last_will), 0);
+}
+
+static void last_will_end(struct last_will *w) {
+    CHECK_EQ(rt_free(w->rt), 0);
+    gate_wait(&w->played);
+    CHECK_EQ(pthread_key_delete(w->key), 0);
+    gate_destroy(&w->played);
+}
+
+static int64_t leave_to_worker(rt_cx *cx, void *state) {
+    (void)cx;
+    struct last_will *w = state;
+    CHECK_EQ(pthread_setspecific(w->key, w), 0);
+    return 0;
+}
+
+/* The worker has ended, but who frees the runtime waits for the thread. */
+static void worker_is_refused(struct last_will *w) {
+    CHECK_EQ(rt_free(w->rt), -EDEADLK);
+    CHECK_EQ(rt_shutdown(w->rt, 0), -EDEADLK);
+    CHECK_EQ(rt_run(w->rt), -EDEADLK);
+    CHECK_EQ(rt_block_on(w->rt, end_at_once, NULL), -EDEADLK);
+    /* That of another one is an owner like any. */
+    rt_runtime other = test_runtime();
+    CHECK_EQ(rt_block_on(other, end_at_once, NULL), 0);
+    CHECK_EQ(rt_free(other), 0);
+}
+
+static void in_a_destructor_of_a_workers_thread(void) {
+    struct last_will w;
+    last_will_start(&w, worker_is_refused);
+    CHECK_EQ(rt_block_on(w.rt, leave_to_worker, &w), 0);
+    CHECK_EQ(rt_shutdown(w.rt, RT_NEVER), 0);
+    gate_wait(&w.played);
+    gate_open(&w.played);
+    last_will_end(&w);
+}
+
+static int64_t leave_below(void *arg) { return leave_to_worker(NULL, arg); }
+
+/* It ends when the runtime is being freed, or when nothing came for it to do. */
+static void late_comer_is_refused(struct last_will *w) {
+    int64_t r = rt_free(w->rt);
+    CHECK(r == -EBADF || r == -EDEADLK);
+}
+
+static void in_a_destructor_of_another_thread(void) {
+    struct last_will w;
+    rt_task task;
+    last_will_start(&w, late_comer_is_refused);
+    CHECK_EQ(rt_spawn_blocking(w.rt, leave_below, &w, NULL, &task), 0);
+    CHECK_EQ(join_task(task), 0);
+    settle(w.rt);
+    last_will_end(&w);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(in_a_poll);
@@ -232,5 +307,7 @@ int main(int argc, char **argv) {
     CASE(in_a_hook);
     CASE(another_runtimes_poll_may_wait);
     CASE(in_a_function_that_blocks);
+    if (!current_thread()) CASE(in_a_destructor_of_a_workers_thread);
+    CASE(in_a_destructor_of_another_thread);
     return test_end();
 }
