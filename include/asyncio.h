@@ -70,6 +70,11 @@ struct statx;
 
 /**
  * An engine: io_uring, or an error that says why it cannot be had.
+ *
+ * A program that confines itself after `rt_new` (seccomp) must go on allowing io_uring_enter(2). Where that is refused, by EPERM,
+ * EACCES or ENOSYS, a worker goes over to epoll, and `rt_describe` says so. What the kernel has not got by then, and whatever comes
+ * later, goes as on epoll. An operation that the kernel has stays there without an outcome, also when it is cancelled: its task ends
+ * no more, and it takes an `rt_shutdown` with a timeout to give it up.
  */
 #define RT_ENGINE_URING UINT32_C(2)
 
@@ -1441,7 +1446,8 @@ int64_t rt_shutdown(rt_runtime rt,
 int64_t rt_free(rt_runtime rt);
 
 /**
- * Describes the runtime in one line: its flavour, its workers, its engine and why it is that one.
+ * Describes the runtime in one line: its flavour, its workers, its engine and why it is that one, and how many workers have lost
+ * it since.
  *
  * Writes at most `len` bytes with the NUL to `out`, and returns the length of the whole text without it; `-EBADF`;
  * `-EINVAL` for NULL with a length. Any thread. Does not block.

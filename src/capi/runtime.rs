@@ -31,6 +31,11 @@ pub const RT_ENGINE_AUTO: u32 = 0;
 /// An engine: epoll.
 pub const RT_ENGINE_EPOLL: u32 = 1;
 /// An engine: io_uring, or an error that says why it cannot be had.
+///
+/// A program that confines itself after `rt_new` (seccomp) must go on allowing io_uring_enter(2). Where that is refused, by EPERM,
+/// EACCES or ENOSYS, a worker goes over to epoll, and `rt_describe` says so. What the kernel has not got by then, and whatever comes
+/// later, goes as on epoll. An operation that the kernel has stays there without an outcome, also when it is cancelled: its task ends
+/// no more, and it takes an `rt_shutdown` with a timeout to give it up.
 pub const RT_ENGINE_URING: u32 = 2;
 
 /// For `rt_config::spin_ns`: never spin.
@@ -414,7 +419,8 @@ pub extern "C" fn rt_free(rt: rt_runtime) -> i64 {
     })
 }
 
-/// Describes the runtime in one line: its flavour, its workers, its engine and why it is that one.
+/// Describes the runtime in one line: its flavour, its workers, its engine and why it is that one, and how many workers have lost
+/// it since.
 ///
 /// Writes at most `len` bytes with the NUL to `out`, and returns the length of the whole text without it; `-EBADF`;
 /// `-EINVAL` for NULL with a length. Any thread. Does not block.

@@ -15,6 +15,10 @@
 //! one-shot poll of the epoll set is armed (a multishot one would lose what a partial drain leaves behind), and a multishot
 //! poll of an eventfd that is never read. As long as the one-shot poll is armed and has not fired, the set has no news, so
 //! that looking at it costs no system call.
+//!
+//! A ring that the system refuses to enter, as in a program that put itself into a sandbox, is given up. What the kernel has not
+//! got comes back, and from then on all goes as without a ring. What it has stays its own, for nobody could tell when it lets go
+//! of it, and in the end the ring is left to it.
 
 mod epoll;
 mod uring;
@@ -25,7 +29,7 @@ pub(crate) use uring::{Completion, Entry, Ring, Ticket, make, prove};
 
 use crate::primitives::handle::{Handle as RawHandle, Kind};
 use crate::primitives::prefetch::{MANY, prefetch};
-use crate::primitives::sync::{Arc, AtomicBool, Ordering::*};
+use crate::primitives::sync::{Arc, AtomicBool, AtomicU32, Ordering::*};
 use crate::primitives::wake_list::WakeList;
 use crate::readiness::{IOS, Interest, Ready, ScheduledIo};
 use io_uring::{opcode, types};
@@ -60,9 +64,17 @@ pub(crate) trait Poller: Send {
 pub(crate) struct Handle {
     /// Nothing once it was closed. Under the lock there is nothing but a system call.
     open: RwLock<Option<Open>>,
+    told: Arc<Told>,
+}
+
+/// What the owner tells others of its ring.
+#[derive(Debug)]
+struct Told {
     /// The owner sleeps in the ring, or is about to. Written before the owner parks its inbox and read by who finds it
     /// parked, which orders the two. Who reads it late writes for nothing, since its message was taken before.
-    in_ring: Arc<AtomicBool>,
+    in_ring: AtomicBool,
+    /// Why the ring was given up; 0: it was not.
+    lost: AtomicU32,
 }
 
 /// The descriptors of a driver, but for the ring's own.
@@ -111,12 +123,17 @@ impl Handle {
 
     /// Makes the owner's wait return. It may be gone: a wake that began before it went comes late, and finds nothing.
     pub(crate) fn unpark(&self) {
-        let in_ring = self.in_ring.load(Relaxed);
+        let in_ring = self.told.in_ring.load(Relaxed);
         match &*self.open.read() {
             Some(Open { bell: Some(bell), .. }) if in_ring => epoll::ring(bell.as_raw_fd()),
             Some(open) => open.epoll.unpark(),
             None => {}
         }
+    }
+
+    /// Why the owner has no ring any more, if it had one.
+    pub(crate) fn lost_ring(&self) -> Option<i32> {
+        Some(self.told.lost.load(Relaxed) as i32).filter(|&errno| errno != 0)
     }
 
     /// The descriptor for sleeping in somebody else's loop: poll(2) sees it readable when there are events.
@@ -138,7 +155,7 @@ struct Side {
     ring: Box<dyn Ring>,
     /// The shared half's, which outlives this one.
     bell: RawFd,
-    in_ring: Arc<AtomicBool>,
+    told: Arc<Told>,
     /// Entries that were handed over, or are about to be, and have not ended. Without our own, and without those that are
     /// only there to end others.
     in_flight: usize,
@@ -148,6 +165,7 @@ struct Side {
     started: bool,
     /// Somebody else's loop waits on the epoll set, which hears of the ring through the set's eventfd.
     signals: bool,
+    given_up: bool,
 }
 
 /// A worker's driver.
@@ -163,19 +181,20 @@ impl Driver {
     pub(crate) fn new(max_events: usize, ring: Option<Box<dyn Ring>>) -> io::Result<(Self, Handle)> {
         let (poller, epoll) = epoll::new(max_events)?;
         let epfd = epoll.event_fd();
-        let in_ring = Arc::new(AtomicBool::new(false));
+        let told = Arc::new(Told { in_ring: AtomicBool::new(false), lost: AtomicU32::new(0) });
         let bell = ring.is_some().then(epoll::eventfd).transpose()?;
         let side = ring.zip(bell.as_ref()).map(|(ring, bell)| Side {
             ring,
             bell: bell.as_raw_fd(),
-            in_ring: in_ring.clone(),
+            told: told.clone(),
             in_flight: 0,
             set_armed: false,
             bell_armed: false,
             started: false,
             signals: false,
+            given_up: false,
         });
-        let handle = Handle { open: RwLock::new(Some(Open { epoll, bell })), in_ring };
+        let handle = Handle { open: RwLock::new(Some(Open { epoll, bell })), told };
         Ok((Self { poller: Box::new(poller), events: Vec::with_capacity(max_events), epfd, side }, handle))
     }
 
@@ -190,19 +209,25 @@ impl Driver {
     pub(crate) fn start(&mut self) {
         if let Some(side) = self.side.as_mut().filter(|side| !side.started) {
             side.started = true;
-            if side.ring.start().is_err() {
+            if let Err(error) = side.ring.start() {
+                side.lose(&error);
                 self.side = None;
             }
         }
     }
 
-    /// The ring, if there is one.
+    /// The ring, if there is one that can be entered.
     pub(crate) fn has_ring(&self) -> bool {
-        self.side.is_some()
+        self.side.as_ref().is_some_and(|side| !side.given_up)
+    }
+
+    /// True if there is no ring, or none any more, that the kernel may still be at work for.
+    pub(crate) fn has_ended_ring(&self) -> bool {
+        self.side.as_ref().is_none_or(|side| side.given_up && side.in_flight == 0)
     }
 
     pub(crate) fn supports(&self, opcode: u8) -> bool {
-        self.side.as_ref().is_some_and(|side| side.ring.supports(opcode))
+        self.side.as_ref().is_some_and(|side| !side.given_up && side.ring.supports(opcode))
     }
 
     /// Queues an entry for the next turn. Only with a ring.
@@ -234,7 +259,7 @@ impl Driver {
         revoked
     }
 
-    /// An entry had its last completion. The owner says so, who knows a completion that is one too many.
+    /// An entry had its last completion, and did not just come back. The owner says so, who knows a completion that is one too many.
     pub(crate) fn ended(&mut self) {
         if let Some(side) = &mut self.side {
             side.in_flight = side.in_flight.saturating_sub(1);
@@ -251,14 +276,14 @@ impl Driver {
 
     /// From now on somebody else's loop waits on the epoll set.
     pub(crate) fn embed(&mut self, handle: &Handle) {
-        if let Some(side) = self.side.as_mut().filter(|side| side.started && !side.signals) {
+        if let Some(side) = self.side.as_mut().filter(|side| side.is_entered() && !side.signals) {
             side.signals = handle.with_set(|set| side.ring.signal_through(set.eventfd())).is_ok();
         }
     }
 
     /// Hands queued entries to the kernel, for an owner who leaves without a sleep.
     pub(crate) fn flush(&mut self, completions: &mut Vec<Completion>) {
-        if let Some(side) = self.side.as_mut().filter(|side| side.started) {
+        if let Some(side) = self.side.as_mut().filter(|side| side.is_entered()) {
             // What could not be handed over stays queued, for the next turn.
             let _ = side.enter(false, None, completions);
         }
@@ -266,20 +291,20 @@ impl Driver {
 
     /// True if a turn would find something at once.
     pub(crate) fn has_news(&self) -> bool {
-        self.side.as_ref().is_some_and(|side| side.started && side.ring.needs_enter())
+        self.side.as_ref().is_some_and(|side| side.is_entered() && side.ring.needs_enter())
     }
 
     /// Says where the next wait will sleep. Called before the owner parks its inbox.
     pub(crate) fn prepare_sleep(&mut self) {
         if let Some(side) = &self.side {
-            side.in_ring.store(side.started && side.is_busy(), Relaxed);
+            side.told.in_ring.store(side.is_entered() && side.is_busy(), Relaxed);
         }
     }
 
     /// The owner does not sleep after all, or sleeps in somebody else's loop: it hears of its inbox through the epoll set.
     pub(crate) fn stay_awake(&self) {
         if let Some(side) = &self.side {
-            side.in_ring.store(false, Relaxed);
+            side.told.in_ring.store(false, Relaxed);
         }
     }
 
@@ -287,12 +312,12 @@ impl Driver {
     /// counted.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<bool> {
         self.events.clear();
-        let Some(side) = self.side.as_mut().filter(|side| side.started) else {
+        let Some(side) = self.side.as_mut().filter(|side| side.is_entered()) else {
             return self.wait_in_set(timeout);
         };
         if timeout == Some(Duration::ZERO) || !side.is_busy() {
             if let Err(error) = side.enter(false, None, completions) {
-                return self.wait_without_ring(error);
+                return self.wait_without_ring(error, completions);
             }
             return match timeout {
                 Some(Duration::ZERO) if side.set_armed => Ok(false),
@@ -303,15 +328,20 @@ impl Driver {
         }
         side.arm(self.epfd);
         let result = side.enter(true, timeout, completions);
-        side.in_ring.store(false, Relaxed);
+        side.told.in_ring.store(false, Relaxed);
         if let Err(error) = result {
-            return self.wait_without_ring(error);
+            return self.wait_without_ring(error, completions);
         }
         if side.set_armed { Ok(false) } else { self.wait_in_set(Some(Duration::ZERO)) }
     }
 
-    /// The ring could not be entered. What the set has is heard of all the same, and nothing else is a reason to fail.
-    fn wait_without_ring(&mut self, error: io::Error) -> io::Result<bool> {
+    /// The ring could not be entered. What the set has is heard of all the same, and nothing else is a reason to fail. Who is
+    /// refused goes on without the ring.
+    fn wait_without_ring(&mut self, error: io::Error, completions: &mut Vec<Completion>) -> io::Result<bool> {
+        if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS | libc::EACCES)) {
+            self.side.as_mut().into_iter().for_each(|side| side.give_up(&error, completions));
+            return self.wait_in_set(Some(Duration::ZERO));
+        }
         if self.wait_in_set(Some(Duration::ZERO))? { Ok(true) } else { Err(error) }
     }
 
@@ -343,6 +373,13 @@ impl Driver {
     /// the kernel goes on writing into memory that is leaked as well.
     pub(crate) fn end(&mut self, patience: Duration, completions: &mut Vec<Completion>) -> Result<(), usize> {
         let Some(mut side) = self.side.take() else { return Ok(()) };
+        if side.given_up {
+            if side.in_flight == 0 {
+                return Ok(());
+            }
+            side.ring.forget();
+            return Err(side.in_flight);
+        }
         if !side.started || side.ring.drain(Some(patience), completions) {
             return Ok(());
         }
@@ -353,6 +390,27 @@ impl Driver {
 }
 
 impl Side {
+    /// It was enabled, and not given up.
+    fn is_entered(&self) -> bool {
+        self.started && !self.given_up
+    }
+
+    /// Tells why there is no ring any more.
+    fn lose(&self, why: &io::Error) {
+        self.told.lost.store(why.raw_os_error().unwrap_or(libc::EIO) as u32, Relaxed);
+        self.told.in_ring.store(false, Relaxed);
+    }
+
+    /// Does without the ring from now on. What the kernel has not got comes back.
+    fn give_up(&mut self, why: &io::Error, completions: &mut Vec<Completion>) {
+        self.lose(why);
+        self.given_up = true;
+        let before = completions.len();
+        self.ring.take_back(completions);
+        let counted = completions[before..].iter().filter(|completion| is_operation(completion.user_data)).count();
+        self.in_flight = self.in_flight.saturating_sub(counted);
+    }
+
     /// True if there is something on the ring, or for it, that a sleep in epoll would not hear of.
     fn is_busy(&self) -> bool {
         self.in_flight > 0 || self.ring.needs_enter()
@@ -396,6 +454,11 @@ impl Side {
         completions.truncate(at);
         result
     }
+}
+
+/// True for an entry of an operation's. Those that only end others, and the driver's own, are not counted.
+fn is_operation(user_data: u64) -> bool {
+    RawHandle::parse(user_data, Kind::Op).is_some()
 }
 
 /// Whom an event is for, and in which of its lives; the driver's own are for nobody.

@@ -133,9 +133,18 @@ impl RuntimeRef {
         self.slot.parts.lock().worker = Some(worker);
     }
 
-    /// What the runtime runs on, and why.
+    /// What the runtime runs on, and why; and who of it does so no more.
     pub(crate) fn describe(&self) -> String {
-        self.slot.parts.lock().described.as_deref().cloned().unwrap_or_default()
+        let described = self.slot.parts.lock().described.as_deref().cloned().unwrap_or_default();
+        let lost = || self.shared().remotes.iter().filter_map(|remote| remote.driver.lost_ring());
+        match lost().next() {
+            None => described,
+            Some(errno) => {
+                let (workers, why) = (lost().count(), std::io::Error::from_raw_os_error(errno));
+                let plural = if workers == 1 { "" } else { "s" };
+                format!("{described}; {workers} worker{plural} on epoll since io_uring was refused ({why})")
+            }
+        }
     }
 
     // Tasks.

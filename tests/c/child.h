@@ -33,18 +33,26 @@ static inline int child_status(void (*run)(void)) {
 
 static inline void in_child(void (*run)(void)) { CHECK_EQ(child_status(run), 0); }
 
-/* From now on this system call fails with EPERM, as in a container with a strict filter. */
-static inline void refuse_call(uint32_t number) {
+static inline void filter_call(uint32_t number, uint32_t error, unsigned int flags) {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog filter = {.len = sizeof code / sizeof code[0], .filter = code};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter) != 0)
         SKIP("seccomp filters cannot be had here");
+}
+
+/* From now on this system call fails with EPERM on this thread, as in a container with a strict filter. */
+static inline void refuse_call(uint32_t number) { filter_call(number, EPERM, 0); }
+static inline void refuse_call_with(uint32_t number, uint32_t error) { filter_call(number, error, 0); }
+
+/* On all threads of the process. */
+static inline void refuse_call_to_all(uint32_t number, uint32_t error) {
+    filter_call(number, error, SECCOMP_FILTER_FLAG_TSYNC);
 }
 
 #endif

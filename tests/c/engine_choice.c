@@ -125,19 +125,6 @@ static void the_environment_overrides(void) { in_child(obey); }
 
 /* ---- filters of system calls, as in containers ---- */
 
-static void refuse_call_with(uint32_t number, uint32_t error) {
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog filter = {.len = sizeof code / sizeof code[0], .filter = code};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
-        SKIP("seccomp filters cannot be had here");
-}
-
 static void without_permission(void) {
     refuse_call_with(SYS_io_uring_setup, EPERM);
     CHECK(!uring_is_there());

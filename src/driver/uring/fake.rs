@@ -320,6 +320,10 @@ impl Ring for FakeRing {
         Ok(())
     }
 
+    fn take_back(&mut self, out: &mut Vec<Completion>) {
+        self.staged.take_back(out);
+    }
+
     fn supports(&self, _opcode: u8) -> bool {
         true
     }

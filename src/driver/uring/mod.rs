@@ -48,6 +48,11 @@ impl Completion {
         cqueue::notif(self.flags)
     }
 
+    /// The kernel never got the entry: the ring was given up before.
+    pub(crate) fn is_returned(self) -> bool {
+        self.flags == RETURNED
+    }
+
     /// The provided buffer that the data is in.
     pub(crate) fn buffer(self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
@@ -56,6 +61,9 @@ impl Completion {
 
 /// The `user_data` of a ring's own entries. Nobody else may use it; it never reaches anybody.
 pub(crate) const RESERVED: u64 = u64::MAX;
+
+/// The flags of an entry that comes back as it is. The kernel gives no buffer's number without saying that it is one.
+const RETURNED: u32 = 1 << 31;
 
 /// The place of a queued entry, counted since the ring was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +100,9 @@ pub(crate) trait Ring: Send {
     /// EAGAIN, ENOMEM and EBUSY say that nothing moved at all, and that it may be tried again.
     fn enter(&mut self, wait: bool, timeout: Option<Duration>, out: &mut Vec<Completion>) -> io::Result<()>;
 
+    /// Gives all entries back that the kernel has not got, as completions that say so. For who will not enter again.
+    fn take_back(&mut self, out: &mut Vec<Completion>);
+
     /// Whether the kernel knows an operation.
     fn supports(&self, opcode: u8) -> bool;
 
@@ -115,6 +126,10 @@ pub(crate) trait Ring: Send {
     fn forget(self: Box<Self>) {
         std::mem::forget(self);
     }
+}
+
+fn returned(user_data: u64) -> Completion {
+    Completion { user_data, result: -libc::ECANCELED, flags: RETURNED }
 }
 
 /// The entries that wait for the next `enter`.
@@ -169,6 +184,12 @@ impl Staged {
     fn cancel(&mut self, out: &mut Vec<Completion>) {
         while let Some(entry) = self.pop() {
             out.push(Completion { user_data: entry.get_user_data(), result: -libc::ECANCELED, flags: 0 });
+        }
+    }
+
+    fn take_back(&mut self, out: &mut Vec<Completion>) {
+        while let Some(entry) = self.pop() {
+            out.push(returned(entry.get_user_data()));
         }
     }
 }

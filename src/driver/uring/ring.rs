@@ -1,7 +1,7 @@
 //! The real ring. The crate maps the queues and keeps their indices; entering the kernel is ours, because the crate's way
 //! of it forgets a registered descriptor, and knows neither NO_IOWAIT nor when DEFER_TASKRUN needs GETEVENTS.
 
-use super::{Completion, Entry, RESERVED, Ring, Staged, Ticket};
+use super::{Completion, Entry, RESERVED, Ring, Staged, Ticket, returned};
 use io_uring::types::CancelBuilder;
 use io_uring::{EnterFlags, IoUring, Probe, opcode};
 use std::io;
@@ -15,8 +15,10 @@ pub(super) struct Uring {
     ring: IoUring,
     probe: Probe,
     staged: Staged,
-    /// Entries in the submission queue count: nobody can take them back.
+    /// Entries in the submission queue count: none of them can be taken back alone.
     in_kernel: usize,
+    /// What they are called, the oldest first; before them may be some that the kernel has taken since.
+    queued: Vec<u64>,
     /// What `io_uring_enter` gets: the descriptor, or its place in the owner's table of registered rings.
     target: libc::c_int,
     always: EnterFlags,
@@ -68,7 +70,8 @@ impl Uring {
         let asleep = if ring.params().is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
         // Without GETEVENTS the kernel would submit, but never run what was deferred.
         let always = EnterFlags::GETEVENTS;
-        Self { ring, probe, staged: Staged::default(), in_kernel: 0, target, always, asleep, owner: None }
+        let (staged, queued) = (Staged::default(), Vec::new());
+        Self { ring, probe, staged, in_kernel: 0, queued, target, always, asleep, owner: None }
     }
 
     /// Saves the look-up of the descriptor in every `enter`. Where it is refused, the plain descriptor serves.
@@ -99,8 +102,10 @@ impl Uring {
     /// Moves entries into the submission queue while it has room. Returns how many are in it.
     fn fill(&mut self) -> u32 {
         let mut queue = self.ring.submission();
+        self.queued.drain(..self.queued.len() - queue.len());
         while !queue.is_full() {
             let Some(entry) = self.staged.pop() else { break };
+            self.queued.push(entry.get_user_data());
             // SAFETY: who pushed it keeps what it names until its last completion, and it can no longer be revoked.
             unsafe { queue.push(&entry) }.expect("the queue is not full");
             self.in_kernel += 1;
@@ -245,6 +250,13 @@ impl Ring for Uring {
                 _ => return Err(error),
             }
         }
+    }
+
+    fn take_back(&mut self, out: &mut Vec<Completion>) {
+        let left = self.ring.submission().len();
+        self.in_kernel -= left;
+        out.extend(self.queued[self.queued.len() - left..].iter().copied().map(returned));
+        self.staged.take_back(out);
     }
 
     fn supports(&self, opcode: u8) -> bool {

@@ -168,6 +168,13 @@ impl Buffers {
         }
     }
 
+    /// The kernel uses its buffers no more: nothing is on its ring, and will be.
+    pub(super) fn take_back(&mut self) {
+        for number in 0..self.used.len() as u16 {
+            self.unfilled(number);
+        }
+    }
+
     fn leave_kernel(&mut self, number: u16) -> bool {
         let had = self.used.get(usize::from(number)).is_some_and(|buffer| buffer.place == Place::Kernel);
         self.with_kernel -= u32::from(had);

@@ -43,7 +43,7 @@ impl Worker {
     }
 
     /// The kernel has, and will have, nothing of a cancelled operation.
-    fn cancelled_on_the_way(&self, op: &'static Operation) {
+    pub(super) fn cancelled_on_the_way(&self, op: &'static Operation) {
         let body = op.body(self);
         match &body.request {
             Request::Pump => self.pump(op),

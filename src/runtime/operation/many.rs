@@ -279,6 +279,14 @@ impl Worker {
         registered.is_ok()
     }
 
+    /// Those that a ring has which was given up, unless the kernel may still fill them.
+    fn take_buffers_back(&self) {
+        if self.ops().provides.get() == Some(true) && self.driver.borrow().has_ended_ring() {
+            self.ops().buffers.borrow_mut().take_back();
+            self.ops().provides.set(Some(false));
+        }
+    }
+
     /// The kernel received something, or nothing more.
     pub(super) fn received(&self, op: &'static Operation, completion: Completion) {
         let body = op.body(self);
@@ -329,6 +337,7 @@ impl Worker {
     }
 
     fn attempt_receive(&self, op: &'static Operation, io: IoName) {
+        self.take_buffers_back();
         let body = op.body(self);
         for _ in 0..MOST_IN_A_ROW {
             if body.many().held.get() >= MOST_HELD {
@@ -463,7 +472,7 @@ impl Worker {
     }
 
     /// Nothing of it is in the kernel: it goes on, pauses or ends.
-    fn go_on(&self, op: &'static Operation) {
+    pub(super) fn go_on(&self, op: &'static Operation) {
         let body = op.body(self);
         if body.cancelled.get() {
             return self.settle(op, -i64::from(libc::ECANCELED));

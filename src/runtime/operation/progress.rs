@@ -243,7 +243,7 @@ impl Worker {
             .and_then(|handle| OPS.get(handle.index).filter(|op| self.owns(op, handle.generation)));
         match found {
             Some(op) if matches!(op.body(self).stage.get(), Stage::Ring(_)) => {
-                if !completion.has_more() {
+                if !completion.has_more() && !completion.is_returned() {
                     self.driver.borrow_mut().ended();
                 }
                 self.completed_op(op, completion);
@@ -269,6 +269,9 @@ impl Worker {
         let is_file = body.ios[0].is_some_and(|io| io.has(traits::FILE));
         let result = completion.result;
         let errno = result.checked_neg().unwrap_or(0);
+        if completion.is_returned() {
+            return self.came_back(op);
+        }
         match &body.request {
             Request::AcceptMany => return self.accepted(op, completion),
             Request::RecvMany => return self.received(op, completion),
@@ -298,6 +301,17 @@ impl Worker {
             _ => {}
         }
         self.end_whole(op, result.into());
+    }
+
+    /// The ring was given up before the kernel got the operation, which goes the other way.
+    fn came_back(&self, op: &'static Operation) {
+        let body = op.body(self);
+        match &body.request {
+            Request::AcceptMany | Request::RecvMany => self.go_on(op),
+            Request::Pump => self.pump(op),
+            _ if body.cancelled.get() => self.cancelled_on_the_way(op),
+            _ => self.carry_out(op),
+        }
     }
 
     /// The ring received some bytes of what must be whole.

@@ -241,6 +241,10 @@ impl Ring for SlowRing {
         }
     }
 
+    fn take_back(&mut self, out: &mut Vec<Completion>) {
+        self.inner.take_back(out);
+    }
+
     fn supports(&self, opcode: u8) -> bool {
         self.inner.supports(opcode)
     }

@@ -1,0 +1,153 @@
+/* A program that puts itself into a sandbox after the runtime was made, which refuses io_uring_enter(2) to all its threads. What the
+ * kernel has not got by then goes the other way, as does all that comes later; nothing of that is left without an outcome.
+ */
+#include "child.h"
+#include "multi.h"
+
+static uint32_t refusal;
+
+static void sandbox(void) { refuse_call_to_all(SYS_io_uring_enter, refusal); }
+
+struct sandboxed {
+    rt_frame frame;
+    rt_runtime rt;
+    int round;
+    int near[4], far[4], listener; /* the last pair is one that nothing comes to */
+    rt_io io[4], accepting, got, file;
+    rt_op receive, many, accepts, open, silent, stat;
+    rt_buf lease;
+    struct statx x;
+    atomic_bool over;
+    char bytes[8], page[64];
+    int64_t r;
+};
+
+static void prepare(struct sandboxed *s) {
+    for (int i = 0; i < 4; i++) {
+        int ends[2];
+        net_unix_pair(ends);
+        s->near[i] = ends[0], s->far[i] = ends[1];
+        s->io[i] = io_of(s->rt, ends[0], RW);
+    }
+    s->listener = net_listen(8);
+    s->accepting = io_of(s->rt, s->listener, RT_READABLE);
+}
+
+static void connect_to(struct sandboxed *s) {
+    int fd = net_dial(s->listener);
+    net_put(s->far[2], "more", 4);
+    close(fd);
+}
+
+/* In a coroutine over `s`. */
+#define TAKES(expected, ...)         \
+    do {                             \
+        RT_AWAIT(s->r, __VA_ARGS__); \
+        CHECK_EQ(s->r, (expected));  \
+    } while (0)
+
+/* Of each way to the ring something: twice, as the first time the refusal comes while it is on its way. */
+static int64_t go_on(rt_cx *cx, void *state) {
+    struct sandboxed *s = state;
+    RT_BEGIN(&s->frame);
+    for (s->round = 0; s->round < 2; s->round++) {
+        s->receive = s->open = 0;
+        CHECK_EQ(rt_submit_recv(cx, s->io[0], s->bytes, 8, 0, &s->receive), 0);
+        CHECK_EQ(rt_submit_openat(cx, 0, "/proc/self/status", O_RDONLY, 0, &s->open), 0);
+        if (s->round == 0) {
+            CHECK_EQ(rt_submit_recv_multi(cx, s->io[2], &s->many), 0);
+            CHECK_EQ(rt_submit_accept_multi(cx, s->accepting, &s->accepts), 0);
+            sandbox();
+        }
+        net_put(s->far[0], "hey", 3);
+        connect_to(s);
+        TAKES(3, rt_poll_op(cx, s->receive));
+        RT_AWAIT(s->r, rt_poll_op(cx, s->open));
+        s->file = (rt_io)CHECK_OK(s->r);
+        CHECK_EQ(rt_submit_read(cx, s->file, s->page, sizeof s->page, 0, &s->open), 0);
+        TAKES(sizeof s->page, rt_poll_op(cx, s->open));
+        CHECK_EQ(rt_submit_close(cx, s->file, &s->open), 0);
+        TAKES(0, rt_poll_op(cx, s->open));
+        TAKES(4, rt_poll_recv_next(cx, s->many, &s->lease));
+        CHECK_EQ(rt_buf_release(s->lease.lease), 0);
+        TAKES(0, rt_poll_accept_next(cx, s->accepts, &s->got));
+        CHECK_EQ(rt_close(s->got), 0);
+        CHECK_OK(rt_send(s->io[1], "sent", 4));
+        CHECK_EQ(net_get(s->far[1], s->bytes, 4), 4);
+    }
+    CHECK_EQ(rt_cancel(s->many), 0);
+    CHECK_EQ(rt_cancel(s->accepts), 0);
+    TAKES(-ECANCELED, rt_poll_recv_next(cx, s->many, &s->lease));
+    TAKES(-ECANCELED, rt_poll_accept_next(cx, s->accepts, &s->got));
+    RT_END(0);
+}
+
+/* The runtime says what it runs on now: the workers that had to do with it. */
+static void says_what_it_is_on(rt_runtime rt) {
+    char text[512];
+    CHECK_OK(rt_describe(rt, text, sizeof text));
+    bool was_ring = strstr(text, "engine io_uring") != NULL;
+    if (was_ring != (strstr(text, "on epoll since io_uring was refused") != NULL)) {
+        fprintf(stderr, "it says: %s\n", text);
+        CHECK(false);
+    }
+}
+
+static void play_going_on(void) {
+    struct sandboxed s = {.rt = test_runtime()};
+    prepare(&s);
+    CHECK_EQ(rt_block_on(s.rt, go_on, &s), 0);
+    says_what_it_is_on(s.rt);
+    for (int i = 0; i < 4; i++) CHECK_EQ(rt_close(s.io[i]), 0);
+    CHECK_EQ(rt_close(s.accepting), 0);
+    multi_runtime_free(s.rt);
+}
+
+/* The kernel takes entries in their order: with the outcome of the second it has the first. */
+static int64_t leave_one_behind(rt_cx *cx, void *state) {
+    struct sandboxed *s = state;
+    RT_BEGIN(&s->frame);
+    CHECK_EQ(rt_submit_recv(cx, s->io[3], s->bytes, 8, 0, &s->silent), 0);
+    CHECK_EQ(rt_submit_statx(cx, 0, "/", 0, STATX_BASIC_STATS, &s->x, &s->stat), 0);
+    TAKES(0, rt_poll_op(cx, s->stat));
+    sandbox();
+    CHECK_EQ(rt_submit_statx(cx, 0, "/", 0, STATX_BASIC_STATS, &s->x, &s->stat), 0);
+    TAKES(0, rt_poll_op(cx, s->stat));
+    says_what_it_is_on(s->rt);
+    atomic_store(&s->over, true);
+    RT_END(0);
+}
+
+/* What the kernel has, nobody can call back: its task is given up with it. */
+static void play_leaving_behind(void) {
+    static struct sandboxed s;
+    s.rt = test_runtime();
+    prepare(&s);
+    char text[512];
+    CHECK_OK(rt_describe(s.rt, text, sizeof text));
+    bool on_ring = strstr(text, "engine io_uring") != NULL;
+    rt_task task;
+    CHECK_EQ(rt_spawn(s.rt, leave_one_behind, &s, NULL, &task), 0);
+    drive_until(s.rt, flag_set, &s.over);
+    CHECK_EQ(rt_shutdown(s.rt, 0), on_ring ? 1 : 0);
+    CHECK_EQ(rt_free(s.rt), 0);
+}
+
+static void what_is_on_its_way_goes_on(void) {
+    for (int i = 0; i < 3; i++) {
+        refusal = (uint32_t[]){EPERM, ENOSYS, EACCES}[i];
+        in_child(play_going_on);
+    }
+}
+
+static void what_the_kernel_has_is_given_up(void) {
+    refusal = EPERM;
+    in_child(play_leaving_behind);
+}
+
+int main(int argc, char **argv) {
+    test_start(argc, argv);
+    CASE(what_is_on_its_way_goes_on);
+    CASE(what_the_kernel_has_is_given_up);
+    return test_end();
+}
