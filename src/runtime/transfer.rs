@@ -184,11 +184,16 @@ impl IoName {
             return Ok(());
         }
         self.check_direct()?;
-        self.check_free(cx, writes)
+        self.check_free(writes)
     }
 
-    fn check_free(self, cx: &PollContext, writes: bool) -> Result<(), Errno> {
-        if self.is_busy(writes) && !cx.is_operation() { Err(libc::EBUSY) } else { Ok(()) }
+    /// No operation may be at work in this direction.
+    pub(super) fn check_free(self, writes: bool) -> Result<(), Errno> {
+        match self.is_busy(writes) {
+            false => Ok(()),
+            // Asked in this order: what is at work may be on a later descriptor that has the place of this one.
+            true => Err(if self.is_open() { libc::EBUSY } else { libc::EBADF }),
+        }
     }
 
     /// Whether a direct call in this direction could be made, now or after a wait.
@@ -360,7 +365,7 @@ impl IoName {
     ) -> IoPoll<i64> {
         // It may be bytes that it writes. What it reads from a stream beside others is its own affair.
         if interest.contains(Interest::WRITABLE) {
-            self.check_free(cx, true)?;
+            self.check_free(true)?;
         }
         let mut value = 0;
         let done = self.transfer(cx, interest, 0, |fd| {

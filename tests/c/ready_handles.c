@@ -22,6 +22,7 @@ static void polls_give(rt_cx *cx, rt_io io, int64_t expected) {
     CHECK_EQ(rt_poll_ready(cx, io, RT_READABLE, &ready), expected);
     CHECK_EQ(rt_poll_level(cx, io, RT_READABLE, &ready), expected);
     CHECK_EQ(rt_poll_try(cx, io, RT_READABLE, never_called, &called), expected);
+    CHECK_EQ(rt_poll_try(cx, io, RT_WRITABLE, never_called, &called), expected);
     CHECK_EQ(rt_poll_read(cx, io, &byte, 1), expected);
     CHECK_EQ(rt_poll_write(cx, io, &byte, 1), expected);
     CHECK_EQ(rt_poll_write_all(cx, io, &byte, 1, &off), expected);
@@ -131,6 +132,31 @@ static void released_handles_are_stale_at_once(void) {
     scene_close(&s);
 }
 
+/* What is queued is another descriptor's, which has the place of the one that was closed. */
+static void a_stale_handle_is_not_busy(void) {
+    enum { MOST_TRIES = 10000, LEN = 1000, PLACE = (1 << 28) - 1 };
+    static const char data[LEN];
+    struct scene s;
+    int ends[2];
+    scene_open(&s, net_pair, RW);
+    rt_io stale = stale_io(s.rt), io = 0;
+    for (int i = 0; (io & PLACE) != (stale & PLACE); i++) {
+        CHECK(i < MOST_TRIES);
+        CHECK_EQ(rt_close(io), 0);
+        if (io != 0) close(ends[1]);
+        net_unix_pair(ends);
+        io = io_of(s.rt, ends[0], RW);
+    }
+    net_stuff(ends[0]);
+    CHECK_EQ(rt_send(io, data, LEN), LEN);
+    CHECK_EQ(rt_poll_try(s.hand.cx, io, RT_WRITABLE, never_called, &(bool){false}), -EBUSY);
+    polls_give(s.hand.cx, stale, -EBADF);
+    plain_calls_give(stale, -EBADF);
+    CHECK_EQ(rt_close(io), 0);
+    close(ends[1]);
+    scene_close(&s);
+}
+
 /* ---- NULL and unknown bits ---- */
 
 static void null_is_refused(void) {
@@ -188,6 +214,7 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(bad_handles_are_refused);
     CASE(released_handles_are_stale_at_once);
+    CASE(a_stale_handle_is_not_busy);
     CASE(null_is_refused);
     CASE(no_interest_and_unknown_interest_are_refused);
     return test_end();

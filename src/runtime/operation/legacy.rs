@@ -80,9 +80,7 @@ impl Receiver {
                 return Err(libc::EPERM);
             }
             worker.check(io, &Request::RecvMany)?;
-            if io.is_busy(false) {
-                return Err(libc::EBUSY);
-            }
+            io.check_free(false)?;
             let op = worker.begin(task, Request::RecvMany, [Some(io), None])?;
             let legacy = Arc::new(Legacy::default());
             op.body(worker).many().legacy.replace(Some(legacy.clone()));
