@@ -119,11 +119,6 @@ impl RuntimeRef {
         Arc::clone(&shared)
     }
 
-    /// Runs `f`, which may call wakers of the program's: see `Current::inside`.
-    pub(crate) fn inside<R>(&self, f: impl FnOnce() -> R) -> R {
-        Current::inside(self.shared(), f)
-    }
-
     /// The current-thread worker, if nobody drives it now.
     pub(super) fn take_worker(&self) -> Option<Box<Worker>> {
         self.slot.parts.lock().worker.take()

@@ -1,6 +1,7 @@
 //! The driver's set: what of a descriptor the driver reports, and which worker's driver that is.
 
 use super::io::{Errno, IoName, errno_of, traits};
+use super::registration::identity;
 use super::runtimes::RuntimeRef;
 use super::shared::Shared;
 use crate::primitives::sync::Ordering::*;
@@ -75,6 +76,20 @@ impl IoName {
             Some(registered) if self.is_wide() => registered | both,
             registered => registered.unwrap_or(both),
         }
+    }
+
+    /// A listener is watched by several workers from now on, by a descriptor each. It leaves the set in which it was alone, and
+    /// enters it as one of them when somebody waits for it.
+    pub(crate) fn watch_with_others(self) -> Result<(), Errno> {
+        self.changing(|shared| {
+            if self.has(traits::WATCHED) {
+                shared.remote(self.home()).driver.deregister(self.fd()).map_err(errno_of)?;
+                self.io.identity.store(identity(self.fd()), Relaxed);
+                self.io.traits.fetch_and(!traits::WATCHED, AcqRel);
+            }
+            self.add_trait(traits::EXCLUSIVE);
+            Ok(())
+        })
     }
 
     /// Moves the descriptor to another driver of its runtime. Its present state is reported there once more.

@@ -115,7 +115,8 @@ pub(crate) fn serve<P: Program>(
     named: impl FnOnce(u64),
 ) -> Result<(), Errno> {
     listener.check_listener(runtime)?;
-    let opened = listeners::open(runtime, listener, options.mode)?;
+    let others = listeners::open(runtime, listener, options.mode)?;
+    let is_shared = options.mode == Mode::Exclusive && !others.is_empty();
     let server = Arc::new(Server {
         runtime: runtime.handle(),
         options,
@@ -126,26 +127,25 @@ pub(crate) fn serve<P: Program>(
     let program = Arc::new(program);
     let acceptor = |io, name, home| Acceptor::new(&server, &program, io, name, home);
     let mut begun = Ok(());
-    for (io, name, home) in opened.more {
+    for (io, name, home) in others {
         begun = begun.and_then(|()| acceptor(io, name, home).begin(runtime).map_err(|(errno, _acceptor)| errno));
     }
-    if opened.keeps_first {
-        // The caller's until nothing can fail any more.
-        begun = begun.and_then(|()| {
-            let first = acceptor(Io::new(listener), listener, listener.home()).begin(runtime);
-            first.map_err(|(errno, acceptor)| {
-                acceptor.give_back();
-                errno
-            })
-        });
-    }
+    // The caller's until nothing can fail any more.
+    begun = begun.and_then(|()| {
+        let first = acceptor(Io::new(listener), listener, listener.home()).begin(runtime);
+        first.map_err(|(errno, acceptor)| {
+            acceptor.give_back();
+            errno
+        })
+    });
     if let Err(errno) = begun {
         drop(SERVERS.remove(raw));
         server.cut_all();
         return Err(errno);
     }
-    if !opened.keeps_first {
-        let _ = runtime.inside(|| listener.close());
+    if is_shared {
+        // Who closed it meanwhile has stopped the server.
+        let _ = listener.watch_with_others();
     }
     runtime.takes_along(raw, let_go);
     named(raw);

@@ -11,6 +11,7 @@ enum { MOST_THREADS = 8, MS = 1000000 };
 typedef struct site {
     rt_runtime rt;
     int fd; /* the listener's number, good until the server closes it */
+    rt_io listener;
     struct sockaddr_storage name;
     socklen_t name_len;
     rt_server server;
@@ -100,9 +101,8 @@ static inline void site_serve(site *s, int fd, const rt_serve_opts *opts) {
     s->fd = fd;
     s->name_len = sizeof s->name;
     CHECK_SYS(getsockname(fd, (struct sockaddr *)&s->name, &s->name_len));
-    rt_io listener;
-    CHECK_OK(rt_register_fd(s->rt, fd, RT_READABLE, &listener));
-    CHECK_EQ(rt_serve(s->rt, listener, opts, site_accept, s, &s->server), 0);
+    CHECK_OK(rt_register_fd(s->rt, fd, RT_READABLE, &s->listener));
+    CHECK_EQ(rt_serve(s->rt, s->listener, opts, site_accept, s, &s->server), 0);
     CHECK(s->server != 0);
 }
 

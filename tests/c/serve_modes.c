@@ -85,6 +85,68 @@ static void one_at_a_time(void) {
     }
 }
 
+/* ---- the program's handle of the listener ---- */
+
+static int64_t draining_poll(rt_cx *cx, void *state) { return rt_poll_draining(cx, *(rt_server *)state); }
+
+static void closing_the_listener_stops(void) {
+    for (uint32_t mode = RT_SERVE_SHARED; mode <= RT_SERVE_REUSEPORT; mode++) {
+        rt_serve_opts opts = site_opts();
+        opts.mode = mode;
+        site s = {.rt = test_runtime()};
+        site_serve(&s, listen_reusing(), &opts);
+        crowd_run(&s, echo_in_turn, 10);
+        CHECK_EQ(rt_close(s.listener), 0);
+        CHECK_EQ(rt_close(s.listener), -EBADF);
+        CHECK_EQ(rt_block_on(s.rt, draining_poll, &s.server), 0);
+        CHECK_EQ(site_drain(&s, RT_NEVER), 0);
+        CHECK_EQ(site_dial_raw(&s), -1);
+        CHECK_EQ(errno, ECONNREFUSED);
+        site_end(&s);
+    }
+}
+
+/* How many sets have a member for a listener, of which the kernel wakes one at a time. */
+static int exclusive_members(void) {
+    const unsigned exclusive = 1u << 28;
+    int count = 0;
+    for (int set = 3; set < 1024; set++) {
+        char path[64], line[256];
+        snprintf(path, sizeof path, "/proc/self/fdinfo/%d", set);
+        FILE *info = fopen(path, "r");
+        if (info == NULL) continue;
+        while (fgets(line, sizeof line, info) != NULL) {
+            int fd, listens = 0;
+            unsigned events;
+            socklen_t four = sizeof listens;
+            if (sscanf(line, "tfd: %d events: %x", &fd, &events) != 2 || !(events & exclusive)) continue;
+            CHECK_SYS(getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &four));
+            CHECK(listens);
+            count++;
+        }
+        fclose(info);
+    }
+    return count;
+}
+
+static bool all_are_exclusive(void *arg) {
+    (void)arg;
+    int count = exclusive_members();
+    CHECK(count <= (int)test_workers);
+    return count == (int)test_workers;
+}
+
+static void each_worker_watches_one_listener(void) {
+    if (current_thread()) return; /* one worker: nobody else watches */
+    rt_serve_opts opts = site_opts();
+    opts.mode = RT_SERVE_EXCLUSIVE;
+    site s = {.rt = test_runtime()};
+    site_serve(&s, net_listen(256), &opts);
+    drive_until(s.rt, all_are_exclusive, NULL);
+    crowd_run(&s, echo_in_turn, 10);
+    site_end(&s);
+}
+
 /* What a listener was set to holds for the connections of its siblings, too. */
 static const int numbers[][2] = {{SOL_SOCKET, SO_RCVBUF}, {SOL_SOCKET, SO_SNDBUF},
                                  {SOL_SOCKET, SO_KEEPALIVE}, {IPPROTO_TCP, TCP_NODELAY}};
@@ -291,6 +353,8 @@ int main(int argc, char **argv) {
     CASE(on_unix);
     CASE(on_unix_exclusive);
     CASE(one_at_a_time);
+    CASE(each_worker_watches_one_listener);
+    CASE(closing_the_listener_stops);
     CASE(siblings_are_alike);
     CASE(siblings_are_set_alike_on_4);
     CASE(siblings_are_set_alike_on_6);
