@@ -41,14 +41,16 @@ pub extern "C" fn rt_now() -> u64 {
 
 /// # Safety
 /// `out` is null or writable.
-unsafe fn start(rt: rt_runtime, start: Start, out: *mut rt_timer) -> Result<i64, Errno> {
-    not_null(out)?;
-    // SAFETY: the caller says so, and so below.
-    unsafe { out.write(0) };
-    let timer = start_timer(rt, start)?;
-    // SAFETY: as above.
-    unsafe { out.write(timer) };
-    Ok(0)
+unsafe fn begin(rt: rt_runtime, out: *mut rt_timer, start: impl FnOnce() -> Result<Start, Errno>) -> i64 {
+    guarded(|| {
+        not_null(out)?;
+        // SAFETY: the caller says so, and so below.
+        unsafe { out.write(0) };
+        let timer = start_timer(rt, start()?)?;
+        // SAFETY: as above.
+        unsafe { out.write(timer) };
+        Ok(0)
+    })
 }
 
 /// Starts a timer that fires at a time, at once if that has passed, never for `RT_NEVER`.
@@ -61,7 +63,7 @@ unsafe fn start(rt: rt_runtime, start: Start, out: *mut rt_timer) -> Result<i64,
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_timer_start(rt: rt_runtime, at: u64, out: *mut rt_timer) -> i64 {
     // SAFETY: the caller says so.
-    guarded(|| unsafe { start(rt, Start::at(at), out) })
+    unsafe { begin(rt, out, || Ok(Start::at(at))) }
 }
 
 /// Starts a timer that ticks at `first`, and every `period_ns` nanoseconds from then on. `missed` says what becomes of ticks that
@@ -79,7 +81,7 @@ pub unsafe extern "C" fn rt_timer_interval(
     missed: u32,
     out: *mut rt_timer,
 ) -> i64 {
-    guarded(|| {
+    let start = || {
         let missed = match missed {
             RT_MISSED_BURST => Missed::Burst,
             RT_MISSED_SKIP => Missed::Skip,
@@ -89,9 +91,10 @@ pub unsafe extern "C" fn rt_timer_interval(
         if period_ns == 0 {
             return Err(libc::EINVAL);
         }
-        // SAFETY: the caller says so.
-        unsafe { start(rt, Start { at: first, period: period_ns, missed }, out) }
-    })
+        Ok(Start { at: first, period: period_ns, missed })
+    };
+    // SAFETY: the caller says so.
+    unsafe { begin(rt, out, start) }
 }
 
 fn name(timer: rt_timer) -> Result<TimerName, Errno> {

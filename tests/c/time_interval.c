@@ -163,16 +163,19 @@ static void resets(void) {
     timer_play(reset_it, &r);
 }
 
+static void refuses(rt_runtime rt, uint64_t period, uint32_t missed, int64_t error) {
+    rt_timer timer = 77;
+    CHECK_EQ(rt_timer_interval(rt, 0, period, missed, &timer), error);
+    CHECK_EQ(timer, 0);
+}
+
 static void refused(void) {
     rt_runtime rt = test_runtime();
-    rt_timer timer = 77;
-    CHECK_EQ(rt_timer_interval(rt, 0, 0, RT_MISSED_BURST, &timer), -EINVAL);
-    CHECK_EQ(rt_timer_interval(rt, 0, 1, 3, &timer), -EINVAL);
-    CHECK_EQ(rt_timer_interval(rt, 0, 1, UINT32_MAX, &timer), -EINVAL);
+    refuses(rt, 0, RT_MISSED_BURST, -EINVAL);
+    refuses(rt, 1, 3, -EINVAL);
+    refuses(rt, 1, UINT32_MAX, -EINVAL);
+    refuses(0, 1, RT_MISSED_SKIP, -EBADF);
     CHECK_EQ(rt_timer_interval(rt, 0, 1, RT_MISSED_SKIP, NULL), -EINVAL);
-    timer = 77;
-    CHECK_EQ(rt_timer_interval(0, 0, 1, RT_MISSED_SKIP, &timer), -EBADF);
-    CHECK_EQ(timer, 0);
     timer_runtime_free(rt);
 }
 
