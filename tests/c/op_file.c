@@ -3,6 +3,7 @@
  */
 #include "op.h"
 
+#include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
 
@@ -198,6 +199,32 @@ static int64_t reads_of_nothing(rt_cx *cx, void *state) {
     RT_END(0);
 }
 
+/* One into no parts is asked of nobody. */
+static int64_t reads_into_no_parts(rt_cx *cx, void *state) {
+    static struct iovec empty[2];
+    const uint64_t here = RT_OFFSET_CURRENT;
+    struct steps *s = state;
+    RT_BEGIN(&s->frame);
+    scratch_open(cx, s);
+    OP_EQ(s, 0, rt_submit_readv(cx, s->dir, empty, 2, here, &s->op));
+    OPEN(s, O_WRONLY | O_CREAT | O_EXCL);
+    OP_EQ(s, -EBADF, rt_submit_readv(cx, s->io, empty, 2, here, &s->op));
+    OP_EQ(s, -EBADF, rt_submit_readv(cx, s->io, NULL, 0, 0, &s->op));
+    CHECK_EQ(rt_close(s->io), 0);
+
+    /* A counter wants room for 8 bytes. */
+    s->io = io_of(rt_cx_runtime(cx), (int)CHECK_SYS(eventfd(3, EFD_NONBLOCK | EFD_CLOEXEC)), 0);
+    OP_EQ(s, 0, rt_submit_readv(cx, s->io, NULL, 0, here, &s->op));
+    OP_EQ(s, 0, rt_submit_readv(cx, s->io, empty, 2, here, &s->op));
+    OP_EQ(s, -EINVAL, rt_submit_read(cx, s->io, NULL, 0, here, &s->op));
+    OP_EQ(s, 0, rt_submit_writev(cx, s->io, NULL, 0, here, 0, &s->op));
+    OP_EQ(s, 8, rt_submit_read(cx, s->io, s->buf, 8, here, &s->op));
+    CHECK_EQ(s->buf[0], 3);
+    UNLINK(s);
+    steps_close(s);
+    RT_END(0);
+}
+
 /* ---- closing ---- */
 
 static int64_t a_close_has_an_outcome(rt_cx *cx, void *state) {
@@ -314,6 +341,7 @@ int main(int argc, char **argv) {
     OP_CASE(syncing_succeeds);
     OP_CASE(errors_are_outcomes);
     OP_CASE(reads_of_nothing);
+    OP_CASE(reads_into_no_parts);
     OP_CASE(a_close_has_an_outcome);
     OP_CASE(beyond_the_limit);
     CASE(many_pieces_at_once);

@@ -207,8 +207,9 @@ impl Request {
             Self::Write { .. } | Self::Writev { .. } if !is_file && io.is_none_or(|io| io.has(traits::PAST_RING)) => {
                 return None;
             }
-            // A ring calls a read of nothing done, and read(2) asks what is read.
+            // A ring calls a read of nothing done, and read(2) asks what is read. With readv(2) it is the other way round.
             Self::Read { len: 0, .. } => return None,
+            Self::Readv { parts, .. } if parts.iter().all(|part| part.iov_len == 0) => return None,
             Self::Read { .. } => opcode::Read::CODE,
             Self::Write { .. } => opcode::Write::CODE,
             Self::Readv { .. } => opcode::Readv::CODE,
