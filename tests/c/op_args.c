@@ -4,6 +4,7 @@
 #include "op.h"
 
 #include <limits.h>
+#include <sys/eventfd.h>
 
 /* ---- what all have in common ---- */
 
@@ -183,6 +184,44 @@ static int64_t what_the_system_refuses(rt_cx *cx, void *state) {
     RT_END(0);
 }
 
+/* ---- what is something else, whatever it says of waiting ---- */
+
+enum { NO_SOCKETS = 4 };
+static int no_socket(int kind) {
+    int fds[2];
+    switch (kind) {
+    case 0: return (int)CHECK_SYS(memfd_create("no socket", MFD_CLOEXEC));
+    case 1: return (int)CHECK_SYS(open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+    case 2: return (int)CHECK_SYS(eventfd(0, EFD_CLOEXEC));
+    default:
+        net_pipe(fds);
+        close(fds[1]);
+        return fds[0];
+    }
+}
+
+static int64_t no_sockets(rt_cx *cx, void *state) {
+    struct steps *s = state;
+    RT_BEGIN(&s->frame);
+    for (s->i = 0; s->i < NO_SOCKETS; s->i++) {
+        s->near = no_socket(s->i);
+        CHECK_SYS(fcntl(s->near, F_SETFL, CHECK_SYS(fcntl(s->near, F_GETFL)) | O_NONBLOCK));
+        s->io = io_of(rt_cx_runtime(cx), s->near, 0);
+        OP_EQ(s, -ENOTSOCK, rt_submit_accept(cx, s->io, &s->op));
+        OP_EQ(s, -ENOTSOCK, rt_submit_recv(cx, s->io, s->buf, 8, 0, &s->op));
+        CHECK_EQ(rt_submit_accept_multi(cx, s->io, &s->op), 0);
+        RT_AWAIT(s->got, rt_poll_accept_next(cx, s->op, &s->peer));
+        CHECK_EQ(s->got, -ENOTSOCK);
+        CHECK_EQ(rt_submit_recv_multi(cx, s->io, &s->op), 0);
+        RT_AWAIT(s->got, rt_poll_recv_next(cx, s->op, &(rt_buf){0}));
+        CHECK_EQ(s->got, -ENOTSOCK);
+        CHECK_EQ(rt_close(s->io), 0);
+    }
+    s->io = 0;
+    steps_close(s);
+    RT_END(0);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     scratch_make();
@@ -193,6 +232,7 @@ int main(int argc, char **argv) {
     OP_CASE(nothing_to_work_on);
     OP_CASE(offsets_beyond_files);
     OP_CASE(what_the_system_refuses);
+    OP_CASE(no_sockets);
     scratch_remove();
     return test_end();
 }

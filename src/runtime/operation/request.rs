@@ -194,6 +194,8 @@ impl Request {
         let is_file = io.is_some_and(|io| io.has(traits::FILE));
         let plain = |flags: i32| flags & (libc::MSG_OOB | libc::MSG_ERRQUEUE) == 0;
         Some(match self {
+            // Of what is no socket the system says so, and a ring may wait for it, or have other words.
+            Self::Accept | Self::AcceptMany if io.is_some_and(|io| !io.has(traits::SOCKET)) => return None,
             Self::Accept => opcode::Accept::CODE,
             Self::AcceptMany => opcode::AcceptMulti::CODE,
             // The ring waits for data only, not for what these ask for.
