@@ -160,7 +160,11 @@ fn inspect(fd: RawFd, flags: IoFlags) -> Result<u16, Errno> {
     };
     known |= if flags.borrowed { traits::BORROWED } else { 0 };
     known |= if status & libc::O_NONBLOCK != 0 { traits::NONBLOCK } else { 0 };
-    known |= if mode == libc::S_IFSOCK { inspect_socket(fd) } else { traits::WATCHED };
+    known |= match mode {
+        libc::S_IFSOCK => inspect_socket(fd),
+        _ if known & traits::FILE == 0 && !has_writes(fd) => traits::WATCHED | traits::PAST_RING,
+        _ => traits::WATCHED,
+    };
     // Without an interest it enters the set when an operation waits for it.
     Ok(if flags.interest.is_some() { known } else { known & !traits::WATCHED })
 }
@@ -218,6 +222,13 @@ fn knows_nowait(fd: RawFd) -> bool {
     let read = unsafe { libc::preadv2(fd, &part, 1, i64::MAX - 1, libc::RWF_NOWAIT) };
     // A file that is read around the cache wants more than a byte.
     read >= 0 || matches!(errno_of(std::io::Error::last_os_error()), libc::EAGAIN | libc::EINVAL)
+}
+
+/// False for what knows no writes, such as a pidfd. A ring waits for its room before it asks, and that never comes.
+fn has_writes(fd: RawFd) -> bool {
+    // SAFETY: no parts are read, nor any asked for.
+    let wrote = unsafe { libc::writev(fd, std::ptr::null(), 0) };
+    wrote >= 0 || errno_of(std::io::Error::last_os_error()) != libc::EINVAL
 }
 
 /// True for a socket with a peer.

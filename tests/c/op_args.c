@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 
 /* ---- what all have in common ---- */
 
@@ -222,6 +223,24 @@ static int64_t no_sockets(rt_cx *cx, void *state) {
     RT_END(0);
 }
 
+static int64_t writes_to_a_process(rt_cx *cx, void *state) {
+    static struct iovec part = {"x", 1};
+    struct steps *s = state;
+    RT_BEGIN(&s->frame);
+    s->near = (int)syscall(SYS_pidfd_open, getpid(), O_NONBLOCK);
+    if (s->near < 0) {
+        puts("writes_to_a_process: skipped: there are no pidfds here");
+        return 0;
+    }
+    s->io = io_of(rt_cx_runtime(cx), s->near, 0);
+    OP_EQ(s, -EINVAL, rt_submit_write(cx, s->io, "x", 1, RT_OFFSET_CURRENT, 0, &s->op));
+    OP_EQ(s, -EINVAL, rt_submit_write(cx, s->io, "x", 0, RT_OFFSET_CURRENT, 0, &s->op));
+    OP_EQ(s, -EINVAL, rt_submit_writev(cx, s->io, &part, 1, RT_OFFSET_CURRENT, 0, &s->op));
+    OP_EQ(s, -EINVAL, rt_submit_read(cx, s->io, s->buf, 8, RT_OFFSET_CURRENT, &s->op));
+    steps_close(s);
+    RT_END(0);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     scratch_make();
@@ -233,6 +252,7 @@ int main(int argc, char **argv) {
     OP_CASE(offsets_beyond_files);
     OP_CASE(what_the_system_refuses);
     OP_CASE(no_sockets);
+    OP_CASE(writes_to_a_process);
     scratch_remove();
     return test_end();
 }
