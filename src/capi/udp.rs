@@ -200,8 +200,8 @@ pub unsafe extern "C" fn rt_poll_recv_many(cx: *mut rt_cx, io: rt_io, v: *mut rt
 /// repeated. Errors are those of the first that did not go, once those before it went: `-EMSGSIZE` for one that is too long, or whose segments
 /// are; `-EDESTADDRREQ` for one without an address; `-ECONNREFUSED` and others that the network told; else as for `rt_poll_write`.
 /// `-EINVAL` also for an `n` of 0, an address that is none, a `segment` of more than 65535 bytes, more segments than the
-/// kernel takes (64, or 128 since Linux 6.9), and any segments on a kernel without them (before Linux 4.18); `-EIO` where the network
-/// cannot have its checksums made. Does not block.
+/// kernel takes (64, or 128 since Linux 6.9), and any segments on a socket that is not UDP's, or a kernel without them (before Linux
+/// 4.18); `-EIO` where the network cannot have its checksums made. Does not block.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `v` has `n` entries, whose buffers are readable.

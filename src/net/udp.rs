@@ -161,6 +161,10 @@ impl Batch {
     /// # Safety
     /// The buffers and the addresses are readable.
     pub(crate) unsafe fn poll_send(&mut self, io: IoName, cx: &PollContext) -> IoPoll<usize> {
+        let cuts = self.messages[..self.count].iter().any(|message| message.msg_hdr.msg_controllen > 0);
+        if cuts && let Err(errno) = io.with_fd(knows_segments).and_then(|known| known) {
+            return Poll::Ready(Err(errno));
+        }
         self.settle();
         // SAFETY: the caller says so, and the rest is ours.
         unsafe { io.poll_sendmmsg(cx, self.messages.as_mut_ptr(), self.count as u32) }
@@ -176,6 +180,15 @@ impl Batch {
             // SAFETY: the call pointed the message to its control data, and the batch is borrowed, so it is where it was.
             segment: unsafe { segment_of(&message.msg_hdr) },
         }
+    }
+}
+
+/// `EINVAL` for a socket without segments, which would pass over the wish for them.
+fn knows_segments(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    match option(fd, libc::SOL_UDP, libc::UDP_SEGMENT) {
+        Ok(_) => Ok(()),
+        Err(libc::ENOTSOCK) => Err(libc::ENOTSOCK),
+        Err(_) => Err(libc::EINVAL),
     }
 }
 

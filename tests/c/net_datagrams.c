@@ -253,6 +253,38 @@ static void segments(void) {
     close_both(&s);
 }
 
+/* Nothing is cut where nobody knows how, and nothing goes as it is. */
+static void no_segments(void) {
+    const int kinds[] = {SOCK_DGRAM, SOCK_STREAM, SOCK_SEQPACKET};
+    rt_runtime rt = test_runtime();
+    struct hand hand;
+    int ends[2];
+    hand_open(&hand, rt);
+    for (int i = 0; i < 4; i++) {
+        rt_io pair[2] = {0, 0};
+        if (i < 3) {
+            CHECK_EQ(rt_unix_pair(rt, kinds[i], pair), 0);
+        } else {
+            net_pair(ends);
+            for (int k = 0; k < 2; k++) pair[k] = io_of(rt, ends[k], RW);
+        }
+        rt_datagram d = {.buf = room[0], .len = 100, .segment = 10};
+        AWAIT_EQ(&hand, -EINVAL, rt_poll_send_many(hand.cx, pair[0], &d, 1));
+        rt_datagram got = {.buf = room[1], .len = ROOM};
+        CHECK_EQ(rt_poll_recv_many(hand.cx, pair[1], &got, 1), RT_PENDING);
+        d.segment = 0;
+        AWAIT_EQ(&hand, 1, rt_poll_send_many(hand.cx, pair[0], &d, 1));
+        AWAIT_EQ(&hand, 1, rt_poll_recv_many(hand.cx, pair[1], &got, 1));
+        CHECK_EQ(got.len, 100);
+        d.segment = 10;
+        for (int k = 0; k < 2; k++) CHECK_EQ(rt_close(pair[k]), 0);
+        CHECK_EQ(rt_poll_send_many(hand.cx, pair[0], &d, 1), -EBADF);
+    }
+    hand_close(&hand);
+    test_runtime_free(rt);
+    hand_check(&hand);
+}
+
 static void segments_together(void) {
     static char whole[2500], back[65536];
     struct both s;
@@ -366,6 +398,7 @@ int main(int argc, char **argv) {
     CASE(peers);
     CASE(a_port_stays_without_the_peer);
     CASE(segments);
+    CASE(no_segments);
     CASE(segments_together);
     CASE(one_that_cannot_go);
     CASE(options_are_set);
