@@ -79,16 +79,18 @@ impl IoName {
     }
 
     /// A listener is watched by several workers from now on, by a descriptor each. It leaves the set in which it was alone, and
-    /// enters it as one of them when somebody waits for it.
+    /// enters it as one of them: whoever waits for it hears of what is there once more. If it cannot enter, the next to wait tries again.
     pub(crate) fn watch_with_others(self) -> Result<(), Errno> {
         self.changing(|shared| {
-            if self.has(traits::WATCHED) {
-                shared.remote(self.home()).driver.deregister(self.fd()).map_err(errno_of)?;
+            self.add_trait(traits::EXCLUSIVE);
+            if !self.has(traits::WATCHED) {
+                return Ok(());
+            }
+            shared.remote(self.home()).driver.deregister(self.fd()).map_err(errno_of)?;
+            self.add_to_set(shared, self.home()).inspect_err(|_| {
                 self.io.identity.store(identity(self.fd()), Relaxed);
                 self.io.traits.fetch_and(!traits::WATCHED, AcqRel);
-            }
-            self.add_trait(traits::EXCLUSIVE);
-            Ok(())
+            })
         })
     }
 
