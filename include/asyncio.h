@@ -8,8 +8,12 @@
  * Times are nanoseconds on the monotonic clock.
  * An rt_poll_* call may be repeated with the same arguments until it is ready; polls may come
  * without a reason. Structs with options begin with their size, set by their _init function.
- * Functions of the program's that the library calls return: neither a C++ exception nor longjmp may
- * leave them. In a signal handler call nothing but rt_event_set, which is made for that.
+ * Functions of the program's that the library calls return: neither a C++ exception nor longjmp nor
+ * pthread_exit may leave them. In a signal handler call nothing but rt_event_set, which is made for
+ * that.
+ * pthread_cancel of a thread that is in a call which "Blocks" takes effect after that call, and does
+ * not end it. In all other calls a thread that may be cancelled has cancellation disabled
+ * (pthread_setcancelstate); asynchronous it must never be.
  * In a child of fork(2) every call gives -EPERM. Where the child's thread was in a function that
  * the library called, that function should end in _exit or exec. If it returns, the child leaves
  * the runtime: rt_run, or whatever drove it, returns -EPERM; a thread of the library's ends, and
@@ -1296,6 +1300,8 @@ typedef uint64_t rt_watch;
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+extern int pthread_setcancelstate(int state, int *before);
 
 /**
  * True for errors only: not for results, and not for `RT_PENDING`.

@@ -2,7 +2,7 @@
 
 use super::context::rt_cx;
 use super::task::rt_drop_fn;
-use super::{check, context, guarded, not_null, polled, put_on, take_off};
+use super::{blocking, check, context, guarded, not_null, polled, put_on, take_off};
 use crate::primitives::handle::Kind;
 use crate::primitives::shelf::Shelf;
 use crate::primitives::sync::process_static;
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn rt_chan_try_send(ch: rt_chan, item: *mut c_void) -> i64
 /// The item is what the channel's drop function takes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_chan_send(ch: rt_chan, item: *mut c_void, timeout_ns: u64) -> i64 {
-    guarded(|| {
+    blocking(|| {
         let channel = Channel::named(ch)?;
         give(item, channel.drop, |item| channel.hall.block_send(item, timeout_ns))?;
         Ok(0)
@@ -204,7 +204,7 @@ pub unsafe extern "C" fn rt_chan_try_recv(ch: rt_chan, item: *mut *mut c_void) -
 /// `item` is writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_chan_recv(ch: rt_chan, item: *mut *mut c_void, timeout_ns: u64) -> i64 {
-    guarded(|| {
+    blocking(|| {
         not_null(item)?;
         let received = Channel::named(ch)?.hall.block_receive(timeout_ns)?;
         // SAFETY: the caller says so.

@@ -2,7 +2,7 @@
 
 use super::context::rt_cx;
 use super::runtime::rt_runtime;
-use super::{check, context, guarded, not_null, polled, runtime_ref};
+use super::{blocking, check, context, guarded, not_null, polled, runtime_ref};
 use crate::sync::event;
 use std::task::Poll;
 
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn rt_poll_event(cx: *mut rt_cx, event: rt_event) -> i64 {
 /// inside of a runtime, in a poll or in a drop function. Any thread. Blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_event_wait(event: rt_event, timeout_ns: u64) -> i64 {
-    guarded(|| event::wait(event, timeout_ns).map(|()| 0))
+    blocking(|| event::wait(event, timeout_ns).map(|()| 0))
 }
 
 /// Frees an event. All who wait for it are woken, and see `-EBADF`.

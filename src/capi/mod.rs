@@ -64,6 +64,7 @@ use crate::primitives::shelf::Shelf;
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;
+use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
@@ -81,6 +82,38 @@ fn guarded(call: impl FnOnce() -> Result<i64, Errno>) -> i64 {
         Ok(Ok(value)) => value,
         Ok(Err(errno)) => -i64::from(errno),
         Err(_panic) => -i64::from(libc::ENOTRECOVERABLE),
+    }
+}
+
+/// The same for calls that block or drive. A thread that is cancelled meanwhile (`pthread_cancel`) has returned from here before it
+/// ends: the C library would unwind what is on its stack, and aborts the process where that is ours. Other calls leave it to
+/// their caller, for it is two locked instructions each time.
+fn blocking(call: impl FnOnce() -> Result<i64, Errno>) -> i64 {
+    let _uncancelled = Uncancelled::new();
+    guarded(call)
+}
+
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+}
+
+/// Until dropped, this thread acts on no cancellation.
+struct Uncancelled(c_int);
+
+impl Uncancelled {
+    fn new() -> Self {
+        const DISABLE: c_int = 1;
+        let mut before = 0;
+        // SAFETY: the state is a valid one; the other is ours to write.
+        unsafe { pthread_setcancelstate(DISABLE, &mut before) };
+        Self(before)
+    }
+}
+
+impl Drop for Uncancelled {
+    fn drop(&mut self) {
+        // SAFETY: the state that this thread had before.
+        unsafe { pthread_setcancelstate(self.0, std::ptr::null_mut()) };
     }
 }
 

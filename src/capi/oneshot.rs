@@ -3,7 +3,7 @@
 use super::chan::{Unread, give};
 use super::context::rt_cx;
 use super::task::rt_drop_fn;
-use super::{Errno, check, context, guarded, not_null, polled, put_on, take_off};
+use super::{Errno, blocking, check, context, guarded, not_null, polled, put_on, take_off};
 use crate::primitives::handle::Kind;
 use crate::primitives::shelf::Shelf;
 use crate::primitives::sync::process_static;
@@ -111,7 +111,7 @@ pub unsafe extern "C" fn rt_poll_oneshot(cx: *mut rt_cx, o: rt_oneshot, item: *m
 /// `item` is writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_oneshot_wait(o: rt_oneshot, timeout_ns: u64, item: *mut *mut c_void) -> i64 {
-    guarded(|| {
+    blocking(|| {
         not_null(item)?;
         let oneshot = ONESHOTS.enter(o).map(|oneshot| oneshot.clone()).ok_or(libc::EBADF)?;
         let received = oneshot.hall.block_receive(timeout_ns);

@@ -3,7 +3,7 @@
 use super::context::rt_cx;
 use super::readiness::rt_io;
 use super::runtime::rt_runtime;
-use super::{Errno, check, context, guarded, init_sized, not_null, polled, runtime_ref, sized};
+use super::{Errno, blocking, check, context, guarded, init_sized, not_null, polled, runtime_ref, sized};
 use crate::process::{self, Exit, Program, Stdio};
 use std::ffi::{c_char, c_int};
 use std::task::{Poll, ready};
@@ -117,7 +117,7 @@ pub unsafe extern "C" fn rt_process_opts_init(opts: *mut rt_process_opts, size: 
 /// writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_process_spawn(rt: rt_runtime, opts: *const rt_process_opts, out: *mut rt_process) -> i64 {
-    guarded(|| {
+    blocking(|| {
         not_null(out)?;
         // SAFETY: the caller says so, and so below.
         unsafe { out.write(0) };

@@ -2,7 +2,7 @@
 
 use super::context::rt_cx;
 use super::runtime::rt_runtime;
-use super::{Errno, check, context, guarded, io_name, not_null, polled, runtime_ref};
+use super::{Errno, blocking, check, context, guarded, io_name, not_null, polled, runtime_ref};
 use crate::readiness::{Interest, Ready, ReadyEvent};
 use crate::runtime::{IoFlags, IoPoll, is_forked};
 use std::ffi::{c_int, c_void};
@@ -267,7 +267,7 @@ pub unsafe extern "C" fn rt_poll_try(
 /// thread. Blocks while other threads are inside of calls on this descriptor, none of which block but attempts of the program's own.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_deregister(io: rt_io) -> i64 {
-    guarded(|| {
+    blocking(|| {
         if io != 0 {
             io_name(io)?.deregister()?;
         }

@@ -2,7 +2,7 @@
 
 use super::result::RT_NEVER;
 use super::task::rt_poll_fn;
-use super::{copy_text, guarded, init_sized, not_null, runtime_ref, sized};
+use super::{blocking, copy_text, guarded, init_sized, not_null, runtime_ref, sized};
 use crate::runtime::{Config, Engine, Flavour, Hook, Hooks, NEVER, UNLIMITED, census, create, free, is_forked};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::time::Duration;
@@ -321,7 +321,7 @@ pub unsafe extern "C" fn rt_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_block_on(rt: rt_runtime, poll: rt_poll_fn, state: *mut c_void) -> i64 {
     // SAFETY: the caller says so.
-    guarded(|| unsafe { super::task::block_on(rt, poll, state) })
+    blocking(|| unsafe { super::task::block_on(rt, poll, state) })
 }
 
 /// Runs until `rt_stop`, or until no task is left. Returns how many tasks are left.
@@ -333,7 +333,7 @@ pub unsafe extern "C" fn rt_block_on(rt: rt_runtime, poll: rt_poll_fn, state: *m
 /// runtime, `-ESHUTDOWN`. Any thread. Blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_run(rt: rt_runtime) -> i64 {
-    guarded(|| Ok(runtime_ref(rt)?.run()? as i64))
+    blocking(|| Ok(runtime_ref(rt)?.run()? as i64))
 }
 
 /// One turn of a current-thread runtime: runs what is ready; if nothing is, waits for events, for at most `timeout_ns`, and
@@ -344,7 +344,7 @@ pub extern "C" fn rt_run(rt: rt_runtime) -> i64 {
 /// Blocks for the timeout at most.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_turn(rt: rt_runtime, timeout_ns: u64) -> i64 {
-    guarded(|| Ok(runtime_ref(rt)?.turn(timeout_ns)? as i64))
+    blocking(|| Ok(runtime_ref(rt)?.turn(timeout_ns)? as i64))
 }
 
 /// Makes the `rt_run` that is going on return, or else the next one. Of several, one returns.
@@ -397,7 +397,7 @@ pub extern "C" fn rt_next_deadline(rt: rt_runtime) -> u64 {
 /// that does not drive this current-thread runtime. Any thread. Blocks for that time at most.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_shutdown(rt: rt_runtime, timeout_ns: u64) -> i64 {
-    guarded(|| Ok(runtime_ref(rt)?.shutdown(timeout_ns)? as i64))
+    blocking(|| Ok(runtime_ref(rt)?.shutdown(timeout_ns)? as i64))
 }
 
 /// Frees a runtime. Does `rt_shutdown(rt, RT_NEVER)` first unless that was done, closes the descriptors that are still
@@ -411,7 +411,7 @@ pub extern "C" fn rt_shutdown(rt: rt_runtime, timeout_ns: u64) -> i64 {
 /// runtime. Any thread. Blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_free(rt: rt_runtime) -> i64 {
-    guarded(|| {
+    blocking(|| {
         if rt != 0 {
             free(rt)?;
         }

@@ -3,7 +3,7 @@
 use super::context::rt_cx;
 use super::result::RT_PENDING;
 use super::runtime::rt_runtime;
-use super::{Errno, check, context, copy_text, guarded, init_sized, polled, runtime_ref, sized};
+use super::{Errno, blocking, check, context, copy_text, guarded, init_sized, polled, runtime_ref, sized};
 use crate::runtime::{Io, Made, NEVER, PollContext, RuntimeRef, is_forked, join_thread, wait_until_returned};
 use crate::task::{JoinError, Runs, TaskName, header_of};
 use crate::watch;
@@ -434,7 +434,7 @@ pub unsafe extern "C" fn rt_poll_join(cx: *mut rt_cx, task: rt_task, result: *mu
 /// `result` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_join(task: rt_task, timeout_ns: u64, result: *mut i64) -> i64 {
-    guarded(|| {
+    blocking(|| {
         let name = TaskName::parse(task).ok_or(libc::EBADF)?;
         let runtime = RuntimeRef::of_task(name)?;
         let output = Outcome::wait(&runtime, name, timeout_ns)?;
