@@ -233,9 +233,9 @@ pub unsafe extern "C" fn rt_poll_accept(cx: *mut rt_cx, listener: rt_io, out: *m
 
 /// Connects a socket, in polls with the same address until one is ready.
 ///
-/// Returns 0 when it is connected; `RT_PENDING`. Errors: the system's, such as `-ECONNREFUSED` and `-ETIMEDOUT`; `-EAGAIN` for a
-/// Unix socket whose listener's queue is full, for which there is no event; else as for `rt_poll_write`. A close in the middle
-/// ends the attempt: `-EBADF`.
+/// Returns 0 when it is connected; `RT_PENDING`. Errors: the system's, such as `-ECONNREFUSED` and `-ETIMEDOUT`, and `-EISCONN` for one
+/// that listens; `-EAGAIN` for a Unix socket whose listener's queue is full, for which there is no event; else as for `rt_poll_write`.
+/// A close in the middle ends the attempt: `-EBADF`.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `addr` has `len` readable bytes.

@@ -30,7 +30,9 @@ impl IoName {
             };
             // SAFETY: the caller says so.
             match unsafe { self.connect_now(address, len) } {
-                Err(libc::EISCONN) if std::mem::take(&mut is_first) => return Poll::Ready(Err(libc::EISCONN)),
+                Err(libc::EISCONN) if std::mem::take(&mut is_first) || self.listens() => {
+                    return Poll::Ready(Err(libc::EISCONN));
+                }
                 Ok(_) | Err(libc::EISCONN) => return Poll::Ready(self.watch_now()),
                 Err(libc::EINPROGRESS | libc::EALREADY | libc::EINTR) => {}
                 Err(errno) => return Poll::Ready(Err(self.why_not_connected(errno))),
@@ -62,6 +64,11 @@ impl IoName {
             self.begins(failed);
         }
         result
+    }
+
+    /// True for a listener, which the kernel calls connected as well.
+    fn listens(self) -> bool {
+        self.option(libc::SOL_SOCKET, libc::SO_ACCEPTCONN) == Ok(1)
     }
 
     /// Why a connect failed. The kernel tells of it once, and may have told a send that waited for the connection.

@@ -327,6 +327,24 @@ static int64_t connect_elsewhere(rt_cx *cx, void *state) {
     RT_END(0);
 }
 
+/* To what listens the kernel says what it says to what is connected. */
+static int64_t connect_a_listener(rt_cx *cx, void *state) {
+    struct steps *s = state;
+    static struct sockaddr_in name;
+    RT_BEGIN(&s->frame);
+    s->far = net_listen(8);
+    name = net_name(s->far);
+    s->io = io_of(rt_cx_runtime(cx), net_listen(8), RW);
+    OP_EQ(s, -EISCONN, dial(cx, s->io, name, &s->op));
+    for (s->i = 0; s->i < 2; s->i++)
+        CHECK_EQ(rt_poll_connect(cx, s->io, (struct sockaddr *)&name, sizeof name), -EISCONN);
+    CHECK_EQ(rt_close(s->io), 0);
+    s->io = io_of(rt_cx_runtime(cx), net_dial(s->far), RW);
+    CHECK_EQ(rt_poll_connect(cx, s->io, (struct sockaddr *)&name, sizeof name), 0); /* it has been */
+    steps_close(s);
+    RT_END(0);
+}
+
 /* ---- Unix sockets ---- */
 
 static struct sockaddr_un unix_name(const char *base) {
@@ -450,6 +468,7 @@ int main(int argc, char **argv) {
     CASE(one_that_failed_before_does_no_harm);
     OP_CASE(connect_again);
     OP_CASE(connect_elsewhere);
+    OP_CASE(connect_a_listener);
     CASE(also_on_unix_sockets);
     CASE(a_full_queue_is_told_and_left);
     scratch_remove();
