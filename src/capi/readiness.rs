@@ -325,6 +325,7 @@ pub unsafe extern "C" fn rt_io_rehome(cx: *mut rt_cx, io: rt_io) -> i64 {
         // SAFETY: the caller says so.
         let cx = unsafe { context(cx) }?;
         let name = io_name(io)?;
+        cx.task().ok_or(libc::EPERM)?;
         let worker = runtime_ref(cx.runtime())?.shared().here().ok_or(libc::EPERM)?;
         name.rehome(cx.runtime(), worker)?;
         Ok(0)

@@ -108,10 +108,32 @@ static void what_was_there_is_still_reported(void) {
     scene_close(&s);
 }
 
+/* A context of the program's own is no task's, wherever it is used. */
+static int64_t with_another_context(rt_cx *cx, void *state) {
+    struct scene *s = state;
+    rt_cx *own;
+    CHECK_EQ(rt_io_rehome(s->hand.cx, s->io), -EPERM);
+    CHECK_EQ(rt_cx_new(s->rt, rt_cx_waker(cx), &own), 0);
+    CHECK_EQ(rt_io_rehome(own, s->io), -EPERM);
+    CHECK_EQ(rt_io_rehome(own, 0), -EBADF);
+    CHECK_EQ(rt_cx_free(own), 0);
+    CHECK_EQ(rt_io_rehome(cx, s->io), 0);
+    return 0;
+}
+
+static void only_tasks_move_it(void) {
+    struct scene s;
+    scene_open(&s, net_unix_pair, RW);
+    CHECK_EQ(rt_io_rehome(s.hand.cx, s.io), -EPERM);
+    CHECK_EQ(rt_block_on(s.rt, with_another_context, &s), 0);
+    scene_close(&s);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(nothing_is_lost_on_the_move);
     CASE(waiters_stay);
     CASE(what_was_there_is_still_reported);
+    CASE(only_tasks_move_it);
     return test_end();
 }
