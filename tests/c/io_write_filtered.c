@@ -1,7 +1,8 @@
 /* Where a filter refuses pwritev2(2), as old containers do with EPERM, what is no socket is written to all the same, without a
- * SIGPIPE. */
+ * SIGPIPE; and so are files.
+ */
 #include "child.h"
-#include "ready.h"
+#include "op.h"
 
 static void writes_under_a_filter(void) {
     char got[2];
@@ -21,8 +22,37 @@ static void writes_under_a_filter(void) {
 
 static void what_is_no_socket_is_written_to(void) { in_child(writes_under_a_filter); }
 
+static int64_t write_a_file(rt_cx *cx, void *state) {
+    static struct iovec parts[2] = {{"gh", 2}, {"i", 1}};
+    struct steps *s = state;
+    RT_BEGIN(&s->frame);
+    s->near = scratch_file();
+    s->io = io_of(rt_cx_runtime(cx), s->near, 0);
+    OP_EQ(s, 3, rt_submit_write(cx, s->io, "abc", 3, RT_OFFSET_CURRENT, 0, &s->op));
+    OP_EQ(s, 3, rt_submit_write(cx, s->io, "def", 3, 3, 0, &s->op));
+    OP_EQ(s, 3, rt_submit_writev(cx, s->io, parts, 2, 6, 0, &s->op));
+    CHECK_EQ(lseek(s->near, 0, SEEK_CUR), 3);
+    OP_EQ(s, 3, rt_submit_writev(cx, s->io, parts, 2, RT_OFFSET_CURRENT, 0, &s->op));
+    CHECK_EQ(lseek(s->near, 0, SEEK_CUR), 6);
+    CHECK_EQ(pread(s->near, s->buf, sizeof s->buf, 0), 9);
+    CHECK_EQ(memcmp(s->buf, "abcghighi", 9), 0);
+    steps_close(s);
+    RT_END(0);
+}
+
+static void files_under_a_filter(void) {
+    refuse_call(SYS_pwritev2);
+    op_body = write_a_file;
+    op_play();
+}
+
+static void a_file_is_written_to(void) { in_child(files_under_a_filter); }
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
+    scratch_make();
     CASE(what_is_no_socket_is_written_to);
+    CASE(a_file_is_written_to);
+    scratch_remove();
     return test_end();
 }
