@@ -347,7 +347,7 @@ typedef struct rt_config {
      */
     const char *thread_name;
     /**
-     * Bytes of a thread's stack. 0: 2 MiB.
+     * Bytes of a thread's stack. 0: 2 MiB. Less than 64 KiB, which the library's own calls need, are refused by `-EINVAL`.
      */
     uint64_t stack_size;
     /**

@@ -78,7 +78,7 @@ pub struct Config {
     pub max_events: usize,
     /// What the threads are called.
     pub thread_name: CString,
-    /// Bytes of a thread's stack.
+    /// Bytes of a thread's stack, 64 KiB at least.
     pub stack_size: usize,
     /// How many entries a worker's ring takes at once. More are handed over in rounds.
     pub ring_entries: u32,

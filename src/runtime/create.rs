@@ -56,12 +56,19 @@ fn make_drivers(config: &Config, workers: usize, choice: &mut Choice) -> Result<
     })
 }
 
+/// What a thread's stack must have at least. The calls that take most of it (64 datagrams at once, connecting by name) take more than
+/// half of this, and none of the program's own are among them.
+const LEAST_STACK: usize = 64 << 10;
+
 /// Makes a runtime and returns its handle.
 pub(crate) fn create(config: Config) -> Result<u64, Error> {
     if is_forked() {
         return Err(Error::new(libc::EPERM, "this process was forked from one that had used the library"));
     }
     let mut choice = choose_engine(config.engine)?;
+    if config.stack_size < LEAST_STACK {
+        return Err(Error::new(libc::EINVAL, "the stack of a thread is too small, at least 64 KiB are needed"));
+    }
     if config.flavour == Flavour::MultiThread && config.stack_size > 1 << 40 {
         return Err(Error::new(libc::EINVAL, "the stack of a thread is too large"));
     }

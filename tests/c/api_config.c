@@ -4,6 +4,8 @@
 
 #include <sys/resource.h>
 
+enum { LEAST_STACK = 64 * 1024 };
+
 static int64_t seven(rt_cx *cx, void *state) {
     (void)cx, (void)state;
     return 7;
@@ -98,7 +100,7 @@ static void extreme_values_work(void) {
     config.max_events = 1;
     config.blocking_threads = 1;
     config.resolver_threads = 1;
-    config.stack_size = 64 * 1024;
+    config.stack_size = LEAST_STACK;
     config.thread_name = "a name far longer than the kernel keeps for a thread";
     runs_with(&config);
 }
@@ -159,6 +161,19 @@ static void an_impossible_stack_is_an_error(void) {
     }
 }
 
+static void too_small_a_stack_is_an_error(void) {
+    const uint64_t sizes[] = {1, 16384, LEAST_STACK - 1};
+    for (int i = 0; i < 3; i++) {
+        rt_config config = test_config();
+        config.stack_size = sizes[i];
+        rt_runtime rt = 77;
+        char why[128] = "";
+        CHECK_EQ(rt_new(&config, &rt, why, sizeof why), -EINVAL);
+        CHECK(strstr(why, "stack") != NULL);
+        CHECK_EQ(rt, 0);
+    }
+}
+
 /* However many descriptors are left, creation works or fails whole. */
 static void running_out_of_descriptors_is_an_error(void) {
     struct rlimit full, low;
@@ -196,6 +211,7 @@ int main(int argc, char **argv) {
     CASE(an_explicit_engine_is_had_or_refused_with_a_reason);
     CASE(an_operator_can_force_epoll);
     CASE(an_impossible_stack_is_an_error);
+    CASE(too_small_a_stack_is_an_error);
     CASE(running_out_of_descriptors_is_an_error);
     return test_end();
 }
