@@ -9,6 +9,7 @@ pub(crate) mod prefetch;
 pub(crate) mod shelf;
 pub(crate) mod slab;
 pub(crate) mod sync;
+pub(crate) mod thread;
 pub(crate) mod wake_list;
 
 mod atomic_waker;

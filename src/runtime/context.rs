@@ -439,17 +439,3 @@ impl PollContext {
         Current::with_worker(|worker| worker.map(Worker::context))
     }
 }
-
-/// A number that no other thread of this process has or had.
-pub(super) fn thread_number() -> u64 {
-    process_static! {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-    }
-    thread_local! {
-        static NUMBER: Cell<u64> = const { Cell::new(0) };
-    }
-    if NUMBER.get() == 0 {
-        NUMBER.set(NEXT.fetch_add(1, Relaxed));
-    }
-    NUMBER.get()
-}

@@ -1,12 +1,13 @@
 //! Driving a current-thread runtime, and waiting for a multi-thread one as a whole.
 
-use super::context::{Current, thread_number};
+use super::context::Current;
 use super::io::{Errno, errno_of};
 use super::process::is_forked;
 use super::runtimes::RuntimeRef;
 use super::shared::{NEVER, Phase, Remote, now};
 use super::worker::Worker;
 use crate::primitives::sync::{Ordering::*, thread};
+use crate::primitives::thread::thread_number;
 use std::os::fd::RawFd;
 
 /// A worker that this thread has taken to drive it; given back when dropped, also by a panic.

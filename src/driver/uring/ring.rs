@@ -2,12 +2,12 @@
 //! of it forgets a registered descriptor, and knows neither NO_IOWAIT nor when DEFER_TASKRUN needs GETEVENTS.
 
 use super::{Completion, Entry, RESERVED, Ring, Staged, Ticket, returned};
+use crate::primitives::thread::thread_number;
 use io_uring::types::CancelBuilder;
 use io_uring::{EnterFlags, IoUring, Probe, opcode};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
-use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// See the module. Only the owner touches it, so the queues have one user on this side.
@@ -24,7 +24,7 @@ pub(super) struct Uring {
     always: EnterFlags,
     asleep: EnterFlags,
     /// Who called `start`, and so whose table of registered rings it may be in.
-    owner: Option<ThreadId>,
+    owner: Option<u64>,
 }
 
 /// `struct io_uring_getevents_arg`.
@@ -92,7 +92,7 @@ impl Uring {
     }
 
     fn owned_here(&self) -> bool {
-        self.owner == Some(thread::current().id())
+        self.owner == Some(thread_number())
     }
 
     fn is_registered(&self) -> bool {
@@ -179,7 +179,7 @@ fn is_shortage(error: &io::Error) -> bool {
 impl Ring for Uring {
     fn start(&mut self) -> io::Result<()> {
         self.ring.submitter().register_enable_rings()?;
-        self.owner = Some(thread::current().id());
+        self.owner = Some(thread_number());
         self.register_descriptor();
         Ok(())
     }
@@ -342,6 +342,6 @@ impl Uring {
     /// As if registering the descriptor were refused.
     pub(super) fn start_unregistered(&mut self) {
         self.ring.submitter().register_enable_rings().expect("enable");
-        self.owner = Some(thread::current().id());
+        self.owner = Some(thread_number());
     }
 }
