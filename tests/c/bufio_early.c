@@ -8,6 +8,7 @@ struct early {
     rt_io io;
     rt_stream stream;
     int64_t got;
+    struct sockaddr_in name;
     char byte;
     int listener, far, i;
 };
@@ -24,8 +25,8 @@ static int64_t reads_before(rt_cx *cx, void *state) {
         CHECK_EQ(rt_poll_stream_read(cx, e->stream, &e->byte, 1), RT_PENDING);
         RT_YIELD(cx);
     }
-    struct sockaddr_in name = net_name(e->listener);
-    RT_AWAIT(e->got, rt_poll_connect(cx, e->io, (struct sockaddr *)&name, sizeof name));
+    e->name = net_name(e->listener);
+    RT_AWAIT(e->got, rt_poll_connect(cx, e->io, (struct sockaddr *)&e->name, sizeof e->name));
     CHECK_EQ(e->got, 0);
     e->far = net_take(e->listener);
     CHECK_EQ(rt_poll_stream_read(cx, e->stream, &e->byte, 1), RT_PENDING);
