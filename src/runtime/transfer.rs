@@ -39,6 +39,29 @@ impl Reading {
     }
 }
 
+/// A receive that is due, from a socket that its caller keeps open.
+pub(super) struct Receiving {
+    fd: RawFd,
+    len: usize,
+}
+
+impl Receiving {
+    /// Fails as the receive would if there is neither something nor the end.
+    pub(super) fn look(&self) -> Result<(), Errno> {
+        let mut byte = 0u8;
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: one writable byte.
+        attempted(unsafe { libc::recv(self.fd, (&raw mut byte).cast(), 1, flags) }).map(drop)
+    }
+
+    /// # Safety
+    /// `buffer` has as many writable bytes as are to be received.
+    pub(super) unsafe fn receive(&self, buffer: *mut u8) -> Attempted {
+        // SAFETY: the caller says so.
+        attempted(unsafe { libc::recv(self.fd, buffer.cast(), self.len, libc::MSG_DONTWAIT) })
+    }
+}
+
 /// What a receive with these flags waits for: each queue has an event of its own, and an empty one says nothing of the
 /// others.
 fn interest_of(flags: i32) -> Interest {
@@ -408,16 +431,15 @@ impl IoName {
         self.receive(cx, interest, whole, |fd| attempted(unsafe { libc::recv(fd, buffer.cast(), len, flags) }))
     }
 
-    /// The same for a receiver of many.
-    ///
-    /// # Safety
-    /// As for `poll_recv`.
-    pub(super) unsafe fn poll_recv_next(self, cx: &PollContext, buffer: *mut u8, len: usize) -> IoPoll<usize> {
+    /// The same for a receiver of many, into a buffer that is there by the time that there is something.
+    pub(super) fn poll_recv_next(
+        self,
+        cx: &PollContext,
+        len: usize,
+        mut call: impl FnMut(Receiving) -> Attempted,
+    ) -> IoPoll<usize> {
         let len = short(len);
-        self.receive_next(cx, Interest::READABLE, len, |fd| {
-            // SAFETY: the caller says so; the descriptor is kept open by our use.
-            attempted(unsafe { libc::recv(fd, buffer.cast(), len, libc::MSG_DONTWAIT) })
-        })
+        self.receive_next(cx, Interest::READABLE, len, |fd| call(Receiving { fd, len }))
     }
 
     /// Sends one datagram.

@@ -85,16 +85,11 @@ enum Place {
 pub(super) struct Taken {
     number: u16,
     ptr: *mut u8,
-    len: u32,
 }
 
 impl Taken {
     pub(super) fn ptr(&self) -> *mut u8 {
         self.ptr
-    }
-
-    pub(super) fn len(&self) -> u32 {
-        self.len
     }
 }
 
@@ -184,7 +179,7 @@ impl Buffers {
     /// A free buffer to receive into. `None` without one, or, while there are free ones, without memory.
     pub(super) fn take(&mut self) -> Option<Taken> {
         let number = self.leave_free(Place::Taken)?;
-        Some(Taken { number, ptr: self.address(number), len: self.size })
+        Some(Taken { number, ptr: self.address(number) })
     }
 
     /// The same, for who can do without one: it leaves half of them to those who would have to wait.

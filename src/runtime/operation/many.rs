@@ -1,9 +1,17 @@
 //! Operations with many results: accepting connections, and receiving into leased buffers.
 //!
 //! A receiver has at most about `MOST_HELD` buffers that wait for its task or are leased by it; then it pauses until half of
-//! them came back, or until some did and its task waits for more. So a flooding peer, or a slow task, cannot drain the
-//! pool. A receiver that finds the pool empty waits in a queue; who gives a buffer back sees to it that the queue is looked
-//! at. No timer is involved, and as long as the pool has a free buffer nobody waits.
+//! them came back, or until some did and its task waits for more.
+//!
+//! Others may have all of the pool's, for as long as they like. So nobody depends on them who has nothing:
+//!
+//! | the pool is empty, and | the receiver |
+//! |---|---|
+//! | something waits for its task | pauses until the task took that, or buffers of its own came back |
+//! | nothing waits for its task | borrows: it receives into a buffer from outside of the pool, once there is something |
+//! | nothing does, and its task has what was borrowed | waits in a queue: for that, or for the pool, whatever comes first |
+//!
+//! Who gives a buffer back sees to it that the queue is looked at. No timer is involved.
 
 use super::super::accepting::{MOST_PASSED_OVER, is_passed_over, is_starvation};
 use super::super::buffers::Lease;
@@ -11,6 +19,7 @@ use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
 use super::super::worker::Worker;
 use super::life::close;
+use super::pooled::Borrowed;
 use super::progress::told_by_closed;
 use super::request::Request;
 use super::submit::GROUP;
@@ -59,6 +68,21 @@ impl Body {
 
     pub(super) fn many(&self) -> &Many {
         self.many.as_deref().expect("an operation of this kind has it")
+    }
+
+    /// True for a receiver that has nothing for its task, and so must not wait for others.
+    fn may_borrow(&self) -> bool {
+        let many = self.many();
+        !many.borrows.get() && many.leases.borrow().is_empty()
+    }
+}
+
+/// What a receiver borrowed, until nobody has it any more.
+struct Loan(OpName);
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let _ = self.0.told(self.0.op.word.tell_life(self.0.generation, News::BACK));
     }
 }
 
@@ -232,7 +256,7 @@ impl Worker {
         let has_buffers = self.ops().buffers.borrow_mut().refill();
         match has_buffers {
             true => self.receive_on_ring(op),
-            false => self.starve(op),
+            false => self.attempt_many(op),
         }
     }
 
@@ -299,7 +323,7 @@ impl Worker {
                 true => {
                     let lease = buffers.filled(buffer, result as u32, op.name());
                     drop(buffers);
-                    lease.into_iter().for_each(|lease| self.keep_lease(op, lease));
+                    lease.into_iter().for_each(|lease| self.keep_lease(op, lease, false));
                 }
             }
         }
@@ -317,20 +341,22 @@ impl Worker {
                 self.ops().limits.set(false);
                 self.go_on(op);
             }
-            // The kernel's share was used up; there may be more.
-            libc::ENOBUFS if self.ops().buffers.borrow().is_exhausted() && !body.cancelled.get() => self.starve(op),
-            libc::ENOBUFS => self.go_on(op),
             libc::EINTR | libc::ECANCELED => self.go_on(op),
-            libc::EAGAIN if !body.cancelled.get() => self.attempt(op),
-            libc::EAGAIN => self.go_on(op),
+            // There is something, and the kernel's share was used up: asking it again would be in vain until some came back.
+            libc::EAGAIN | libc::ENOBUFS if !body.cancelled.get() => self.attempt(op),
+            libc::EAGAIN | libc::ENOBUFS => self.go_on(op),
             errno => self.settle(op, -i64::from(errno)),
         }
     }
 
-    fn keep_lease(&self, op: &'static Operation, lease: Lease) {
+    /// What was received waits for the task. What was borrowed is counted apart, for it does not come back to the pool.
+    fn keep_lease(&self, op: &'static Operation, lease: Lease, borrowed: bool) {
         let body = op.body(self);
         let many = body.many();
-        many.held.set(many.held.get() + 1);
+        match borrowed {
+            true => many.borrows.set(true),
+            false => many.held.set(many.held.get() + 1),
+        }
         body.ios[0].into_iter().for_each(|io| io.note_moved(true));
         many.leases.borrow_mut().push(lease);
         self.tell_task(op);
@@ -343,22 +369,42 @@ impl Worker {
             if body.many().held.get() >= MOST_HELD {
                 return self.pause(op);
             }
-            let Some(taken) = self.ops().buffers.borrow_mut().take() else { return self.starve(op) };
-            // SAFETY: the buffer is ours until it is kept or put back.
-            let polled =
-                self.as_operation(op, |cx| unsafe { io.poll_recv_next(cx, taken.ptr(), taken.len() as usize) });
-            match polled {
-                Poll::Ready(Ok(n)) if n > 0 => {
-                    let lease = self.ops().buffers.borrow_mut().keep(taken, n as u32, op.name());
-                    self.keep_lease(op, lease);
+            let mut buffer = self.ops().buffers.borrow_mut().take().map(Borrowed::of_pool);
+            if buffer.is_none() && !body.may_borrow() {
+                return self.starve(op);
+            }
+            let polled = self.as_operation(op, |cx| {
+                io.poll_recv_next(cx, self.shared().config.buffer_size as usize, |receiving| {
+                    if buffer.is_none() {
+                        receiving.look()?;
+                        let loan = Loan(OpName { op, generation: op.word.generation() });
+                        buffer = self.borrow_outside(move || {
+                            let _ = &loan;
+                        });
+                    }
+                    match &buffer {
+                        // SAFETY: the buffer is ours until it is kept or put back.
+                        Some(buffer) => unsafe { receiving.receive(buffer.ptr()) },
+                        None => Err(libc::ENOMEM),
+                    }
+                })
+            });
+            match (polled, buffer) {
+                (Poll::Ready(Ok(n)), Some(buffer)) if n > 0 => {
+                    let borrowed = buffer.is_from_outside();
+                    let lease = self.kept(buffer, n as u32, op.name());
+                    self.keep_lease(op, lease, borrowed);
                 }
-                over => {
-                    self.ops().buffers.borrow_mut().put_back(taken);
+                (over, buffer) => {
+                    buffer.into_iter().for_each(|buffer| self.not_kept(buffer));
                     return match over {
                         Poll::Pending => body.stage.set(Stage::Ready),
                         Poll::Ready(done) => self.settle(op, told_by_closed(body.ios, done)),
                     };
                 }
+            }
+            if self.receives_on_ring() {
+                return self.go_on(op);
             }
         }
         self.soon(op);
@@ -389,19 +435,31 @@ impl Worker {
         }
     }
 
-    /// The pool is empty: the receiver waits in the queue.
+    /// The pool is empty, and the receiver has something.
     fn starve(&self, op: &'static Operation) {
         let body = op.body(self);
         if self.ops().buffers.borrow().free() > 0 {
             // There would be one, but for the memory: nobody would wake it.
             return self.settle(op, -i64::from(libc::ENOMEM));
         }
-        body.stage.set(Stage::Paused);
-        if !body.many().starves.replace(true) {
-            let name = OpName { op, generation: op.word.generation() };
-            self.ops().starved.borrow_mut().push_back(name);
+        // Who has something for its task goes on when that was taken.
+        if body.many().leases.borrow().is_empty() && !body.many().starves.replace(true) {
+            let mut starved = self.ops().starved.borrow_mut();
+            if starved.len() == starved.capacity() {
+                starved.retain(|name| name.op.word.lives(name.generation));
+            }
+            starved.push_back(OpName { op, generation: op.word.generation() });
         }
         self.pause(op);
+    }
+
+    /// Nobody has what the receiver borrowed any more.
+    pub(super) fn loan_ended(&self, op: &'static Operation) {
+        let body = op.body(self);
+        body.many().borrows.set(false);
+        if body.stage.get() == Stage::Paused {
+            self.go_on(op);
+        }
     }
 
     /// Takes in the buffers that came back, and lets those go on who waited for them. True if there were any.

@@ -272,8 +272,10 @@ struct Many {
     leases: RefCell<LeaseQueue>,
     /// How many buffers are the task's or waiting for it.
     held: Cell<u32>,
-    /// It waits for a buffer of the pool, or for a descriptor.
+    /// It waits in the queue for a buffer of the pool, or for a descriptor.
     starves: Cell<bool>,
+    /// A buffer from outside of the pool is the task's, or waiting for it.
+    borrows: Cell<bool>,
     /// It waits for buffers to come back, and is counted for that in `Ops::waiting`.
     waits: Cell<bool>,
     /// The entry that it has on the ring ends after so many bytes.

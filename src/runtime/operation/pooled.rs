@@ -2,8 +2,8 @@
 //! is something to read, so that who waits for it holds none.
 //!
 //! Nobody waits for a buffer: a read that finds half of the pool in use has one of its own, a pool of one that ends with the
-//! read and whose memory ends with the lease. Operations do wait, since their buffers fill whether their task looks or not;
-//! so the other half is theirs. A task that reads has as many as it keeps.
+//! read and whose memory ends with the lease. Operations may have to wait, since their buffers fill whether their task looks or
+//! not; so the other half is theirs. A task that reads has as many as it keeps.
 
 use super::super::buffers::{Buffers, Lease, Taken};
 use super::super::context::{Current, PollContext};
@@ -11,10 +11,25 @@ use super::super::io::{IoName, IoPoll};
 use super::super::worker::Worker;
 use std::task::Poll;
 
-/// A buffer to read into, and the pool that it is from if that is not the worker's.
-struct Borrowed {
+/// A buffer to read into, and the pool that it is from if that is not the worker's. Goes to `Worker::kept` or `not_kept`.
+#[must_use]
+pub(super) struct Borrowed {
     taken: Taken,
     extra: Option<Buffers>,
+}
+
+impl Borrowed {
+    pub(super) fn of_pool(taken: Taken) -> Self {
+        Self { taken, extra: None }
+    }
+
+    pub(super) fn ptr(&self) -> *mut u8 {
+        self.taken.ptr()
+    }
+
+    pub(super) fn is_from_outside(&self) -> bool {
+        self.extra.is_some()
+    }
 }
 
 impl IoName {
@@ -37,34 +52,46 @@ impl Worker {
             }
             match &borrowed {
                 // SAFETY: the buffer is ours until it is kept or put back.
-                Some(Borrowed { taken, .. }) => unsafe { reading.read(taken.ptr()) },
+                Some(borrowed) => unsafe { reading.read(borrowed.ptr()) },
                 None => Err(libc::ENOMEM),
             }
         });
-        let Some(Borrowed { taken, extra }) = borrowed else { return polled.map(|result| result.map(|_| None)) };
-        self.in_pool(extra, |pool| match polled {
-            Poll::Ready(Ok(n @ 1..)) => Poll::Ready(Ok(Some(pool.keep(taken, n as u32, 0)))),
+        let Some(borrowed) = borrowed else { return polled.map(|result| result.map(|_| None)) };
+        match polled {
+            Poll::Ready(Ok(n @ 1..)) => Poll::Ready(Ok(Some(self.kept(borrowed, n as u32, 0)))),
             polled => {
-                pool.put_back(taken);
+                self.not_kept(borrowed);
                 polled.map(|result| result.map(|_| None))
             }
-        })
+        }
     }
 
     /// `None`: there is no memory for one.
     fn borrow_buffer(&self) -> Option<Borrowed> {
-        if let Some(taken) = self.ops().buffers.borrow_mut().take_if_plenty() {
-            return Some(Borrowed { taken, extra: None });
-        }
-        let mut extra = Buffers::new(self.shared().config.buffer_size, 1, Box::new(|| {}));
+        let taken = self.ops().buffers.borrow_mut().take_if_plenty();
+        taken.map(Borrowed::of_pool).or_else(|| self.borrow_outside(|| {}))
+    }
+
+    /// A buffer that is not the pool's, whose memory ends with its lease, and with that what `with_it` owns. `None`: there is no
+    /// memory for one.
+    pub(super) fn borrow_outside(&self, with_it: impl Fn() + Send + Sync + 'static) -> Option<Borrowed> {
+        let mut extra = Buffers::new(self.shared().config.buffer_size, 1, Box::new(with_it));
         Some(Borrowed { taken: extra.take()?, extra: Some(extra) })
     }
 
-    /// Runs `f` with the pool that a buffer is from. One that is not the worker's ends with it.
-    fn in_pool<R>(&self, extra: Option<Buffers>, f: impl FnOnce(&mut Buffers) -> R) -> R {
+    /// Something was read into it. A pool that is not the worker's ends with it.
+    pub(super) fn kept(&self, Borrowed { taken, extra }: Borrowed, len: u32, owner: u64) -> Lease {
         match extra {
-            Some(mut extra) => f(&mut extra),
-            None => f(&mut self.ops().buffers.borrow_mut()),
+            Some(mut extra) => extra.keep(taken, len, owner),
+            None => self.ops().buffers.borrow_mut().keep(taken, len, owner),
+        }
+    }
+
+    /// Nothing was.
+    pub(super) fn not_kept(&self, Borrowed { taken, extra }: Borrowed) {
+        match extra {
+            Some(mut extra) => extra.put_back(taken),
+            None => self.ops().buffers.borrow_mut().put_back(taken),
         }
     }
 }

@@ -181,6 +181,7 @@ impl Worker {
         match (body.stage.get(), &body.request) {
             (Stage::Pool(_), Request::Resolve(question)) if news.has(News::BACK) => self.settle(op, question.outcome()),
             (Stage::Ready, Request::Errand(errand)) if news.has(News::BACK) => self.settle(op, errand.outcome()),
+            (_, Request::RecvMany) if news.has(News::BACK) => self.loan_ended(op),
             _ if news.has(News::DONE) => self.done(op, op.result.load(Acquire) as i64),
             _ => {}
         }
