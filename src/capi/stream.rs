@@ -115,7 +115,7 @@ pub unsafe extern "C" fn rt_send_buf(io: rt_io, buf: *const rt_buf) -> i64 {
     })
 }
 
-/// Waits until at most `low_water` bytes are queued to be sent on a stream.
+/// Waits until at most `low_water` bytes are queued to be sent on a stream, counted as for the limit of `rt_config`.
 ///
 /// Returns 0; `RT_PENDING`; the error that ended the stream's sends; `-EBADF`; `-EINVAL`, `-EPERM` for the context. In a poll. Does not block.
 ///

@@ -11,6 +11,9 @@ struct sending {
     char large[10 * LIMIT];
     size_t sent, read;
     uint64_t limit;
+    rt_blob blob;
+    rt_buf buf;
+    int from;
 };
 
 static struct sending sending;
@@ -263,10 +266,57 @@ static void a_steady_flow(void (*connect_ends)(int[2])) {
 static void a_steady_flow_over_tcp(void) { a_steady_flow(net_pair); }
 static void a_steady_flow_over_unix(void) { a_steady_flow(net_unix_pair); }
 
+/* ---- small pieces ---- */
+
+enum { LEAST = 40, LEAST_OF_A_LEASE = 1024 };
+
+/* Each takes memory, of which the limit is to be one. The peer gets all that was taken, and a flush ends. */
+static int64_t send_small(rt_cx *cx, void *state) {
+    struct sending *s = state;
+    struct steps *t = &s->steps;
+    int ends[2];
+    RT_BEGIN(&t->frame);
+    for (t->n = 0; t->n < 3; t->n++) {
+        steps_pair(cx, t, net_unix_pair);
+        s->sent = far_stuff(t->near, 5, 0);
+        CHECK_EQ(rt_blob_new("b", 1, &s->blob), 0);
+        net_unix_pair(ends);
+        s->from = ends[1];
+        t->peer = io_of(rt_cx_runtime(cx), ends[0], RT_READABLE);
+        for (t->got = 1, t->i = 0; t->got == 1; t->i++) {
+            if (t->n == 2) {
+                net_put(s->from, "l", 1);
+                RT_AWAIT(t->got, rt_poll_read_buf(cx, t->peer, &s->buf));
+                CHECK_EQ(t->got, 1);
+                t->got = rt_send_buf(t->io, &s->buf);
+                if (t->got < 0) CHECK_EQ(rt_buf_release(s->buf.lease), 0);
+            } else {
+                t->got = t->n == 0 ? rt_send(t->io, "a", 1) : rt_send_blob(t->io, s->blob);
+            }
+        }
+        CHECK_EQ(t->got, -EAGAIN);
+        CHECK_EQ(t->i - 1, (int)(s->limit / (t->n == 2 ? LEAST_OF_A_LEASE : LEAST) + 1));
+        CHECK_EQ(rt_blob_free(s->blob), 0);
+        close(s->from);
+        for (s->read = 0, s->sent += (size_t)t->i - 1; s->read < s->sent;) {
+            ssize_t r = read(t->far, s->large, sizeof s->large);
+            if (r > 0) s->read += (size_t)r;
+            else CHECK_EQ(errno, EAGAIN);
+            RT_YIELD(cx);
+        }
+        RT_AWAIT(t->got, rt_poll_flush(cx, t->io, 0));
+        CHECK_EQ(t->got, 0);
+        steps_close(t);
+    }
+    RT_END(0);
+}
+static void small_pieces_count_for_their_memory(void) { play(send_small, LIMIT); }
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(over_a_small_limit);
     CASE(over_the_default_limit);
+    CASE(small_pieces_count_for_their_memory);
     CASE(several_wait);
     CASE(who_has_ended_is_forgotten);
     CASE(a_steady_flow_over_tcp);

@@ -14,6 +14,13 @@ use libc::{iovec, msghdr};
 #[cfg(all(test, loom))]
 mod loom_tests;
 
+/// A parcel of few bytes, with what malloc adds.
+const MEMORY_OF_ONE: usize = 160;
+/// What a lease of few bytes holds.
+const PAGE: usize = 4096;
+/// How much of the memory that it holds a parcel weighs at least.
+const MEMORY_SHARE: usize = 4;
+
 /// How many pieces, and about how many bytes, leave together.
 pub(super) const MOST_PARTS: usize = 64;
 pub(super) const MOST_TOGETHER: usize = 1 << 20;
@@ -174,9 +181,16 @@ impl Parcel {
         }
     }
 
-    /// How many bytes it is among what is queued. An empty message is one, so that who flushes waits for it.
+    /// How many bytes it is among what is queued: at least a part of the memory that it holds, or the limit would be none for
+    /// what is sent in small pieces. An empty message is one, so that who flushes waits for it.
     pub(super) fn weight(&self) -> usize {
-        if self.len == 0 && !self.is_shutdown() { 1 } else { self.len - self.sent }
+        let least = match &self.content {
+            Content::Bytes(_) | Content::Blob(_) => MEMORY_OF_ONE / MEMORY_SHARE,
+            Content::Lease { .. } => self.len.next_multiple_of(PAGE) / MEMORY_SHARE,
+            Content::Send { .. } | Content::Splice(_) => usize::from(self.len == 0),
+            Content::Shutdown { .. } => 0,
+        };
+        least.max(self.len - self.sent)
     }
 
     /// True if it must leave alone: it has an address, control data or flags of its own.

@@ -163,7 +163,7 @@ impl Holder {
                 parcel.sent += now;
                 sent -= now;
                 let whole = parcel.sent == parcel.len;
-                self.traffic.queue_shrinks(if whole { before } else { now });
+                self.traffic.queue_shrinks(if whole { before } else { before - parcel.weight() });
                 Some(whole)
             }) else {
                 break;
