@@ -28,6 +28,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <asyncio_await.h>
@@ -122,13 +123,21 @@ static void put_pipe(struct pipe *p) {
 
 /* ---- a direction ---- */
 
-/* The pipe is empty, so that -EAGAIN speaks of the socket; and then it is for others to use. */
+/* The pipe is empty, so that -EAGAIN speaks of the socket; and then it is for others to use.
+ *
+ * Unless an urgent byte is next: splice(2) never passes one, and says EAGAIN before it for ever, or
+ * that the stream is over. recv(2) leaves it out, and brings the byte behind it. */
 static int64_t take(int fd, void *arg) {
     struct flow *f = arg;
     int64_t r = f->pipe == NULL ? get_pipe(&f->pipe) : 0;
     if (r < 0) return r;
     ssize_t n = splice(fd, NULL, f->pipe->in, NULL, CHUNK, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n > 0) return n;
+    if (n == 0 || errno == EAGAIN) {
+        char byte;
+        n = recv(fd, &byte, 1, MSG_DONTWAIT);
+        if (n > 0) return write(f->pipe->in, &byte, 1) == 1 ? 1 : -EIO;
+    }
     r = n < 0 ? -errno : 0;
     put_pipe(f->pipe);
     f->pipe = NULL;

@@ -2,7 +2,7 @@
  * known ones each time, so that either end sees whether they are right.
  *
  * Usage: tcp_peer listen BYTES [after|reset|stall]    says its port; serves one connection
- *        tcp_peer connect PORT BYTES [after|slow]
+ *        tcp_peer connect PORT BYTES [after|slow|urgent|held]
  *        tcp_peer many PORT COUNT                     of an echo server, all at once
  *        tcp_peer deaf                                says a port that nobody else is given while it
  *                                                     runs, and that refuses every connection
@@ -14,6 +14,8 @@
  *   reset  sends nothing, and resets the connection when the first bytes came.
  *   stall  says `stalled` when nothing can be sent for a while.
  *   slow   receives only after a line of stdin came.
+ *   urgent sends one byte more in the middle, as urgent data, and says `sent` when all went.
+ *   held   as urgent, but sends the end only after as much came as went.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -53,10 +55,12 @@ static int converse(int fd, size_t bytes, const char *manner) {
     static unsigned char buf[PERIOD];
     bool after = strcmp(manner, "after") == 0, stall = strcmp(manner, "stall") == 0;
     bool slow = strcmp(manner, "slow") == 0, resets = strcmp(manner, "reset") == 0;
+    bool held = strcmp(manner, "held") == 0, urgent = held || strcmp(manner, "urgent") == 0;
     size_t sent = 0, got = 0;
     bool said_end = false, heard_end = false;
     while (!said_end || !heard_end) {
         bool sends = !said_end && !resets && (!after || heard_end);
+        if (held && sent == bytes && got < bytes) sends = false;
         struct pollfd fds[2] = {{fd, 0, 0}, {slow ? STDIN_FILENO : -1, POLLIN, 0}};
         fds[0].events = (short)((sends ? POLLOUT : 0) | (slow || heard_end ? 0 : POLLIN));
         if (poll(fds, 2, stall ? A_WHILE : -1) == 0) printf("stalled\n"), stall = false;
@@ -76,12 +80,16 @@ static int converse(int fd, size_t bytes, const char *manner) {
             }
         }
         if (sends && fds[0].revents & POLLOUT) {
-            size_t n = bytes - sent < PERIOD ? bytes - sent : PERIOD;
+            size_t until = urgent && sent < bytes / 2 ? bytes / 2 : bytes;
+            size_t n = until - sent < PERIOD ? until - sent : PERIOD;
             ssize_t m = n == 0 ? 0 : send(fd, text + sent % PERIOD, n, MSG_DONTWAIT);
             if (m < 0 && errno != EAGAIN) return fail("send");
             if (m > 0) sent += (size_t)m;
-            if (sent == bytes) shutdown(fd, SHUT_WR); /* of a reset, recv tells */
-            said_end = sent == bytes;
+            if (m > 0 && urgent && sent == bytes / 2 && send(fd, "!", 1, MSG_OOB) != 1)
+                return fail("send");
+            said_end = sent == bytes && (!held || got >= bytes);
+            if (said_end) shutdown(fd, SHUT_WR); /* of a reset, recv tells */
+            if (urgent && sent == bytes && m > 0) printf("sent\n");
         }
     }
     return finish("end", sent, got);
