@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdarg.h>
 
-enum { LINE = 64 * 1024, MOST_ARGUMENTS = 1024 * 1024, MANY_ARGUMENTS = 256 };
+enum { DIGITS = 32, LINE = 64 * 1024, MOST_ARGUMENTS = 1024 * 1024, MANY_ARGUMENTS = 256 };
 
 /* ---- requests ---- */
 
@@ -47,6 +47,7 @@ static int parse_length(struct parser *q, const char *p, size_t n, int64_t most,
     int64_t value = 0;
     for (i += minus; i < n && p[i] >= '0' && p[i] <= '9'; i++)
         if ((value = value * 10 + (p[i] - '0')) > most) return wrong(q, why);
+    if (i - q->at > DIGITS) return wrong(q, why); /* zeros before it may go on for ever */
     if (n - i < 2) return i < n && p[i] != '\r' ? wrong(q, why) : PARSE_MORE;
     if (p[i] != '\r' || p[i + 1] != '\n' || i == q->at + 1 + minus) return wrong(q, why);
     *out = minus ? -value : value;
