@@ -124,9 +124,15 @@ typedef struct rt_frame {
 
 /* ---- what they are made of: not for direct use ---- */
 
-/* Above every 32-bit value, so that the compiler finds it misplaced in a `switch` over an int; and
- * another one each time, so that two may share a line and a foreign frame is noticed. */
+/* Above every 32-bit value; and another one each time, so that two may share a line and a foreign
+ * frame is noticed. */
 #define RT_POINT_(n) (UINT64_C(0x7274000000000000) + (n))
+
+/* The second label is for the compiler. In a `switch` over an int the two are the same, which is an
+ * error, where one that is too large is a warning in C. */
+#define RT_LABEL_(point)                                                                           \
+    case point:                                                                                    \
+    case (point) + (UINT64_C(1) << 32):;
 
 /* A whole result, whatever the variable is that takes it; and only one: a call too many is an error
  * here, where a comma operator would lose the first one's result. */
@@ -138,7 +144,7 @@ static inline int64_t rt_one_(int64_t value) { return value; }
     do {                                                                                           \
         int64_t rt_value_;                                                                         \
         if (0) {                                                                                   \
-        case point:;                                                                               \
+        RT_LABEL_(point)                                                                           \
         }                                                                                          \
         rt_value_ = rt_one_(__VA_ARGS__);                                                          \
         if (rt_value_ == RT_PENDING) {                                                             \
@@ -153,7 +159,7 @@ static inline int64_t rt_one_(int64_t value) { return value; }
         if (rt_yield(cx) == RT_PENDING) {                                                          \
             rt_frame_->resume = point;                                                             \
             return RT_PENDING;                                                                     \
-        case point:;                                                                               \
+        RT_LABEL_(point)                                                                           \
         }                                                                                          \
     } while (0)
 
@@ -165,7 +171,7 @@ static inline int64_t rt_one_(int64_t value) { return value; }
         int rt_which_;                                                                             \
         int64_t rt_value_;                                                                         \
         if (0) {                                                                                   \
-        case point:;                                                                               \
+        RT_LABEL_(point)                                                                           \
         }                                                                                          \
         if (!(__VA_ARGS__)) {                                                                      \
             rt_frame_->resume = point;                                                             \

@@ -1,4 +1,4 @@
-/* refused: rt_frame
+/* refused with -Werror: rt_frame
  * The state instead of the frame in it. */
 #include "bad.h"
 

@@ -1,4 +1,4 @@
-/* refused: exceeds|overflow|narrow|changes value */
+/* refused: duplicate case|narrow */
 #include "bad.h"
 
 static int64_t body(rt_cx *cx, struct state *s) {

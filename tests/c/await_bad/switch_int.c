@@ -1,4 +1,4 @@
-/* refused: exceeds|overflow|narrow|changes value
+/* refused: duplicate case|narrow
  * An await inside a switch of one's own: its label would belong to the inner switch. */
 #include "bad.h"
 

@@ -1,4 +1,4 @@
-/* refused: exceeds|overflow|narrow|changes value
+/* refused: duplicate case|narrow
  * With no label of one's own that could collide. */
 #include "bad.h"
 
