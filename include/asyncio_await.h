@@ -43,7 +43,8 @@
  *    drop function releases it, wherever the coroutine was; zero handles may be released too.
  *    To use such a frame for a new start, zero it.
  * 6. A frame belongs to one coroutine and to one task, and is zero before it starts. A frame with
- *    anything else in it traps. The body must be compiled once: not inline in a shared header.
+ *    anything else in it traps; only that of a coroutine in another source file can pass for one's
+ *    own. The body must be compiled once: not inline in a shared header.
  *
  * Everything here is standard C11 and C++17, apart from __COUNTER__ and __builtin_trap, which gcc
  * and clang have.
@@ -61,7 +62,8 @@ typedef struct rt_frame {
 } rt_frame;
 
 /* RT_BEGIN(frame) opens the body of a coroutine: `frame` is a `rt_frame *`, evaluated once a poll.
- * Once to a function, in its outermost block. Traps if the frame is not this coroutine's. */
+ * Once to a function, in its outermost block. Traps if the frame is not this coroutine's, which it
+ * can tell of the coroutines of its own source file. */
 #define RT_BEGIN(frame)                                                                            \
     rt_frame *const rt_frame_ = (frame);                                                           \
     switch (rt_frame_->resume) {                                                                   \
@@ -124,8 +126,8 @@ typedef struct rt_frame {
 
 /* ---- what they are made of: not for direct use ---- */
 
-/* Above every 32-bit value; and another one each time, so that two may share a line and a foreign
- * frame is noticed. */
+/* Above every 32-bit value; and another one each time in a source file, so that two may share a line
+ * and a foreign frame is noticed. */
 #define RT_POINT_(n) (UINT64_C(0x7274000000000000) + (n))
 
 /* The second label is for the compiler. In a `switch` over an int the two are the same, which is an
