@@ -157,7 +157,9 @@ static int64_t fill(rt_cx *cx, struct conn *c) {
             continue;
         }
         /* Less than was asked for: the socket is empty now. That saves the read that says so. The
-         * end of the stream is not forgotten, RT_READ_CLOSED outlasts a clear. */
+         * end of the stream is not forgotten, RT_READ_CLOSED outlasts a clear. (A read also stops at
+         * an urgent mark: where peers send such data, and must not wait for the next event, clear
+         * after EAGAIN only, as the library's own calls do then.) */
         if ((size_t)n < BUFFER) rt_clear_ready(c->io, seen);
         c->len = (size_t)n;
         c->off = 0;
