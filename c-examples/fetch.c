@@ -52,10 +52,18 @@ static int64_t ask(rt_cx *cx, struct fetch *f) {
     RT_END(0);
 }
 
-/* What is no number says nothing. (strtoull would look for one beyond the line.) */
+/* What is no number says nothing. (strtoull would look for one beyond the line.) One that is too
+ * large for a number is a promise as well, though nobody can keep it. */
 static uint64_t parse_length(const char *text) {
     text += strspn(text, " \t");
-    return *text >= '0' && *text <= '9' ? strtoull(text, NULL, 10) : UINT64_MAX;
+    if (*text < '0' || *text > '9') return UINT64_MAX;
+    const uint64_t length = strtoull(text, NULL, 10);
+    return length < UINT64_MAX ? length : UINT64_MAX - 1;
+}
+
+static bool says_ok(const char *status) {
+    return strncmp(status, "HTTP/1.", 7) == 0 && strncmp(status + 8, " 200", 4) == 0 &&
+           (status[12] == ' ' || status[12] == '\0');
 }
 
 /* Lines up to the empty one. Each is the stream's memory, and ends with its '\n'. */
@@ -154,7 +162,7 @@ int main(int argc, char **argv) {
     rt_free(rt);
     if (r == 0 && fflush(stdout) != 0) r = -EIO;
     if (r < 0) fprintf(stderr, "fetch: %s: %s\n", rt == 0 ? why : f.host, rt_strerror(r));
-    else if (strncmp(f.status, "HTTP/1.", 7) != 0 || strncmp(f.status + 8, " 200", 4) != 0)
+    else if (!says_ok(f.status))
         fprintf(stderr, "fetch: %s: %s\n", f.host, f.status), r = -1;
     return r < 0;
 }

@@ -52,6 +52,12 @@ static void answer(int fd) {
         tell(fd, "HTTP/1.0 404 Not Found\r\nContent-Length: 5\r\n\r\nnone\n");
     } else if (strncmp(request, "GET /cut ", 9) == 0) {
         tell(fd, "HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nhalf\n");
+    } else if (strncmp(request, "GET /huge ", 10) == 0) {
+        tell(fd, "HTTP/1.0 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nnot so much\n");
+    } else if (strncmp(request, "GET /status ", 12) == 0) {
+        tell(fd, "HTTP/1.0 2000 OK\r\n\r\nwhat is that?\n");
+    } else if (strncmp(request, "GET /short ", 11) == 0) {
+        tell(fd, "HTTP/1.0 200\r\n\r\nno reason\n");
     } else if (strncmp(request, "GET /more ", 10) == 0) {
         tell(fd, "HTTP/1.0 200 OK\r\nContent-Length: 7\r\n\r\nenough\ntoo much\n");
     } else {
