@@ -262,7 +262,7 @@ static uint64_t connections_possible(void) {
     rt_metrics(proxy.rt, &metrics);
     raise_descriptor_limit();
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return 1;
-    const uint64_t others = OTHER_FDS + 2 * SPARE_PIPES + 4 * (uint64_t)metrics.workers;
+    const uint64_t others = OTHER_FDS + 2 * SPARE_PIPES + 5 * (uint64_t)metrics.workers;
     return limit.rlim_cur < others + 6 ? 1 : (limit.rlim_cur - others) / 6;
 }
 
