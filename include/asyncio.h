@@ -14,10 +14,10 @@
  * pthread_cancel of a thread that is in a call which "Blocks" takes effect after that call, and does
  * not end it. In all other calls a thread that may be cancelled has cancellation disabled
  * (pthread_setcancelstate); asynchronous it must never be.
- * In a child of fork(2) every call gives -EPERM. Where the child's thread was in a function that
- * the library called, that function should end in _exit or exec. If it returns, the child leaves
- * the runtime: rt_run, or whatever drove it, returns -EPERM; a thread of the library's ends, and
- * with it, the last one, the child, as by exit(3).
+ * In a child that was forked from a process which had a runtime, every call gives -EPERM. Where the
+ * child's thread was in a function that the library called, that function should end in _exit or
+ * exec. If it returns, the child leaves the runtime: rt_run, or whatever drove it, returns -EPERM;
+ * a thread of the library's ends, and with it, the last one, the child, as by exit(3).
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
