@@ -1303,8 +1303,6 @@ typedef uint64_t rt_watch;
 extern "C" {
 #endif // __cplusplus
 
-extern int pthread_setcancelstate(int state, int *before);
-
 /**
  * True for errors only: not for results, and not for `RT_PENDING`.
  *

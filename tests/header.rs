@@ -110,8 +110,8 @@ fn is_known_to_c(name: &str) -> bool {
     name.starts_with("RT_") || name.ends_with("_MAX") || name.ends_with("_MIN")
 }
 
-/// The names that the header declares as functions: `rt_name(` outside comments. A pointer type
-/// has a parenthesis on the other side of its name.
+/// The names that the header declares as functions: `name(` outside comments and the preprocessor's lines. A pointer
+/// type has a parenthesis on the other side of its name.
 fn declared_functions(header: &str) -> BTreeSet<String> {
     let mut code = String::new();
     let mut rest = header;
@@ -120,10 +120,12 @@ fn declared_functions(header: &str) -> BTreeSet<String> {
         rest = comment.split_once("*/").expect("comments are closed").1;
     }
     code += rest;
-    code.split_inclusive('(')
+    let code: Vec<_> = code.lines().filter(|line| !line.starts_with('#')).collect();
+    code.join("\n")
+        .split_inclusive('(')
         .filter_map(|piece| piece.strip_suffix('('))
         .map(|piece| piece.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default())
-        .filter(|name| name.starts_with("rt_"))
+        .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .collect()
 }
@@ -195,6 +197,14 @@ fn constants_are_all_there() {
     assert_eq!(in_sources, in_header, "left: src/capi, right: the header");
     let strangers: Vec<_> = in_header.iter().filter(|n| !n.starts_with("RT_")).collect();
     assert!(strangers.is_empty(), "pub constants of src/capi go to C; make these pub(crate): {strangers:?}");
+}
+
+/// cbindgen translates what the sources import, too: what is the system's to declare is no header's of ours.
+#[test]
+fn functions_are_all_ours() {
+    let declared = declared_functions(&generate());
+    let strangers: Vec<_> = declared.iter().filter(|name| !name.starts_with("rt_")).collect();
+    assert!(strangers.is_empty(), "src/capi must not import functions: {strangers:?}");
 }
 
 #[test]

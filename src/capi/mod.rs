@@ -61,10 +61,10 @@ pub(crate) mod exports {
 }
 
 use crate::primitives::shelf::Shelf;
+use crate::primitives::thread::Uncancelled;
 use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
 use context::rt_cx;
 use result::RT_PENDING;
-use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
@@ -91,30 +91,6 @@ fn guarded(call: impl FnOnce() -> Result<i64, Errno>) -> i64 {
 fn blocking(call: impl FnOnce() -> Result<i64, Errno>) -> i64 {
     let _uncancelled = Uncancelled::new();
     guarded(call)
-}
-
-unsafe extern "C" {
-    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
-}
-
-/// Until dropped, this thread acts on no cancellation.
-struct Uncancelled(c_int);
-
-impl Uncancelled {
-    fn new() -> Self {
-        const DISABLE: c_int = 1;
-        let mut before = 0;
-        // SAFETY: the state is a valid one; the other is ours to write.
-        unsafe { pthread_setcancelstate(DISABLE, &mut before) };
-        Self(before)
-    }
-}
-
-impl Drop for Uncancelled {
-    fn drop(&mut self) {
-        // SAFETY: the state that this thread had before.
-        unsafe { pthread_setcancelstate(self.0, std::ptr::null_mut()) };
-    }
 }
 
 /// The same for calls that a task can await.

@@ -1,7 +1,9 @@
-//! Telling threads apart, also in what is called as a thread ends: by then std has no name for it any more.
+//! Telling threads apart, also in what is called as a thread ends: by then std has no name for it any more. And keeping them from
+//! being cancelled.
 
 use super::sync::{AtomicU64, Ordering::*, process_static};
 use std::cell::Cell;
+use std::ffi::c_int;
 
 /// A number that no other thread of this process has or had.
 pub(crate) fn thread_number() -> u64 {
@@ -15,4 +17,28 @@ pub(crate) fn thread_number() -> u64 {
         NUMBER.set(NEXT.fetch_add(1, Relaxed));
     }
     NUMBER.get()
+}
+
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+}
+
+/// Until dropped, this thread acts on no cancellation.
+pub(crate) struct Uncancelled(c_int);
+
+impl Uncancelled {
+    pub(crate) fn new() -> Self {
+        const DISABLE: c_int = 1;
+        let mut before = 0;
+        // SAFETY: the state is a valid one; the other is ours to write.
+        unsafe { pthread_setcancelstate(DISABLE, &mut before) };
+        Self(before)
+    }
+}
+
+impl Drop for Uncancelled {
+    fn drop(&mut self) {
+        // SAFETY: the state that this thread had before.
+        unsafe { pthread_setcancelstate(self.0, std::ptr::null_mut()) };
+    }
 }
