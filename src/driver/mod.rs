@@ -221,6 +221,11 @@ impl Driver {
         self.side.as_ref().is_some_and(|side| !side.given_up)
     }
 
+    /// True if there is a ring that is not entered any more.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.side.as_ref().is_some_and(|side| side.given_up)
+    }
+
     /// True if there is no ring, or none any more, that the kernel may still be at work for.
     pub(crate) fn has_ended_ring(&self) -> bool {
         self.side.as_ref().is_none_or(|side| side.given_up && side.in_flight == 0)

@@ -33,6 +33,12 @@ static inline int child_status(void (*run)(void)) {
 
 static inline void in_child(void (*run)(void)) { CHECK_EQ(child_status(run), 0); }
 
+static inline void filter_with(struct sock_fprog *filter, unsigned int flags) {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, filter) != 0)
+        SKIP("seccomp filters cannot be had here");
+}
+
 static inline void filter_call(uint32_t number, uint32_t error, unsigned int flags) {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -41,9 +47,7 @@ static inline void filter_call(uint32_t number, uint32_t error, unsigned int fla
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog filter = {.len = sizeof code / sizeof code[0], .filter = code};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter) != 0)
-        SKIP("seccomp filters cannot be had here");
+    filter_with(&filter, flags);
 }
 
 /* From now on this system call fails with EPERM on this thread, as in a container with a strict filter. */

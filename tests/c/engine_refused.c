@@ -133,12 +133,77 @@ static void play_leaving_behind(void) {
     CHECK_EQ(rt_free(s.rt), 0);
 }
 
+/* ---- refused between two calls of which each hands over a part ---- */
+
+enum { ROUND = 8 };
+
+struct parts {
+    rt_frame frame;
+    rt_runtime rt;
+    int i, far[ROUND];
+    rt_io io[ROUND];
+    rt_op receive[ROUND], stat;
+    struct statx x;
+    char bytes[ROUND][6];
+    int64_t r;
+};
+
+/* Only who submits a whole round may enter. */
+static void sandbox_but_for_rounds(void) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_enter, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ROUND, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {.len = sizeof code / sizeof code[0], .filter = code};
+    filter_with(&filter, SECCOMP_FILTER_FLAG_TSYNC);
+}
+
+/* The first round brings half of each. What comes in the second has its outcome when the ring is no more. */
+static int64_t receive_the_rest(rt_cx *cx, void *state) {
+    struct parts *s = state;
+    RT_BEGIN(&s->frame);
+    for (int i = 0; i < ROUND; i++)
+        CHECK_EQ(rt_submit_recv(cx, s->io[i], s->bytes[i], 6, MSG_WAITALL, &s->receive[i]), 0);
+    CHECK_EQ(rt_submit_statx(cx, 0, "/", 0, STATX_BASIC_STATS, &s->x, &s->stat), 0);
+    sandbox_but_for_rounds();
+    TAKES(0, rt_poll_op(cx, s->stat));
+    says_what_it_is_on(s->rt);
+    for (int i = 0; i < ROUND; i++) net_put(s->far[i], "def", 3);
+    for (s->i = 0; s->i < ROUND; s->i++) {
+        TAKES(6, rt_poll_op(cx, s->receive[s->i]));
+        CHECK(memcmp(s->bytes[s->i], "abcdef", 6) == 0);
+    }
+    RT_END(0);
+}
+
+static void play_parts(void) {
+    rt_config config = test_config();
+    config.ring_entries = ROUND;
+    struct parts s = {.rt = test_runtime_with(&config)};
+    for (int i = 0; i < ROUND; i++) {
+        int ends[2];
+        net_unix_pair(ends);
+        s.far[i] = ends[1];
+        s.io[i] = io_of(s.rt, ends[0], RW);
+        net_put(s.far[i], "abc", 3);
+    }
+    CHECK_EQ(rt_block_on(s.rt, receive_the_rest, &s), 0);
+    for (int i = 0; i < ROUND; i++) CHECK_EQ(rt_close(s.io[i]), 0);
+    multi_runtime_free(s.rt);
+}
+
 static void what_is_on_its_way_goes_on(void) {
     for (int i = 0; i < 3; i++) {
         refusal = (uint32_t[]){EPERM, ENOSYS, EACCES}[i];
         in_child(play_going_on);
     }
 }
+
+static void what_came_in_part_goes_on(void) { in_child(play_parts); }
 
 static void what_the_kernel_has_is_given_up(void) {
     refusal = EPERM;
@@ -148,6 +213,7 @@ static void what_the_kernel_has_is_given_up(void) {
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(what_is_on_its_way_goes_on);
+    CASE(what_came_in_part_goes_on);
     CASE(what_the_kernel_has_is_given_up);
     return test_end();
 }

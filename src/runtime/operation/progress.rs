@@ -304,8 +304,8 @@ impl Worker {
         self.end_whole(op, result.into());
     }
 
-    /// The ring was given up before the kernel got the operation, which goes the other way.
-    fn came_back(&self, op: &'static Operation) {
+    /// The ring was given up before the kernel got the operation, or all of what it has to do, and it goes the other way.
+    pub(super) fn came_back(&self, op: &'static Operation) {
         let body = op.body(self);
         match &body.request {
             Request::AcceptMany | Request::RecvMany => self.go_on(op),

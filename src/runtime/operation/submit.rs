@@ -314,6 +314,10 @@ impl Worker {
 
     pub(super) fn push(&self, op: &'static Operation, entry: crate::driver::Entry) {
         let body = op.body(self);
+        // What the ring had of it has ended as the ring was given up. No way leads back to the ring from there.
+        if self.driver.borrow().has_given_up() {
+            return self.came_back(op);
+        }
         if !self.driver.borrow().has_ring() {
             // It was closed, and the worker with it is about to end.
             return self.settle(op, -i64::from(libc::ECANCELED));
