@@ -52,6 +52,8 @@ pub(crate) const UNPARK: u64 = 0;
 /// What the driver's own entries on the ring are called. No handle has the kind 0.
 const POLL_SET: u64 = 1;
 const POLL_BELL: u64 = 2;
+/// What the last completion is called that is heard of from a ring: it is not entered any more, and keeps what it has.
+pub(crate) const GIVEN_UP: u64 = 3;
 
 /// The owner's half of a backend. See the module for its contract.
 pub(crate) trait Poller: Send {
@@ -406,7 +408,7 @@ impl Side {
         self.told.in_ring.store(false, Relaxed);
     }
 
-    /// Does without the ring from now on. What the kernel has not got comes back.
+    /// Does without the ring from now on. What the kernel has not got comes back, and the last completion says so.
     fn give_up(&mut self, why: &io::Error, completions: &mut Vec<Completion>) {
         self.lose(why);
         self.given_up = true;
@@ -414,6 +416,7 @@ impl Side {
         self.ring.take_back(completions);
         let counted = completions[before..].iter().filter(|completion| is_operation(completion.user_data)).count();
         self.in_flight = self.in_flight.saturating_sub(counted);
+        completions.push(Completion { user_data: GIVEN_UP, result: 0, flags: 0 });
     }
 
     /// True if there is something on the ring, or for it, that a sleep in epoll would not hear of.

@@ -118,14 +118,18 @@ static int64_t leave_one_behind(rt_cx *cx, void *state) {
     RT_END(0);
 }
 
+static bool runs_on_ring(rt_runtime rt) {
+    char text[512];
+    CHECK_OK(rt_describe(rt, text, sizeof text));
+    return strstr(text, "engine io_uring") != NULL;
+}
+
 /* What the kernel has, nobody can call back: its task is given up with it. */
 static void play_leaving_behind(void) {
     static struct sandboxed s;
     s.rt = test_runtime();
     prepare(&s);
-    char text[512];
-    CHECK_OK(rt_describe(s.rt, text, sizeof text));
-    bool on_ring = strstr(text, "engine io_uring") != NULL;
+    bool on_ring = runs_on_ring(s.rt);
     rt_task task;
     CHECK_EQ(rt_spawn(s.rt, leave_one_behind, &s, NULL, &task), 0);
     drive_until(s.rt, flag_set, &s.over);
@@ -196,6 +200,82 @@ static void play_parts(void) {
     multi_runtime_free(s.rt);
 }
 
+/* ---- the library's own sends ---- */
+
+enum { MUCH = 1 << 20 };
+
+struct sender {
+    rt_frame frame;
+    rt_runtime rt;
+    rt_io io;
+    rt_op stat, queued;
+    struct statx x;
+    struct far_end far;
+    bool on_ring;
+    char byte;
+    int64_t r;
+};
+
+/* As much as comes, to the end. */
+static void *read_on(void *arg) {
+    struct far_end *far = arg;
+    static char data[FAR_ROOM];
+    for (size_t n = sizeof data; n == sizeof data; far->bytes += n) {
+        n = net_get(far->fd, data, sizeof data);
+        CHECK(net_pattern_holds(data, n, 7, far->bytes));
+    }
+    return NULL;
+}
+
+/* The kernel has what the socket has no room for, and nobody will hear what became of it: so the stream is broken, and says so. */
+static int64_t send_into_the_sandbox(rt_cx *cx, void *state) {
+    struct sender *s = state;
+    static char much[MUCH];
+    RT_BEGIN(&s->frame);
+    net_pattern(much, MUCH, 7, 0);
+    CHECK_EQ(rt_send(s->io, much, MUCH), MUCH);
+    for (int i = 0; i < MUCH; i++) much[i] = 0; /* it was copied */
+    /* The first may leave before the library's own entry does. */
+    CHECK_EQ(rt_submit_statx(cx, 0, "/", 0, STATX_BASIC_STATS, &s->x, &s->stat), 0);
+    TAKES(0, rt_poll_op(cx, s->stat));
+    CHECK_EQ(rt_submit_statx(cx, 0, "/", 0, STATX_BASIC_STATS, &s->x, &s->stat), 0);
+    TAKES(0, rt_poll_op(cx, s->stat));
+    sandbox();
+    CHECK_EQ(rt_submit_send(cx, s->io, &s->byte, 1, 0, &s->queued), 0);
+    CHECK_EQ(rt_submit_statx(cx, 0, "/", 0, STATX_BASIC_STATS, &s->x, &s->stat), 0);
+    TAKES(0, rt_poll_op(cx, s->stat));
+    s->far.thread = thread_start(read_on, &s->far);
+    if (s->on_ring) {
+        TAKES(-ECONNABORTED, rt_poll_flush(cx, s->io, 0));
+        TAKES(-ECONNABORTED, rt_poll_op(cx, s->queued));
+        TAKES(-ECONNABORTED, rt_poll_read(cx, s->io, &s->byte, 1));
+        CHECK_EQ(rt_send(s->io, "more", 4), -EPIPE);
+        thread_join(s->far.thread); /* it hears of it before the descriptor is closed */
+    } else {
+        TAKES(1, rt_poll_op(cx, s->queued));
+        TAKES(0, rt_poll_flush(cx, s->io, 0));
+    }
+    CHECK_EQ(rt_close(s->io), 0);
+    RT_END(0);
+}
+
+static void play_sending(void) {
+    static struct sender s;
+    s.rt = test_runtime();
+    s.on_ring = runs_on_ring(s.rt);
+    int ends[2];
+    net_unix_pair(ends);
+    s.io = io_of(s.rt, ends[0], RW);
+    s.far.fd = ends[1];
+    net_pattern(&s.byte, 1, 7, MUCH);
+    CHECK_EQ(rt_block_on(s.rt, send_into_the_sandbox, &s), 0);
+    if (!s.on_ring) thread_join(s.far.thread);
+    CHECK(s.on_ring ? s.far.bytes < MUCH : s.far.bytes == MUCH + 1);
+    settle(s.rt);
+    CHECK_EQ(rt_shutdown(s.rt, soon_ns), 0);
+    CHECK_EQ(rt_free(s.rt), 0);
+}
+
 static void what_is_on_its_way_goes_on(void) {
     for (int i = 0; i < 3; i++) {
         refusal = (uint32_t[]){EPERM, ENOSYS, EACCES}[i];
@@ -204,6 +284,11 @@ static void what_is_on_its_way_goes_on(void) {
 }
 
 static void what_came_in_part_goes_on(void) { in_child(play_parts); }
+
+static void a_stream_that_the_kernel_sends_on_is_broken(void) {
+    refusal = EPERM;
+    in_child(play_sending);
+}
 
 static void what_the_kernel_has_is_given_up(void) {
     refusal = EPERM;
@@ -214,6 +299,7 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(what_is_on_its_way_goes_on);
     CASE(what_came_in_part_goes_on);
+    CASE(a_stream_that_the_kernel_sends_on_is_broken);
     CASE(what_the_kernel_has_is_given_up);
     return test_end();
 }

@@ -36,10 +36,8 @@ impl Worker {
         }
         // Nothing is begun any more for tasks that were given up: what can be ended is.
         self.end_woken();
-        for (_, op) in OPS.iter() {
-            let Some(life) = op.word.life() else { continue };
-            let mine = op.runtime.load(Relaxed) == self.shared().handle && op.home.load(Relaxed) == self.index();
-            if mine && op.take_mark(life, || self.end_woken()) {
+        for (op, life) in self.own_operations() {
+            if op.take_mark(life, || self.end_woken()) {
                 self.end_for_good(op);
             }
         }
@@ -47,6 +45,15 @@ impl Worker {
         self.end_woken();
         self.ops().woken.closed.set(true);
         self.ops().spare.borrow_mut().drain(..).for_each(Operation::give_back);
+    }
+
+    /// All operations that are this worker's, and the lives that they live. One may be its maker's yet.
+    pub(super) fn own_operations(&self) -> impl Iterator<Item = (&'static Operation, u32)> {
+        OPS.iter().filter_map(|(_, op)| {
+            let life = op.word.life()?;
+            let mine = op.runtime.load(Relaxed) == self.shared().handle && op.home.load(Relaxed) == self.index();
+            mine.then_some((op, life))
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::transfer::Attempted;
 use super::super::worker::Worker;
 use super::request::Request;
 use super::*;
-use crate::driver::Completion;
+use crate::driver::{Completion, GIVEN_UP};
 use crate::primitives::sync::Ordering::*;
 use std::task::Poll;
 
@@ -164,6 +164,7 @@ impl Worker {
         let body = op.body(self);
         match (body.stage.get(), &body.request) {
             (Stage::Ready, Request::Pump) => self.pump(op),
+            (Stage::Ring(_), Request::Pump) if self.driver.borrow().has_given_up() => self.abandon_pump(op),
             // Something that the kernel has of it is not wanted any more.
             (Stage::Ring(_), Request::Pump) if self.stop_in_ring(op) => self.pump(op),
             // Whoever told it, late or not: only the last user may close.
@@ -249,6 +250,7 @@ impl Worker {
                 }
                 self.completed_op(op, completion);
             }
+            _ if completion.user_data == GIVEN_UP => self.tell_pumps(),
             // For somebody who is gone, or once too often: it closes nothing, and gives back what it holds.
             _ => {
                 if let Some(buffer) = completion.buffer() {
