@@ -276,6 +276,63 @@ static void play_sending(void) {
     CHECK_EQ(rt_free(s.rt), 0);
 }
 
+/* ---- receive buffers of which the kernel has all ---- */
+
+enum { FEW = 4, LATER = 3 * FEW };
+
+struct buffers {
+    rt_frame frame;
+    rt_runtime rt;
+    int i, far[3];
+    rt_io io[3];
+    rt_op silent, first, later;
+    rt_buf kept, lease;
+    char bytes[8];
+    atomic_bool over;
+    int64_t r;
+};
+
+/* One operation stays in the kernel, and so does its ring, with the buffers. They are made up for. */
+static int64_t receive_later(rt_cx *cx, void *state) {
+    struct buffers *s = state;
+    RT_BEGIN(&s->frame);
+    CHECK_EQ(rt_submit_recv(cx, s->io[0], s->bytes, 8, 0, &s->silent), 0);
+    CHECK_EQ(rt_submit_recv_multi(cx, s->io[1], &s->first), 0);
+    net_put(s->far[1], "one", 3);
+    TAKES(3, rt_poll_recv_next(cx, s->first, &s->kept));
+    sandbox();
+    CHECK_EQ(rt_submit_recv_multi(cx, s->io[2], &s->later), 0);
+    for (s->i = 0; s->i < LATER; s->i++) {
+        net_put(s->far[2], "more", 4);
+        TAKES(4, rt_poll_recv_next(cx, s->later, &s->lease));
+        CHECK(memcmp(s->lease.ptr, "more", 4) == 0);
+        CHECK_EQ(rt_buf_release(s->lease.lease), 0);
+    }
+    CHECK(memcmp(s->kept.ptr, "one", 3) == 0);
+    CHECK_EQ(rt_buf_release(s->kept.lease), 0);
+    atomic_store(&s->over, true);
+    RT_END(0);
+}
+
+static void play_receiving(void) {
+    static struct buffers s;
+    rt_config config = test_config();
+    config.buffer_count = FEW;
+    s.rt = test_runtime_with(&config);
+    bool on_ring = runs_on_ring(s.rt);
+    for (int i = 0; i < 3; i++) {
+        int ends[2];
+        net_unix_pair(ends);
+        s.far[i] = ends[1];
+        s.io[i] = io_of(s.rt, ends[0], RW);
+    }
+    rt_task task;
+    CHECK_EQ(rt_spawn(s.rt, receive_later, &s, NULL, &task), 0);
+    drive_until(s.rt, flag_set, &s.over);
+    CHECK_EQ(rt_shutdown(s.rt, 0), on_ring ? 1 : 0);
+    CHECK_EQ(rt_free(s.rt), 0);
+}
+
 static void what_is_on_its_way_goes_on(void) {
     for (int i = 0; i < 3; i++) {
         refusal = (uint32_t[]){EPERM, ENOSYS, EACCES}[i];
@@ -290,6 +347,11 @@ static void a_stream_that_the_kernel_sends_on_is_broken(void) {
     in_child(play_sending);
 }
 
+static void others_receive_without_what_the_kernel_has(void) {
+    refusal = EPERM;
+    in_child(play_receiving);
+}
+
 static void what_the_kernel_has_is_given_up(void) {
     refusal = EPERM;
     in_child(play_leaving_behind);
@@ -300,6 +362,7 @@ int main(int argc, char **argv) {
     CASE(what_is_on_its_way_goes_on);
     CASE(what_came_in_part_goes_on);
     CASE(a_stream_that_the_kernel_sends_on_is_broken);
+    CASE(others_receive_without_what_the_kernel_has);
     CASE(what_the_kernel_has_is_given_up);
     return test_end();
 }

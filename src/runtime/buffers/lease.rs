@@ -79,6 +79,15 @@ impl LeaseEntry {
         self.word.load(Relaxed) < GENERATION.mask()
     }
 
+    /// The buffer has other memory from now on.
+    ///
+    /// # Safety
+    /// The caller is the owner of the pool, and there is no lease of this buffer.
+    pub(super) unsafe fn move_to(&self, buffer: *mut u8) {
+        // SAFETY: without a lease the content is the pool's owner's alone.
+        self.content.with_mut(|content| unsafe { (*content).buffer = buffer });
+    }
+
     /// Makes the lease. `can_live` was true.
     ///
     /// # Safety

@@ -67,6 +67,7 @@ pub(super) struct Buffers {
 
 struct Buffer {
     entry: &'static LeaseEntry,
+    start: *mut u8,
     place: Place,
 }
 
@@ -170,6 +171,22 @@ impl Buffers {
         }
     }
 
+    /// The kernel keeps its buffers, and may fill them whenever it likes: they get other memory. Without any they stay its own. The memory
+    /// that they had must be leaked, and the pool with it.
+    pub(super) fn leave_to_kernel(&mut self) {
+        let stride = self.stride();
+        let Ok(memory) = Mapping::new(self.with_kernel as usize * stride) else { return };
+        let starts = (0..).map(|nth| memory.base().wrapping_add(nth * stride));
+        for (buffer, start) in self.used.iter_mut().filter(|buffer| buffer.place == Place::Kernel).zip(starts) {
+            buffer.start = start;
+            // SAFETY: we are the pool's owner; the buffer was the kernel's, so there is no lease of it.
+            unsafe { buffer.entry.move_to(start) };
+        }
+        // As the memory that it is in place of.
+        std::mem::forget(memory);
+        self.take_back();
+    }
+
     fn leave_kernel(&mut self, number: u16) -> bool {
         let had = self.used.get(usize::from(number)).is_some_and(|buffer| buffer.place == Place::Kernel);
         self.with_kernel -= u32::from(had);
@@ -240,7 +257,7 @@ impl Buffers {
     }
 
     fn address(&self, number: u16) -> *mut u8 {
-        self.base.wrapping_add(usize::from(number) * self.stride())
+        self.used[usize::from(number)].start
     }
 
     fn stride(&self) -> usize {
@@ -271,8 +288,9 @@ impl Buffers {
             unsafe { self.shared.as_ref().keep(mapping) };
         }
         let number = self.used.len() as u16;
-        let entry = LeaseEntry::bind(self.shared, self.address(number), number)?;
-        self.used.push(Buffer { entry, place: to });
+        let start = self.base.wrapping_add(usize::from(number) * self.stride());
+        let entry = LeaseEntry::bind(self.shared, start, number)?;
+        self.used.push(Buffer { entry, start, place: to });
         Some(number)
     }
 

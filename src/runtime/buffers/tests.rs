@@ -263,6 +263,30 @@ fn a_pool_without_leases_ends_with_its_memory() {
 
 /// A fourth of all addresses a pool, so the fifth is only there if the first was given back.
 #[test]
+fn what_is_left_to_the_kernel_is_used_by_nobody_else() {
+    let mut pool = Pool::new(8);
+    let leased = pool.taken(1);
+    pool.buffers.ring_memory().expect("memory");
+    assert!(pool.buffers.refill());
+    let kernels: HashMap<_, _> = std::iter::from_fn(|| pool.consume()).map(|(number, at, _)| (at, number)).collect();
+    assert_eq!((kernels.len(), pool.buffers.free()), (7, 0));
+    pool.buffers.leave_to_kernel();
+    pool.census();
+    assert_eq!(pool.buffers.free(), 7);
+    for &number in kernels.values() {
+        assert!(pool.buffers.filled(number, 1, 1).is_none(), "what comes late is nobody's");
+    }
+    let later: Vec<_> = (0..7).map(|_| pool.taken(2)).collect();
+    let mut places: HashSet<_> = later.iter().map(|lease| lease.bytes().0).collect();
+    places.insert(leased.bytes().0);
+    assert_eq!(places.len(), 8, "shared");
+    assert!(places.iter().all(|place| !kernels.contains_key(place)), "what the kernel may still fill");
+    drop((leased, later));
+    assert_eq!(pool.collected().len(), 8);
+    pool.census();
+}
+
+#[test]
 fn addresses_are_given_back() {
     for round in 0..8 {
         let mut pool = Pool::with_size(1 << 30, MAX_COUNT);

@@ -250,13 +250,23 @@ impl Worker {
                 }
                 self.completed_op(op, completion);
             }
-            _ if completion.user_data == GIVEN_UP => self.tell_pumps(),
+            _ if completion.user_data == GIVEN_UP => self.ring_is_lost(),
             // For somebody who is gone, or once too often: it closes nothing, and gives back what it holds.
             _ => {
                 if let Some(buffer) = completion.buffer() {
                     self.ops().buffers.borrow_mut().unfilled(buffer);
                 }
             }
+        }
+    }
+
+    /// The ring was given up, and all that will be heard of it was. What the kernel still has stays its own for good; others must not
+    /// wait for it.
+    fn ring_is_lost(&self) {
+        self.tell_pumps();
+        if self.ops().provides.get() == Some(true) && !self.driver.borrow().has_ended_ring() {
+            self.ops().buffers.borrow_mut().leave_to_kernel();
+            self.ops().provides.set(Some(false));
         }
     }
 
