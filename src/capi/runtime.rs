@@ -32,12 +32,12 @@ pub const RT_ENGINE_AUTO: u32 = 0;
 pub const RT_ENGINE_EPOLL: u32 = 1;
 /// An engine: io_uring, or an error that says why it cannot be had.
 ///
-/// A program that confines itself after `rt_new` (seccomp) must go on allowing io_uring_enter(2). Where that is refused, by EPERM,
-/// EACCES or ENOSYS, a worker goes over to epoll, and `rt_describe` says so. What the kernel has not got by then, and whatever comes
-/// later, goes as on epoll. An operation that the kernel has stays there without an outcome, also when it is cancelled: its task ends
-/// no more, and it takes an `rt_shutdown` with a timeout to give it up. Where that is a part of what a stream has queued, nobody can tell
-/// how much of it went: the stream is shut down in both directions, sends and flushes say -EPIPE or -ECONNABORTED, and the rest is
-/// dropped.
+/// A program that confines itself after `rt_new` (seccomp) must go on allowing io_uring_enter(2), and io_uring_register(2) if it asks
+/// for `rt_event_fd` later. Where one is refused, the former by EPERM, EACCES or ENOSYS, a worker goes over to epoll, and
+/// `rt_describe` says so. What the kernel has not got by then, and whatever comes later, goes as on epoll. An operation that the
+/// kernel has stays there without an outcome, also when it is cancelled: its task ends no more, and it takes an `rt_shutdown` with a
+/// timeout to give it up. Where that is a part of what a stream has queued, nobody can tell how much of it went: the stream is shut
+/// down in both directions, sends and flushes say -EPIPE or -ECONNABORTED, and the rest is dropped.
 pub const RT_ENGINE_URING: u32 = 2;
 
 /// For `rt_config::spin_ns`: never spin.

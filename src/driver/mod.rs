@@ -16,7 +16,8 @@
 //! poll of an eventfd that is never read. As long as the one-shot poll is armed and has not fired, the set has no news, so
 //! that looking at it costs no system call.
 //!
-//! A ring that the system refuses to enter, as in a program that put itself into a sandbox, is given up. What the kernel has not
+//! A ring that the system refuses to enter, as in a program that put itself into a sandbox, is given up, and so is one that the set is
+//! not to hear of, where the owner sleeps in somebody else's loop. What the kernel has not
 //! got comes back, and from then on all goes as without a ring. What it has stays its own, for nobody could tell when it lets go
 //! of it, and in the end the ring is left to it.
 
@@ -281,10 +282,12 @@ impl Driver {
         unsafe { side.ring.register_buffers(memory, entries, group) }
     }
 
-    /// From now on somebody else's loop waits on the epoll set.
-    pub(crate) fn embed(&mut self, handle: &Handle) {
-        if let Some(side) = self.side.as_mut().filter(|side| side.is_entered() && !side.signals) {
-            side.signals = handle.with_set(|set| side.ring.signal_through(set.eventfd())).is_ok();
+    /// From now on somebody else's loop waits on the epoll set. A ring that cannot be heard of there is given up.
+    pub(crate) fn embed(&mut self, handle: &Handle, completions: &mut Vec<Completion>) {
+        let Some(side) = self.side.as_mut().filter(|side| side.is_entered() && !side.signals) else { return };
+        match handle.with_set(|set| side.ring.signal_through(set.eventfd())) {
+            Ok(()) => side.signals = true,
+            Err(error) => side.give_up(&error, completions),
         }
     }
 

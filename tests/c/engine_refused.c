@@ -4,6 +4,8 @@
 #include "child.h"
 #include "multi.h"
 
+#include <poll.h>
+
 static uint32_t refusal;
 
 static void sandbox(void) { refuse_call_to_all(SYS_io_uring_enter, refusal); }
@@ -333,6 +335,48 @@ static void play_receiving(void) {
     CHECK_EQ(rt_free(s.rt), 0);
 }
 
+/* ---- a loop of the program's own, which is to hear of the ring by io_uring_register(2) ---- */
+
+static int64_t receive_three(rt_cx *cx, void *state) {
+    struct sandboxed *s = state;
+    RT_BEGIN(&s->frame);
+    CHECK_EQ(rt_submit_recv(cx, s->io[0], s->bytes, 8, 0, &s->receive), 0);
+    TAKES(3, rt_poll_op(cx, s->receive));
+    atomic_store(&s->over, true);
+    RT_END(0);
+}
+
+/* A turn, if there is a reason to, or one comes in time. */
+static bool turn_when_told(rt_runtime rt, int fd, int timeout) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int n;
+    do n = poll(&p, 1, timeout);
+    while (n == -1 && errno == EINTR);
+    if (CHECK_SYS(n) == 1) CHECK_OK(rt_turn(rt, 0));
+    return n == 1;
+}
+
+static void play_embedded(void) {
+    static struct sandboxed s;
+    s.rt = test_runtime();
+    /* Nothing but the ring is to hear of this descriptor; it begins with the first turn. */
+    int ends[2];
+    net_unix_pair(ends);
+    s.io[0] = io_of(s.rt, ends[0], 0);
+    CHECK_EQ(rt_block_on(s.rt, return_zero, NULL), 0);
+    refuse_call_to_all(SYS_io_uring_register, EPERM);
+    int fd = (int)CHECK_OK(rt_event_fd(s.rt));
+    rt_task task;
+    CHECK_EQ(rt_spawn(s.rt, receive_three, &s, NULL, &task), 0);
+    while (turn_when_told(s.rt, fd, 0)) continue;
+    net_put(ends[1], "hey", 3);
+    while (!atomic_load(&s.over)) turn_when_told(s.rt, fd, -1);
+    says_what_it_is_on(s.rt);
+    CHECK_EQ(join_soon(task), 0);
+    CHECK_EQ(rt_close(s.io[0]), 0);
+    multi_runtime_free(s.rt);
+}
+
 static void what_is_on_its_way_goes_on(void) {
     for (int i = 0; i < 3; i++) {
         refusal = (uint32_t[]){EPERM, ENOSYS, EACCES}[i];
@@ -352,6 +396,10 @@ static void others_receive_without_what_the_kernel_has(void) {
     in_child(play_receiving);
 }
 
+static void a_loop_that_cannot_hear_of_the_ring_goes_on(void) {
+    if (current_thread()) in_child(play_embedded);
+}
+
 static void what_the_kernel_has_is_given_up(void) {
     refusal = EPERM;
     in_child(play_leaving_behind);
@@ -363,6 +411,7 @@ int main(int argc, char **argv) {
     CASE(what_came_in_part_goes_on);
     CASE(a_stream_that_the_kernel_sends_on_is_broken);
     CASE(others_receive_without_what_the_kernel_has);
+    CASE(a_loop_that_cannot_hear_of_the_ring_goes_on);
     CASE(what_the_kernel_has_is_given_up);
     return test_end();
 }

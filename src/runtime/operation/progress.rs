@@ -475,7 +475,7 @@ impl Worker {
     pub(in super::super) fn hand_over(&self) -> bool {
         let mut completions = self.ops().completions.take();
         let mut driver = self.driver.borrow_mut();
-        driver.embed(&self.remote().driver);
+        driver.embed(&self.remote().driver, &mut completions);
         driver.flush(&mut completions);
         drop(driver);
         let any = !completions.is_empty();
