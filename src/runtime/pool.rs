@@ -14,7 +14,7 @@
 use super::io::{Errno, errno_of};
 use super::process::is_forked;
 use super::shared::instant_of;
-use super::threads::SignalMask;
+use super::threads::{SignalMask, stack_for};
 use crate::primitives::sync::{Arc, Condvar, Mutex, nature, thread};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -201,7 +201,7 @@ impl Pool {
 
     fn make_thread(this: &Arc<Self>) -> io::Result<thread::JoinHandle<()>> {
         let name = this.thread_name.to_string_lossy().into_owned();
-        let builder = thread::Builder::new().name(name).stack_size(this.stack_size);
+        let builder = thread::Builder::new().name(name).stack_size(stack_for(this.stack_size));
         let pool = this.clone();
         // Signals are the program's: a thread takes none, and inherits that from here.
         let _masked = SignalMask::block_sent();

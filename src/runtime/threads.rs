@@ -1,4 +1,4 @@
-//! The threads of workers, and the signals that they do not take.
+//! The threads of workers, how much stack threads of the library's have, and the signals that they do not take.
 
 use super::process::is_forked;
 use super::shared::Shared;
@@ -14,7 +14,7 @@ unsafe impl Send for Moving {}
 pub(super) fn spawn_thread(shared: &Shared, worker: Worker) -> std::io::Result<thread::JoinHandle<()>> {
     let name = shared.config.thread_name.to_string_lossy().into_owned();
     let moving = Moving(UnsafeCell::new(worker));
-    let builder = thread::Builder::new().name(name).stack_size(shared.config.stack_size);
+    let builder = thread::Builder::new().name(name).stack_size(stack_for(shared.config.stack_size));
     // Signals are the program's: a worker's thread takes none, and inherits that from here.
     let _masked = SignalMask::block_sent();
     builder.spawn(move || {
@@ -26,6 +26,24 @@ pub(super) fn spawn_thread(shared: &Shared, worker: Worker) -> std::io::Result<t
             std::mem::forget(moving);
         }
     })
+}
+
+/// What to ask for, so that a thread has a stack of this size. glibc takes the thread-local data of the program, and of all libraries
+/// that were loaded with it, out of the stack, and tells how much that is at least; as it tells std, which makes no smaller stacks.
+pub(super) fn stack_for(size: usize) -> usize {
+    type Least = unsafe extern "C" fn(*const libc::pthread_attr_t) -> libc::size_t;
+    // SAFETY: the name is one; where there is such a function, it has this type. The attributes are made before they are read.
+    let taken = unsafe {
+        let least = libc::dlsym(libc::RTLD_DEFAULT, c"__pthread_get_minstack".as_ptr());
+        std::mem::transmute::<*mut libc::c_void, Option<Least>>(least).map_or(0, |least| {
+            let mut attributes = std::mem::zeroed::<libc::pthread_attr_t>();
+            libc::pthread_attr_init(&mut attributes);
+            let taken = least(&attributes);
+            libc::pthread_attr_destroy(&mut attributes);
+            taken
+        })
+    };
+    size.saturating_add(taken)
 }
 
 /// Signals that are sent to the process blocked on this thread, until dropped.
