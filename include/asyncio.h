@@ -2021,7 +2021,7 @@ int64_t rt_poll_accept(rt_cx *cx,
  *
  * Returns 0 when it is connected; `RT_PENDING`. Errors: the system's, such as `-ECONNREFUSED` and `-ETIMEDOUT`, and `-EISCONN` for one
  * that listens; `-EAGAIN` for a Unix socket whose listener's queue is full, for which there is no event; else as for `rt_poll_write`.
- * A close in the middle ends the attempt: `-EBADF`.
+ * A close in the middle ends the attempt: `-EBADF`. What waits for a connection that fails fails with it, before that is told.
  *
  * # Safety
  * `cx` is the context of this poll; `addr` has `len` readable bytes.
@@ -2071,9 +2071,9 @@ int64_t rt_submit_accept(rt_cx *cx,
  * Submits: connect. Outcome: 0, or the system's error, which is `-EAGAIN` where the queue of a Unix listener is full
  * (`rt_poll_unix_connect` waits for that). Otherwise as `rt_submit_accept`.
  *
- * It has begun when this returns: what is sent after that, by whomever, goes when there is a connection. A stream to which something
- * was sent before, in vain, begins anew. One that was ended on the way, by a cancel or its deadline, goes on in the socket: the next
- * one there waits for it.
+ * It has begun when this returns: what is sent after that, by whomever, goes when there is a connection. What waits for one that
+ * fails fails with it, before that is told, and a stream to which something was sent before, in vain, begins anew. One that was ended
+ * on the way, by a cancel or its deadline, goes on in the socket: the next one there waits for it.
  *
  * # Safety
  * `cx` is the context of this poll; `addr` has `len` readable bytes; `out` is writable.

@@ -6,6 +6,7 @@ use super::readiness::rt_io;
 use super::{Errno, check, context, io_name, not_null, polled};
 use crate::runtime::{IoName, IoPoll, PollContext, RuntimeRef};
 use libc::{iovec, msghdr, sockaddr, socklen_t};
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::task::{Poll, ready};
 
@@ -235,7 +236,7 @@ pub unsafe extern "C" fn rt_poll_accept(cx: *mut rt_cx, listener: rt_io, out: *m
 ///
 /// Returns 0 when it is connected; `RT_PENDING`. Errors: the system's, such as `-ECONNREFUSED` and `-ETIMEDOUT`, and `-EISCONN` for one
 /// that listens; `-EAGAIN` for a Unix socket whose listener's queue is full, for which there is no event; else as for `rt_poll_write`.
-/// A close in the middle ends the attempt: `-EBADF`.
+/// A close in the middle ends the attempt: `-EBADF`. What waits for a connection that fails fails with it, before that is told.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `addr` has `len` readable bytes.
@@ -246,7 +247,7 @@ pub unsafe extern "C" fn rt_poll_connect(cx: *mut rt_cx, io: rt_io, addr: *const
         // SAFETY: the caller says so, and so below.
         let (cx, name) = check!(unsafe { begin(cx, io) });
         // SAFETY: as above.
-        unsafe { name.poll_connect(cx, addr, len, false) }.map(|done| done.map(|()| 0))
+        unsafe { name.poll_connect(cx, addr, len, &Cell::new(1)) }.map(|done| done.map(|()| 0))
     })
 }
 

@@ -1,14 +1,15 @@
 //! Connecting: begun by the first call, whatever the engine, so that what is sent after it finds a connection, or waits for one.
 
 use super::context::PollContext;
-use super::io::{Errno, IoName, IoPoll, traits};
+use super::io::{IoName, IoPoll, traits};
 use super::transfer::{Attempted, attempted};
 use crate::readiness::Interest;
+use std::cell::Cell;
 use std::task::{Poll, ready};
 
 impl IoName {
-    /// Connects. May be called again with the same address until it is ready. `is_first`: the caller knows that it was not
-    /// called before, so a socket that is connected already is an error.
+    /// Connects. May be called again with the same address until it is ready. `asked` is 0 where the caller knows that the system was
+    /// not asked before, so that a socket which is connected already is an error; it is set when it is.
     ///
     /// # Safety
     /// `address` has `len` readable bytes.
@@ -17,12 +18,16 @@ impl IoName {
         cx: &PollContext,
         address: *const libc::sockaddr,
         len: libc::socklen_t,
-        mut is_first: bool,
+        asked: &Cell<usize>,
     ) -> IoPoll<()> {
         if let Err(errno) = self.check_direct() {
             return Poll::Ready(Err(errno));
         }
         loop {
+            if let Some(errno) = ready!(self.poll_dropped(cx)) {
+                return Poll::Ready(Err(self.why_in_full(errno)));
+            }
+            let is_first = asked.replace(1) == 0;
             // What is seen before the call cannot be the answer to it. An operation waits for more than was registered.
             let before = match cx.is_operation() {
                 true => Ok(self.try_ready_for_op(Interest::WRITABLE)),
@@ -30,17 +35,19 @@ impl IoName {
             };
             // SAFETY: the caller says so.
             match unsafe { self.connect_now(address, len) } {
-                Err(libc::EISCONN) if std::mem::take(&mut is_first) || self.listens() => {
+                Err(libc::EISCONN) if is_first || self.listens() => {
                     return Poll::Ready(Err(libc::EISCONN));
                 }
                 Ok(_) | Err(libc::EISCONN) => return Poll::Ready(self.watch_now()),
                 Err(libc::EINPROGRESS | libc::EALREADY | libc::EINTR) => {}
-                Err(errno) => return Poll::Ready(Err(self.why_not_connected(errno))),
+                Err(errno) => match self.why_in_full(errno) {
+                    errno if self.drops_waiting(errno) => continue,
+                    errno => return Poll::Ready(Err(errno)),
+                },
             }
             if let Err(errno) = self.watch_now() {
                 return Poll::Ready(Err(errno));
             }
-            is_first = false;
             let in_vain = match before {
                 Ok(seen) => seen.and_then(|seen| self.drained(seen)),
                 Err(errno) => return Poll::Ready(Err(errno)),
@@ -69,13 +76,5 @@ impl IoName {
     /// True for a listener, which the kernel calls connected as well.
     fn listens(self) -> bool {
         self.option(libc::SOL_SOCKET, libc::SO_ACCEPTCONN) == Ok(1)
-    }
-
-    /// Why a connect failed. The kernel tells of it once, and may have told a send that waited for the connection.
-    fn why_not_connected(self, errno: Errno) -> Errno {
-        match (errno, self.why_failed()) {
-            (libc::ECONNABORTED, failed) if !matches!(failed, 0 | libc::EPIPE | libc::ECANCELED) => failed,
-            _ => errno,
-        }
     }
 }

@@ -34,6 +34,7 @@ mod pooled;
 mod progress;
 mod pump;
 mod question;
+mod refused;
 mod request;
 mod set;
 mod splice;

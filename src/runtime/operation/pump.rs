@@ -2,7 +2,7 @@
 //! On a ring it is an entry with all that queued up; without one, or for messages that do not go there, it waits for readiness.
 
 use super::super::context::Current;
-use super::super::io::{IoName, traits};
+use super::super::io::{Errno, IoName, traits};
 use super::super::worker::Worker;
 use super::life::make;
 use super::parcel::Batch;
@@ -27,7 +27,7 @@ impl Holder {
         let here = Current::with_worker(|worker| worker.filter(|w| w.shared().handle == owner).map(|w| w.index()));
         let home = here.unwrap_or_else(|| self.io.home());
         let made = make(owner, home, None, Request::Pump, [Some(self.io), None], || None).and_then(|pump| {
-            self.traffic.pump.store(pump.name(), Release);
+            self.traffic.pump.swap(pump.name(), AcqRel);
             // From here on it is its owner's, and the baton with it.
             if pump.mail() {
                 return Ok(());
@@ -60,6 +60,11 @@ impl Worker {
             traffic.failed.store(libc::ECANCELED as u32, Release);
             holder.let_go(libc::ECANCELED);
             return self.settle(op, 0);
+        }
+        // Somebody else was told that nothing can be sent: here the first of what is queued hears why.
+        match traffic.failed.load(Acquire) as Errno {
+            0 => {}
+            errno => holder.fail(errno),
         }
         if io.has(traits::PAST_RING) || !self.driver.borrow().supports(opcode::SendMsg::CODE) {
             let source = Cell::new(None);

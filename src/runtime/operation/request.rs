@@ -432,7 +432,7 @@ impl Request {
                 Self::Accept => io.poll_accept_fd(cx).map(|accepted| accepted.map(|fd| fd as usize)),
                 Self::Connect(_) if !io.has(traits::SOCKET) => Poll::Ready(Err(libc::ENOTSOCK)),
                 Self::Connect(address) => io
-                    .poll_connect(cx, (&raw const address.storage).cast(), address.len, moved.replace(1) == 0)
+                    .poll_connect(cx, (&raw const address.storage).cast(), address.len, moved)
                     .map(|connected| connected.map(|()| 0)),
                 Self::Recv { buffer, len, flags } if self.whole().is_some() => {
                     poll_recv_whole(io, cx, *buffer, *len, *flags, moved)

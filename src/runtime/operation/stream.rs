@@ -124,7 +124,10 @@ impl Holder {
             return false;
         };
         self.drop_first();
-        of.op.deliver_to(of.life, errno_outcome(self.io.shut_down(how)));
+        // Of a connection that failed nothing is left to be shut down, and the socket may get another one.
+        let is_gone = self.traffic.failed.load(Acquire) != 0 && self.io.is_connection_gone();
+        let done = if is_gone { Err(libc::ENOTCONN) } else { self.io.shut_down(how) };
+        of.op.deliver_to(of.life, errno_outcome(done));
         true
     }
 
@@ -218,6 +221,7 @@ impl Holder {
 
     /// Nothing can be sent any more.
     pub(super) fn fail(self, errno: Errno) {
+        let errno = self.io.why_in_full(errno);
         self.traffic.fails(errno);
         self.tell_first(errno);
         self.drop_all(if errno == libc::ECANCELED { errno } else { libc::EPIPE });

@@ -50,6 +50,8 @@ pub(crate) struct Traffic {
     queued: AtomicU64,
     /// Why nothing can be sent any more: an errno, or 0.
     pub(super) failed: AtomicU32,
+    /// Why a connect failed, until that can be told: an errno, or 0.
+    pub(super) untold: AtomicU32,
     /// What is sent arrives in its order: on a stream, and on a connection of packets. So all sends are queued, those of operations
     /// as well.
     in_order: AtomicBool,
@@ -352,6 +354,7 @@ impl Traffic {
         self.receiving.store(0, Relaxed);
         self.queued.store(0, Relaxed);
         self.failed.store(0, Relaxed);
+        self.untold.store(0, Relaxed);
         self.has_cancelled.store(false, Relaxed);
         self.ends.store(false, Relaxed);
         self.moved.store(0, Relaxed);
@@ -360,7 +363,7 @@ impl Traffic {
         self.closer.store(0, Relaxed);
     }
 
-    fn is_sending(&self) -> bool {
+    pub(super) fn is_sending(&self) -> bool {
         !self.baton.is_parked()
     }
 
@@ -452,7 +455,7 @@ impl Traffic {
         waiting.push((key, before.fold(low_water, u64::max), waker));
         // The flag and what is queued are one word: either the next to send sees the flag, or we see what it left.
         let before = self.queued.fetch_or(AWAITED.mask(), AcqRel);
-        let flushed = BYTES.get(before) <= low_water || self.failed.load(Acquire) != 0;
+        let flushed = BYTES.get(before) <= low_water;
         drop(flushers);
         drop(old);
         flushed
