@@ -8,7 +8,7 @@
 enum connects { BY_POLL, BEFORE_ALL, BY_OP, CONNECTS };
 enum sends { BY_SEND, BY_SENDMSG, BY_WRITEV, BY_RT_SEND, BY_BLOB, SENDS };
 enum reads { NO_READ, BY_READ, BY_RECV, BY_STREAM, BY_WRITE, READS };
-enum { MOST = 1, CALLERS = 200 };
+enum { MOST = 3, CALLERS = 200 };
 
 struct caller {
     rt_frame frame;
@@ -169,6 +169,11 @@ static void enlist_senders(bool again, bool shuts) {
             }
 }
 
+static void all_hear_why(void) {
+    enlist_senders(false, false);
+    play();
+}
+
 static void nobody_hears_what_was_for_another(void) {
     enlist_senders(true, false);
     enlist_senders(true, true);
@@ -178,6 +183,7 @@ static void nobody_hears_what_was_for_another(void) {
 int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
+    CASE(all_hear_why);
     CASE(nobody_hears_what_was_for_another);
     return test_end();
 }

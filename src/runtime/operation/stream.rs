@@ -6,7 +6,6 @@
 //!
 //! A send that was cut after some of its bytes went leaves a hole in the stream, so nothing can be sent after it.
 
-use super::super::accepting::breaks_connection;
 use super::super::buffers::Lease;
 use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
@@ -204,11 +203,12 @@ impl Holder {
     }
 
     /// The batch could not be sent. On a stream nothing can be sent any more; elsewhere it was one message's own affair. The first
-    /// of what is queued learns why: that message, as long as its turn was not put back. Unless it is not the connection, and
-    /// another one of the batch may be to blame: then they are tried one by one.
+    /// of what is queued learns why: that message, as long as its turn was not put back. Unless it is the memory, and another one of
+    /// the batch may be to blame: then they are tried one by one. Nothing else is, for what was wrong with the connection is
+    /// told once.
     pub(super) fn failed(self, batch: &mut Batch, errno: Errno) {
         if self.io.has(traits::STREAM) {
-            let is_one_of = batch.parcels > 1 && errno != libc::EPIPE && !breaks_connection(errno);
+            let is_one_of = batch.parcels > 1 && errno == libc::EFAULT;
             self.unload(batch, None);
             if !is_one_of {
                 return self.fail(errno);
