@@ -27,9 +27,10 @@ pub(super) fn is_passed_over(errno: Errno) -> bool {
     )
 }
 
-/// What broke a connection. The kernel tells of it once, to whoever asks first: all others see an end, or EPIPE.
+/// What broke a connection, or kept it from being made. The kernel tells of it once, to whoever asks first: all others see an end, or
+/// EPIPE.
 pub(crate) fn breaks_connection(errno: Errno) -> bool {
-    matches!(errno, libc::ECONNRESET | libc::ETIMEDOUT) || is_passed_over(errno)
+    matches!(errno, libc::ECONNRESET | libc::ETIMEDOUT | libc::ECONNREFUSED | libc::EACCES) || is_passed_over(errno)
 }
 
 /// A call that accepts one connection.

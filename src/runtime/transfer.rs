@@ -117,6 +117,7 @@ impl IoName {
                 if matches!(result, Ok(1..)) && interest != Interest::ERROR {
                     self.note_moved(interest != Interest::WRITABLE);
                 }
+                result.err().into_iter().for_each(|errno| self.was_told(errno));
                 result
             };
             match result {

@@ -180,10 +180,23 @@ static void nobody_hears_what_was_for_another(void) {
     play();
 }
 
+static void who_reads_or_writes_tells_it(void) {
+    for (int connects = 0; connects < CONNECTS; connects++)
+        for (int reads = BY_READ; reads < READS; reads++)
+            for (int round = 0; round < 12; round++) {
+                struct caller *c = enlist((enum connects)connects, round % 2 == 0);
+                c->reads = (enum reads)reads;
+                /* What is queued keeps others from writing. */
+                c->count = reads == BY_WRITE ? 0 : round % 3;
+            }
+    play();
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
     CASE(all_hear_why);
     CASE(nobody_hears_what_was_for_another);
+    CASE(who_reads_or_writes_tells_it);
     return test_end();
 }

@@ -365,6 +365,9 @@ impl Worker {
                 if outcome > 0 && body.request.moves_bytes() {
                     io.note_moved(receives && slot == 0);
                 }
+                if outcome < 0 && receives && slot == 0 {
+                    io.was_told(outcome.unsigned_abs() as Errno);
+                }
                 io.leave_traffic_of(op, slot, receives && slot == 0);
             }
         }

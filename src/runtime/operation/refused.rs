@@ -2,8 +2,9 @@
 //!
 //! The kernel tells once why a connect failed, to whoever asks first. If that is who connects, those whose sends wait go on waiting, on a
 //! ring inside of the kernel, which would issue them on the next connection of the socket. So the failure is told when all
-//! of them were dropped.
+//! of them were dropped. If it is who receives or writes, a note is left for who connects.
 
+use super::super::accepting::breaks_connection;
 use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, traits};
 use super::super::registration::is_connected;
@@ -49,11 +50,21 @@ impl IoName {
         Poll::Pending
     }
 
+    /// Who received or wrote was told this. If it is why there is no connection, it is noted for who connects. The caller is a user of
+    /// the descriptor.
+    pub(in super::super) fn was_told(self, errno: Errno) {
+        // A connection that was reset had been one.
+        let is_refusal = breaks_connection(errno) && errno != libc::ECONNRESET && self.has(traits::TCP);
+        let Some(Ok(traffic)) = (is_refusal && self.is_connection_gone()).then(|| self.traffic()) else { return };
+        traffic.refusal.store(errno as u32, Release);
+    }
+
     /// Why a connect, or a send, failed. If somebody else was told, the system says no more than that it did.
     pub(in super::super) fn why_in_full(self, errno: Errno) -> Errno {
         let is_brief = matches!(errno, libc::ECONNABORTED | libc::EPIPE);
         let Some(traffic) = self.traffic_if_any().filter(|_| is_brief) else { return errno };
+        let told = [&traffic.failed, &traffic.refusal].map(|told| told.load(Acquire) as Errno);
         let says_why = |errno: &Errno| !matches!(*errno, 0 | libc::EPIPE | libc::ECANCELED | libc::ECONNABORTED);
-        Some(traffic.failed.load(Acquire) as Errno).filter(says_why).unwrap_or(errno)
+        told.into_iter().find(says_why).unwrap_or(errno)
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Traffic {
     pub(super) failed: AtomicU32,
     /// Why a connect failed, until that can be told: an errno, or 0.
     pub(super) untold: AtomicU32,
+    /// Why there is no connection, as who received or wrote was told: an errno, or 0.
+    pub(super) refusal: AtomicU32,
     /// What is sent arrives in its order: on a stream, and on a connection of packets. So all sends are queued, those of operations
     /// as well.
     in_order: AtomicBool,
@@ -170,6 +172,7 @@ impl IoName {
     pub(in super::super) fn begins(self, failed: Errno) {
         if let Some(traffic) = self.traffic_if_any() {
             let _ = traffic.failed.compare_exchange(failed as u32, 0, AcqRel, Acquire);
+            traffic.refusal.store(0, Release);
             traffic.ends.store(false, Release);
         }
     }
@@ -355,6 +358,7 @@ impl Traffic {
         self.queued.store(0, Relaxed);
         self.failed.store(0, Relaxed);
         self.untold.store(0, Relaxed);
+        self.refusal.store(0, Relaxed);
         self.has_cancelled.store(false, Relaxed);
         self.ends.store(false, Relaxed);
         self.moved.store(0, Relaxed);
