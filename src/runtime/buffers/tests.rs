@@ -261,7 +261,6 @@ fn a_pool_without_leases_ends_with_its_memory() {
     assert_eq!(Arc::strong_count(&wakes), 1);
 }
 
-/// A fourth of all addresses a pool, so the fifth is only there if the first was given back.
 #[test]
 fn what_is_left_to_the_kernel_is_used_by_nobody_else() {
     let mut pool = Pool::new(8);
@@ -286,6 +285,7 @@ fn what_is_left_to_the_kernel_is_used_by_nobody_else() {
     pool.census();
 }
 
+/// A fourth of all addresses a pool, so the fifth is only there if the first was given back.
 #[test]
 fn addresses_are_given_back() {
     for round in 0..8 {
