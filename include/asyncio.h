@@ -2697,6 +2697,9 @@ int64_t rt_poll_deadline(rt_cx *cx,
  * Calls a function at a time and, with a period that is not 0, again and again. It is a task that does so: `rt_abort` takes the call
  * back, and joining it says whether it was made (0) or taken back (`-ECANCELED`): never both. With `out` NULL it is detached.
  *
+ * Of a period's calls, those whose time had come before an earlier one was over are left out: the next is due at the first of `at`,
+ * `at + period_ns`, `at + 2 * period_ns`, .. that has not come. So with `at` 0 one call is made at once, however long the clock runs.
+ *
  * Returns 0; `drop`, which may be NULL, will be called with `arg` once, after the last call. On failure `arg` stays the caller's: as
  * `rt_spawn`. Any thread. Does not block. The function is called on a worker, outside of a poll of the program's; one that takes long
  * keeps others waiting.

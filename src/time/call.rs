@@ -1,6 +1,6 @@
 //! Calls at certain times, for those without tasks of their own.
 
-use super::Sleep;
+use super::{Sleep, now};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,7 +10,8 @@ pub(crate) trait Callback: Send + Unpin + 'static {
     fn call(&mut self);
 }
 
-/// A task that calls at a time and, with a period, again and again: as often as it is due, one call after the other.
+/// A task that calls at a time and, with a period, again and again, one call after the other. Calls that are missed are left
+/// out: a program that was stopped for an hour would make all of that hour's in a row.
 pub(crate) struct Call<C> {
     callback: C,
     at: u64,
@@ -39,10 +40,11 @@ impl<C: Callback> Future for Call<C> {
         if self.period == 0 {
             return Poll::Ready(0);
         }
-        self.at = self.at.saturating_add(self.period);
-        let at = self.at;
+        let missed = now().saturating_sub(self.at) / self.period;
+        let at = self.at.saturating_add((missed + 1).saturating_mul(self.period));
+        self.at = at;
         self.sleep.reset(at);
-        // Others run between two calls, however late they are.
+        // Others run between two calls, however short the period is.
         context.waker().wake_by_ref();
         Poll::Pending
     }
