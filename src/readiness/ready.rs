@@ -120,7 +120,7 @@ impl fmt::Debug for Ready {
 }
 
 /// What somebody wants to hear of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Interest(u8);
 
 impl Interest {

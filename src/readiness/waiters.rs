@@ -1,6 +1,7 @@
 //! Who waits on one descriptor. Everything here happens under the lock of the `ScheduledIo`.
 
 use super::ready::{Interest, Ready};
+use crate::primitives::crowd::Crowd;
 use crate::primitives::sync::UnsafeCell;
 use crate::primitives::wake_list::WakeList;
 use std::marker::PhantomPinned;
@@ -14,13 +15,13 @@ struct Keyed {
     waker: Waker,
 }
 
-/// The waiters: a slot for the usual reader, one for the usual writer, and lists for everybody else.
+/// The waiters: a slot for the usual reader, one for the usual writer, and the others, of whom there may be many.
 #[derive(Default)]
 pub(super) struct Waiters {
     reader: Option<Keyed>,
     writer: Option<Keyed>,
-    #[expect(clippy::box_collection, reason = "one word, and all zeros where there is none")]
-    more: Option<Box<Vec<(Interest, Keyed)>>>,
+    /// One word, and all zeros where there is none.
+    more: Option<Box<Crowd<(usize, Interest), Waker>>>,
     nodes: NodeList,
 }
 
@@ -31,9 +32,6 @@ pub(super) struct Kinds {
     pub(super) writer: bool,
     pub(super) list: bool,
 }
-
-/// How many keyed waiters the list may grow by before the dead among them are swept out.
-const SWEEP_FIRST_AT: usize = 16;
 
 impl Waiters {
     pub(super) fn kinds(&self) -> Kinds {
@@ -57,9 +55,11 @@ impl Waiters {
             Interest::WRITABLE => self.writer.as_ref(),
             _ => None,
         };
-        let more = self.more.iter().flat_map(|more| more.iter());
-        let listed = more.filter(|(wants, _)| *wants == interest).map(|(_, waiter)| waiter);
-        slot.into_iter().chain(listed).any(|waiter| waiter.key == key && waiter.waker.will_wake(waker))
+        let known = match slot {
+            Some(waiter) if waiter.key == key => Some(&waiter.waker),
+            _ => self.more.as_ref().and_then(|more| more.get(&(key, interest))),
+        };
+        known.is_some_and(|known| known.will_wake(waker))
     }
 
     /// Adds a keyed waiter, or replaces its waker: then it is true. Wakers that went are pushed to `gone`, to be dropped
@@ -85,18 +85,13 @@ impl Waiters {
         let old = self.take(key, interest);
         let again = old.is_some();
         gone.extend(old);
-        let entry = Keyed { key, waker };
         if let Some(slot) = self.slot(interest)
             && slot.as_ref().is_none_or(|old| dead(&old.waker))
         {
-            gone.extend(slot.replace(entry).map(|old| old.waker));
+            gone.extend(slot.replace(Keyed { key, waker }).map(|old| old.waker));
             return again;
         }
-        let more = self.more.get_or_insert_default();
-        if more.len() >= SWEEP_FIRST_AT && more.len() == more.capacity() {
-            gone.extend(more.extract_if(.., |(_, old)| dead(&old.waker)).map(|(_, old)| old.waker));
-        }
-        more.push((interest, entry));
+        gone.extend(self.more.get_or_insert_default().put((key, interest), waker, dead));
         again
     }
 
@@ -107,9 +102,7 @@ impl Waiters {
         {
             return slot.take().map(|old| old.waker);
         }
-        let more = self.more.as_mut()?;
-        let at = more.iter().position(|(wants, old)| old.key == key && *wants == interest)?;
-        Some(more.swap_remove(at).1.waker)
+        self.more.as_mut()?.take(&(key, interest))
     }
 
     /// Moves wakers of everybody whom `ready` satisfies into the list.
@@ -122,9 +115,7 @@ impl Waiters {
             }
         }
         if let Some(more) = &mut self.more {
-            while let Some(at) = more.iter().position(|(interest, _)| ready.intersects(interest.ready())) {
-                wakers.push(more.swap_remove(at).1.waker);
-            }
+            more.take_if(|(_, interest), _| ready.intersects(interest.ready()), |waker| wakers.push(waker));
             if more.is_empty() {
                 self.more = None;
             }

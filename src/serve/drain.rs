@@ -3,6 +3,7 @@
 use super::Server;
 use super::state::Waiters;
 use crate::runtime::{Errno, IoPoll, NEVER, PollContext, RuntimeRef, now};
+use crate::task::is_dead;
 use crate::time::Sleep;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -55,12 +56,12 @@ impl Server {
                     return Poll::Ready(answer);
                 }
                 // Also if the waker's own clone asked meanwhile.
-                (Err(waiters), waker) if waiters.has(cx.key(), &cx.waker()) => {
+                (Err(waiters), waker) if waiters.get(&cx.key()).is_some_and(|known| known.will_wake(&cx.waker())) => {
                     drop(state);
                     drop(waker);
                     return Poll::Pending;
                 }
-                (Err(waiters), Some(waker)) => break waiters.put(cx.key(), waker),
+                (Err(waiters), Some(waker)) => break waiters.put(cx.key(), waker, is_dead),
                 // Cloned without the lock, then asked again.
                 (Err(_), None) => waker = Some(Waker::clone(&cx.waker())),
             }

@@ -3,9 +3,11 @@
 use super::Server;
 use super::connection::Place;
 use super::deadlines::Cut;
+use crate::primitives::crowd::Crowd;
 use crate::runtime::NEVER;
-use crate::task::{TaskName, is_dead};
+use crate::task::TaskName;
 use std::collections::HashMap;
+use std::mem::take;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -41,31 +43,7 @@ pub struct Stats {
 }
 
 /// Tasks and contexts that wait for the same thing.
-#[derive(Default)]
-pub(super) struct Waiters(HashMap<usize, Waker>);
-
-impl Waiters {
-    /// True for one that waits already, and need not be noted again.
-    pub(super) fn has(&self, key: usize, waker: &Waker) -> bool {
-        self.0.get(&key).is_some_and(|known| known.will_wake(waker))
-    }
-
-    /// Notes who waits. Returns wakers that are not needed any more, to be dropped after the lock. Those of tasks that are over
-    /// are looked for when the table would grow. If that does not make much room it grows, so that the next look is far.
-    pub(super) fn put(&mut self, key: usize, waker: Waker) -> Vec<Waker> {
-        let mut unneeded = Vec::new();
-        if self.0.len() == self.0.capacity() && !self.0.contains_key(&key) {
-            unneeded.extend(self.0.extract_if(|_, waker| is_dead(waker)).map(|(_, waker)| waker));
-            self.0.reserve(self.0.len() + 1);
-        }
-        unneeded.extend(self.0.insert(key, waker));
-        unneeded
-    }
-
-    fn take(&mut self) -> Vec<Waker> {
-        self.0.drain().map(|(_, waker)| waker).collect()
-    }
-}
+pub(super) type Waiters = Crowd<usize, Waker>;
 
 /// See the module.
 pub(super) struct State {
@@ -142,7 +120,7 @@ impl State {
         self.phase = phase;
         news.tasks.extend(&self.acceptors);
         if phase >= Phase::Draining {
-            news.wakers.extend(self.await_drain.take());
+            news.wakers.extend(take(&mut self.await_drain).into_values());
         }
         if phase == Phase::Cutting {
             news.aborted.extend(self.live.values());
@@ -151,7 +129,7 @@ impl State {
 
     fn look_at_end(&mut self, news: &mut News) {
         if self.is_over() {
-            news.wakers.extend(self.await_end.take());
+            news.wakers.extend(take(&mut self.await_end).into_values());
             news.tasks.append(&mut self.reapers);
         }
     }
@@ -272,7 +250,7 @@ impl Server {
         self.decide(|state, news| {
             state.freed = true;
             state.advance(Phase::Draining, news);
-            news.wakers.extend(state.await_end.take());
+            news.wakers.extend(take(&mut state.await_end).into_values());
         });
     }
 

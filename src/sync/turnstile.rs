@@ -8,11 +8,11 @@
 //! - a context of the program's own has no polls that end. It is woken and nothing is reserved for it; whoever is behind it
 //!   is called as well, and who comes first gets it. Either keeps its place in the queue. When it is freed its places go.
 
+use crate::primitives::scatter::Scattered;
 use crate::primitives::wake_list::WakeList;
 use crate::runtime::PollContext;
 use crate::task::{Call, Calls, Header, Tie, Tied, is_dead};
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -103,7 +103,7 @@ pub(crate) struct Turnstile {
     /// Who waits and was not called.
     queue: VecDeque<Waiting>,
     /// Everybody who came and did not go through yet.
-    places: HashMap<usize, Place, BuildHasherDefault<Scatter>>,
+    places: HashMap<usize, Place, Scattered>,
     /// How many of the queue are no contexts: whoever comes newly stays behind them.
     ahead: usize,
     /// What is reserved for those who were called.
@@ -339,23 +339,5 @@ impl Turnstile {
 impl Kind {
     fn is_ahead(self) -> usize {
         usize::from(!matches!(self, Self::Context(_)))
-    }
-}
-
-/// Hashes an address.
-#[derive(Default)]
-struct Scatter(u64);
-
-impl Hasher for Scatter {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_usize(byte.into()));
-    }
-
-    fn write_usize(&mut self, address: usize) {
-        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

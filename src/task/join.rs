@@ -4,6 +4,7 @@ use super::cell::{Header, Output};
 use super::name::TaskName;
 use super::state::{Detach, Join};
 use super::waker::{is_dead, release};
+use crate::primitives::crowd::{Crowd, Gone};
 use crate::primitives::wake_list::WakeList;
 use std::any::Any;
 use std::fmt;
@@ -45,48 +46,32 @@ impl std::error::Error for JoinError {}
 #[derive(Default)]
 pub(super) struct Joiners {
     first: Option<(usize, Waker)>,
-    #[expect(clippy::box_collection, reason = "one word, and all zeros where there is none")]
-    more: Option<Box<Vec<(usize, Waker)>>>,
+    /// One word, and all zeros where there is none.
+    more: Option<Box<Crowd<usize, Waker>>>,
 }
 
 impl Joiners {
     /// Replaces the waiter's waker, or else adds the waiter; then those whose task is over go where there is no room, so that
     /// they do not pile up. Returns the wakers that went, to be dropped after the lock.
-    fn put(&mut self, key: usize, waker: Waker) -> (Option<Waker>, Vec<(usize, Waker)>) {
-        let slots = self.first.iter_mut().chain(self.more.iter_mut().flat_map(|more| more.iter_mut()));
-        for (owner, old) in slots {
-            if *owner == key {
-                return (Some(std::mem::replace(old, waker)), Vec::new());
-            }
+    fn put(&mut self, key: usize, waker: Waker) -> Gone<Waker> {
+        let known = match &mut self.first {
+            Some((owner, old)) if *owner == key => Some(old),
+            _ => self.more.as_mut().and_then(|more| more.get_mut(&key)),
+        };
+        if let Some(old) = known {
+            return Gone::before(Some(std::mem::replace(old, waker)));
         }
         if self.first.as_ref().is_none_or(|(_, old)| is_dead(old)) {
-            return (self.first.replace((key, waker)).map(|(_, old)| old), Vec::new());
+            return Gone::before(self.first.replace((key, waker)).map(|(_, old)| old));
         }
-        let more = self.more.get_or_insert_default();
-        let mut dead = Vec::new();
-        if more.len() == more.capacity() {
-            dead.extend(more.extract_if(.., |(_, old)| is_dead(old)));
-            // The next look takes a time that is paid by those who come before it.
-            more.reserve(more.len() + 1);
-        }
-        more.push((key, waker));
-        (None, dead)
+        self.more.get_or_insert_default().put(key, waker, is_dead)
     }
 
     fn take(&mut self, key: usize) -> Option<Waker> {
         if self.first.as_ref().is_some_and(|(owner, _)| *owner == key) {
             return self.first.take().map(|(_, waker)| waker);
         }
-        let more = self.more.as_mut()?;
-        let at = more.iter().position(|(owner, _)| *owner == key)?;
-        Some(more.swap_remove(at).1)
-    }
-
-    fn pop(&mut self) -> Option<Waker> {
-        match self.first.take() {
-            Some((_, waker)) => Some(waker),
-            None => self.more.as_mut()?.pop().map(|(_, waker)| waker),
-        }
+        self.more.as_mut()?.take(&key)
     }
 
     #[cfg(test)]
@@ -98,12 +83,9 @@ impl Joiners {
 /// Wakes everybody who waits for the task.
 pub(super) fn wake_joiners(cell: &Header) {
     let mut woken = WakeList::new();
-    let mut joiners = cell.joiners.lock();
-    while let Some(waker) = joiners.pop() {
-        woken.push(waker);
-    }
-    joiners.more = None;
-    drop(joiners);
+    let Joiners { first, more } = std::mem::take(&mut *cell.joiners.lock());
+    let more = more.into_iter().flat_map(|more| more.into_values());
+    first.into_iter().map(|(_, waker)| waker).chain(more).for_each(|waker| woken.push(waker));
     woken.wake_all();
 }
 

@@ -8,6 +8,7 @@ use super::super::io::{Errno, IoPoll};
 use super::super::runtimes::RuntimeRef;
 use super::super::timer::TimerName;
 use super::OpName;
+use crate::primitives::crowd::Crowd;
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::shelf::{Shelf, Use};
 use crate::primitives::sync::{Mutex, process_static};
@@ -42,7 +43,7 @@ struct Contents {
     /// member's as long as it may have to be forgotten.
     lasting: HashMap<usize, (Lasting, Weak<Member>)>,
     /// Who found nothing ready: a task or a context, with its waker. Whatever changes that wakes them all.
-    waiting: Vec<(usize, Waker)>,
+    waiting: Crowd<usize, Waker>,
 }
 
 /// What keeps a member until it fires, and so must be told when nobody wants that any more. An operation is not: it replaces
@@ -111,7 +112,7 @@ impl Pot {
         let result = change(&mut contents);
         let waiting = std::mem::take(&mut contents.waiting);
         drop(contents);
-        waiting.into_iter().for_each(|(_, waker)| wake(waker));
+        waiting.into_values().for_each(wake);
         result
     }
 
@@ -128,7 +129,7 @@ impl Pot {
                 return Poll::Ready(Err(if contents.freed { libc::EBADF } else { libc::ENOENT }));
             }
             if let Some(waker) = waker.take() {
-                let unneeded = contents.wait(cx.key(), waker);
+                let unneeded = contents.waiting.put(cx.key(), waker, is_dead);
                 drop(contents);
                 drop(unneeded);
                 return Poll::Pending;
@@ -147,17 +148,6 @@ impl Pot {
             std::mem::take(&mut contents.lasting)
         });
         lasting.into_iter().for_each(|(key, (lasting, _member))| lasting.forget(key));
-    }
-}
-
-impl Contents {
-    /// Notes who waits. Returns the wakers that are not needed any more, to be dropped after the lock.
-    fn wait(&mut self, key: usize, waker: Waker) -> Vec<(usize, Waker)> {
-        let is_full = self.waiting.len() == self.waiting.capacity();
-        let unneeded = |(other, old): &mut (usize, Waker)| *other == key || is_full && is_dead(old);
-        let unneeded = self.waiting.extract_if(.., unneeded).collect();
-        self.waiting.push((key, waker));
-        unneeded
     }
 }
 

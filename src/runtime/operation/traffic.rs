@@ -8,6 +8,7 @@ use super::super::accepting::breaks_connection;
 use super::super::io::{Errno, IoName, traits};
 use super::parcel::Parcel;
 use super::{News, OPS, OpName, Operation, Told, Woken};
+use crate::primitives::crowd::Crowd;
 use crate::primitives::inbox::Inbox;
 use crate::primitives::pack::Field;
 use crate::primitives::slab::{Entry, Slab};
@@ -75,11 +76,15 @@ pub(crate) struct Traffic {
     queue: UnsafeCell<Queue>,
 }
 
-/// Who waits for the queue to drain.
+/// Who waits for the queue to drain. One word, and all zeros where there was nobody.
+type Flushers = Option<Box<Waiting>>;
+
 #[derive(Default)]
-struct Flushers {
-    #[expect(clippy::box_collection, reason = "one word, and all zeros where there is none")]
-    waiting: Option<Box<Vec<(usize, u64, Waker)>>>,
+struct Waiting {
+    /// How little must be left for each.
+    crowd: Crowd<usize, (u64, Waker)>,
+    /// Nobody is woken while more than this is left.
+    highest: u64,
 }
 
 #[derive(Default)]
@@ -343,7 +348,7 @@ pub(in super::super) fn leave_traffic(index: &AtomicU32) {
     let Some(index) = index.swap(0, AcqRel).checked_sub(1) else { return };
     if let Some(traffic) = TRAFFIC.get(index) {
         drop(traffic.take_queue());
-        drop(traffic.flushers.lock().waiting.take());
+        drop(traffic.flushers.lock().take());
         TRAFFIC.free(index);
     }
 }
@@ -432,9 +437,15 @@ impl Traffic {
     pub(super) fn wake_flushers(&self, left: u64) {
         let mut woken = Vec::new();
         let mut flushers = self.flushers.lock();
-        if let Some(waiting) = &mut flushers.waiting {
-            woken.extend(waiting.extract_if(.., |(_, low_water, _)| left <= *low_water).map(|(_, _, waker)| waker));
-            if waiting.is_empty() {
+        if let Some(waiting) = flushers.as_mut().filter(|waiting| left <= waiting.highest) {
+            waiting.highest = 0;
+            let is_due = |_: &_, (low_water, _): &(u64, _)| {
+                let is_due = left <= *low_water;
+                waiting.highest = waiting.highest.max(if is_due { 0 } else { *low_water });
+                is_due
+            };
+            waiting.crowd.take_if(is_due, |(_, waker)| woken.push(waker));
+            if waiting.crowd.is_empty() {
                 self.queued.fetch_and(!AWAITED.mask(), AcqRel);
             }
         }
@@ -450,13 +461,11 @@ impl Traffic {
         }
         let waker = waker.clone();
         let mut flushers = self.flushers.lock();
-        let waiting = flushers.waiting.get_or_insert_default();
-        let is_full = waiting.len() == waiting.capacity();
-        let unneeded = |(other, _, waker): &mut (_, _, _)| *other == key || is_full && is_dead(waker);
-        let old: Vec<_> = waiting.extract_if(.., unneeded).collect();
+        let waiting = flushers.get_or_insert_default();
         // Who waits twice is woken for the first, and asks again.
-        let before = old.iter().filter(|(other, ..)| *other == key).map(|(_, low_water, _)| *low_water);
-        waiting.push((key, before.fold(low_water, u64::max), waker));
+        let enough = waiting.crowd.get(&key).map_or(low_water, |(before, _)| low_water.max(*before));
+        waiting.highest = waiting.highest.max(enough);
+        let old = waiting.crowd.put(key, (enough, waker), |(_, waker)| is_dead(waker));
         // The flag and what is queued are one word: either the next to send sees the flag, or we see what it left.
         let before = self.queued.fetch_or(AWAITED.mask(), AcqRel);
         let flushed = BYTES.get(before) <= low_water;

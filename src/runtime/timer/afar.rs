@@ -126,11 +126,11 @@ impl Timer {
         TIMERS.free(self.index.load(Relaxed));
     }
 
-    /// Wakes all who wait on other threads. They leave the list at once: whoever was woken may be back before this ends, to
+    /// Wakes all who wait on other threads. They leave at once: whoever was woken may be back before this ends, to
     /// wait for what comes next.
     pub(super) fn wake_others(&self) {
         let others = self.others.lock().take();
-        others.into_iter().flat_map(|list| *list).for_each(|(_, waker)| wake(waker));
+        others.into_iter().flat_map(|others| others.into_values()).for_each(wake);
     }
 }
 
@@ -195,24 +195,19 @@ impl TimerName {
 
     /// Leaves a waker with the timer, once for a key. False: it fired already, or is over.
     ///
-    /// The waker is in the list before the word says that somebody waits, and who takes that back empties the list: so a
+    /// The waker is in the crowd before the word says that somebody waits, and who takes that back empties it: so a
     /// waker is either found there, or the word is found to be fired here.
     pub(super) fn wait_from_afar(self, key: usize, waker: &Waker, by: &impl Post) -> Result<bool, Errno> {
         let _in_use = self.enter(by).ok_or(libc::EBADF)?;
         let waker = waker.clone();
         let mut others = self.timer.others.lock();
-        let list = others.get_or_insert_default();
+        let crowd = others.get_or_insert_default();
         // A timer may live long, and see many tasks that wait for it, and end.
-        let is_full = list.len() == list.capacity();
-        let gone = |(other, old): &mut (usize, Waker)| *other == key || is_full && is_dead(old);
-        let mut unneeded: Vec<_> = list.extract_if(.., gone).collect();
-        list.push((key, waker));
+        let unneeded = crowd.put(key, waker, is_dead);
         let waits = self.timer.word.wait();
-        if !waits {
-            unneeded.extend(list.pop());
-        }
+        let refused = if waits { None } else { crowd.take(&key) };
         drop(others);
-        drop(unneeded);
+        drop((unneeded, refused));
         Ok(waits)
     }
 
@@ -220,10 +215,7 @@ impl TimerName {
     pub(in super::super) fn forget_watcher(self, key: usize) {
         let Some(_in_use) = self.enter(&ByRuntime) else { return };
         let mut others = self.timer.others.lock();
-        let forgotten = others.as_mut().and_then(|list| {
-            let at = list.iter().position(|&(other, _)| other == key)?;
-            Some(list.swap_remove(at))
-        });
+        let forgotten = others.as_mut().and_then(|others| others.take(&key));
         drop(others);
         drop(forgotten);
     }

@@ -27,6 +27,7 @@ use super::io::{Errno, IoPoll};
 use super::runtimes::RuntimeRef;
 use super::shared::{NEVER, now};
 use super::worker::Worker;
+use crate::primitives::crowd::Crowd;
 use crate::primitives::guard::Guard;
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::inbox::Node;
@@ -87,7 +88,7 @@ pub(crate) struct Timer {
 }
 
 /// Who waits on other threads, by key.
-type Others = Option<Box<Vec<(usize, Waker)>>>;
+type Others = Option<Box<Crowd<usize, Waker>>>;
 
 // SAFETY: all zeros are a free guard, a word that is armed for nothing, a place in no list, and no waiters.
 unsafe impl Entry for Timer {
