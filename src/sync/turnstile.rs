@@ -100,12 +100,14 @@ impl After {
 /// See the module. Part of what a lock protects.
 #[derive(Default)]
 pub(crate) struct Turnstile {
-    /// Who waits and was not called.
+    /// Who waits and was not called, and places that were left.
     queue: VecDeque<Waiting>,
     /// Everybody who came and did not go through yet.
     places: HashMap<usize, Place, Scattered>,
     /// How many of the queue are no contexts: whoever comes newly stays behind them.
-    ahead: usize,
+    ahead: u32,
+    /// How many places of the queue were left.
+    left: u32,
     /// What is reserved for those who were called.
     reserved: u64,
     /// How many are away.
@@ -115,6 +117,11 @@ pub(crate) struct Turnstile {
 
 struct Waiting {
     ticket: u64,
+    /// `None`: it left.
+    who: Option<Queued>,
+}
+
+struct Queued {
     key: usize,
     weight: u64,
     kind: Kind,
@@ -205,10 +212,11 @@ impl Turnstile {
         let place = self.places.get(&visitor.key).map(|place| (place.ticket, place.standing));
         if let Some((ticket, Standing::Waits)) = place {
             let at = self.position(ticket);
-            let waiting = &mut self.queue[at];
-            if !waiting.waker.will_wake(visitor.waker) {
+            if let Some(who) = &mut self.queue[at].who
+                && !who.waker.will_wake(visitor.waker)
+            {
                 let Some(waker) = waker.take() else { return false };
-                calling.after.unneeded.push(std::mem::replace(&mut waiting.waker, waker));
+                calling.after.unneeded.push(std::mem::replace(&mut who.waker, waker));
             }
             return true;
         }
@@ -228,7 +236,8 @@ impl Turnstile {
         };
         self.places.insert(key, Place { ticket, weight, standing: Standing::Waits, _tie: ends_anywhere });
         self.ahead += kind.is_ahead();
-        self.queue.insert(self.position(ticket), Waiting { ticket, key, weight, kind, _tie: ends_in_queue, waker });
+        let who = Some(Queued { key, weight, kind, _tie: ends_in_queue, waker });
+        self.queue.insert(self.position(ticket), Waiting { ticket, who });
         true
     }
 
@@ -236,14 +245,12 @@ impl Turnstile {
     pub(super) fn call(&mut self, stock: u64, calling: &mut Calling<'_>) {
         let mut at = 0;
         while stock > self.reserved && at < self.queue.len() {
-            let weight = self.queue[at].weight;
-            if weight <= stock - self.reserved {
-                self.call_at(at, weight, calling);
-            } else if matches!(self.queue[at].kind, Kind::Context(_)) {
+            match &self.queue[at].who {
+                None => self.call_at(at, 0, calling),
+                Some(who) if who.weight <= stock - self.reserved => self.call_at(at, who.weight, calling),
                 // It may never come, so nobody stays behind it.
-                at += 1;
-            } else {
-                return;
+                Some(Queued { kind: Kind::Context(_), .. }) => at += 1,
+                Some(_) => return,
             }
         }
     }
@@ -255,8 +262,13 @@ impl Turnstile {
         }
     }
 
+    /// Takes a place out of the queue, and calls whoever has it.
     fn call_at(&mut self, at: usize, weight: u64, calling: &mut Calling<'_>) {
-        let Some(Waiting { key, kind, waker, .. }) = self.queue.remove(at) else { return };
+        let Some(waiting) = self.queue.remove(at) else { return };
+        let Some(Queued { key, kind, waker, .. }) = waiting.who else {
+            self.left -= 1;
+            return;
+        };
         self.ahead -= kind.is_ahead();
         *calling.numbers += 1;
         let (number, reserved) = (*calling.numbers, weight);
@@ -298,30 +310,44 @@ impl Turnstile {
             Standing::Away => self.away -= 1,
             Standing::Called { reserved, .. } => self.reserved -= reserved,
             Standing::Waits => {
-                if let Some(waiting) = self.queue.remove(self.position(place.ticket)) {
-                    self.ahead -= waiting.kind.is_ahead();
-                    calling.after.unneeded.push(waiting.waker);
+                let at = self.position(place.ticket);
+                if let Some(who) = self.queue[at].who.take() {
+                    self.ahead -= who.kind.is_ahead();
+                    calling.after.unneeded.push(who.waker);
+                    self.left += 1;
+                    self.close_up();
                 }
             }
         }
     }
 
+    /// The queue closes up when more than half of it was left, so that leaving costs no more where many wait.
+    fn close_up(&mut self) {
+        if self.left as usize * 2 > self.queue.len() {
+            self.queue.retain(|waiting| waiting.who.is_some());
+            self.left = 0;
+        }
+    }
+
     /// Wakes everybody. Nobody has a place afterwards.
     pub(super) fn dismiss(&mut self, calling: &mut Calling<'_>) {
-        self.queue.drain(..).for_each(|waiting| calling.after.woken.push(waiting.waker));
+        self.queue.drain(..).filter_map(|waiting| waiting.who).for_each(|who| calling.after.woken.push(who.waker));
         self.places.clear();
-        (self.ahead, self.reserved, self.away) = (0, 0, 0);
+        (self.ahead, self.left, self.reserved, self.away) = (0, 0, 0, 0);
     }
 
     /// Tasks that ended while they waited do not pile up. Takes a time that is paid by those who were queued since.
     fn forget_dead(&mut self, calling: &mut Calling<'_>) {
-        for waiting in std::mem::take(&mut self.queue) {
-            if is_dead(&waiting.waker) {
-                self.places.remove(&waiting.key);
-                self.ahead -= waiting.kind.is_ahead();
-                calling.after.unneeded.push(waiting.waker);
-            } else {
-                self.queue.push_back(waiting);
+        self.left = 0;
+        for Waiting { ticket, who } in std::mem::take(&mut self.queue) {
+            match who {
+                Some(who) if is_dead(&who.waker) => {
+                    self.places.remove(&who.key);
+                    self.ahead -= who.kind.is_ahead();
+                    calling.after.unneeded.push(who.waker);
+                }
+                Some(_) => self.queue.push_back(Waiting { ticket, who }),
+                None => {}
             }
         }
         self.queue.reserve(self.queue.len() + 1);
@@ -337,7 +363,78 @@ impl Turnstile {
 }
 
 impl Kind {
-    fn is_ahead(self) -> usize {
-        usize::from(!matches!(self, Self::Context(_)))
+    fn is_ahead(self) -> u32 {
+        u32::from(!matches!(self, Self::Context(_)))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const NO_TASK: &dyn Fn() -> Arc<dyn Calls> = &|| unreachable!("owners are nobody's tasks");
+
+    /// Runs `f` with what a use of an object has.
+    fn calling<R>(f: impl FnOnce(&mut Calling<'_>) -> R) -> R {
+        f(&mut Calling { host: NO_TASK, numbers: &mut 0, after: &mut After::new() })
+    }
+
+    fn wait(turnstile: &mut Turnstile, key: usize) {
+        let visitor = Visitor::owner(key, Waker::noop());
+        assert!(calling(|calling| turnstile.wait(&visitor, 2, &mut Some(visitor.prepare()), calling)));
+    }
+
+    fn leave(turnstile: &mut Turnstile, key: usize) {
+        calling(|calling| turnstile.leave(key, calling));
+    }
+
+    fn called(turnstile: &Turnstile) -> Vec<usize> {
+        (0..200).filter(|&key| turnstile.is_called(key)).collect()
+    }
+
+    #[test]
+    fn whoever_leaves_moves_nobody_before_half_have_left() {
+        let mut turnstile = Turnstile::default();
+        (0..100).for_each(|key| wait(&mut turnstile, key));
+        let last = turnstile.places[&99].ticket;
+        for key in (0..50).map(|n| 20 + n * 7 % 50) {
+            leave(&mut turnstile, key);
+            leave(&mut turnstile, key);
+            assert_eq!(turnstile.position(last), 99);
+        }
+        leave(&mut turnstile, 70);
+        assert_eq!((turnstile.position(last), turnstile.queue.len(), turnstile.ahead), (48, 49, 49));
+    }
+
+    #[test]
+    fn places_that_were_left_are_passed_over() {
+        let mut turnstile = Turnstile::default();
+        (0..20).for_each(|key| wait(&mut turnstile, key));
+        [0, 1, 3, 4, 18].into_iter().for_each(|key| leave(&mut turnstile, key));
+        calling(|calling| turnstile.call(5, calling));
+        assert_eq!(called(&turnstile), [2, 5], "four for the first two, and no place of one that left");
+        wait(&mut turnstile, 7);
+        wait(&mut turnstile, 20);
+        [6, 8, 20].into_iter().for_each(|key| leave(&mut turnstile, key));
+        calling(|calling| turnstile.call_all(calling));
+        assert_eq!(called(&turnstile), [2, 5, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 19]);
+        assert_eq!((turnstile.ahead, turnstile.left, turnstile.queue.len()), (0, 0, 0));
+        [2, 5].into_iter().for_each(|key| leave(&mut turnstile, key));
+        assert_eq!(turnstile.reserved(), 0);
+    }
+
+    #[test]
+    fn what_was_left_makes_room_for_those_who_come() {
+        let mut turnstile = Turnstile::default();
+        for key in 0..10_000 {
+            wait(&mut turnstile, key);
+            // One in three stays.
+            if key % 3 != 0 {
+                leave(&mut turnstile, key);
+            }
+            assert!(turnstile.queue.len() <= 4 + 2 * (key / 3 + 1));
+        }
+        calling(|calling| turnstile.dismiss(calling));
+        assert!(turnstile.is_empty() && turnstile.queue.is_empty() && turnstile.left == 0);
     }
 }
