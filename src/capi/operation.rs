@@ -194,8 +194,9 @@ pub unsafe extern "C" fn rt_submit_recv(
 /// as `rt_submit_accept`.
 ///
 /// On a stream, and on a connection of packets (SOCK_SEQPACKET), it goes after everything that was submitted or given to `rt_send`
-/// before, by whomever. One that is cancelled before any of it went leaves no trace; one that was cut short makes later sends fail
-/// with `-EPIPE`. A packet goes whole or not at all, and harms no other. No SIGPIPE is raised.
+/// before, by whomever. One that is cancelled before any of it went leaves no trace, but that its bytes may count as queued for a
+/// while where more than 64 sends are; one that was cut short makes later sends fail with `-EPIPE`. A packet goes whole or not at all,
+/// and harms no other. No SIGPIPE is raised.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `buf` has `n` readable bytes until the operation is over; `out` is writable.

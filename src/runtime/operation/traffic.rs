@@ -60,11 +60,11 @@ pub(crate) struct Traffic {
     in_order: AtomicBool,
     /// Whoever has the baton sends what is not in the queue: set for the length of that call.
     pub(super) at_once: AtomicBool,
-    /// Something of the queue was cancelled: the holder looks for it.
-    pub(super) has_cancelled: AtomicBool,
     /// Our direction was shut down, or is about to be: from then on the connection may be gone in order.
     pub(super) ends: AtomicBool,
     flushers: Mutex<Flushers>,
+    /// How many of the queue were cancelled since the holder looked for all of them.
+    pub(super) cancelled: AtomicU32,
     /// `| moves 31 | received 1 |`: how often bytes were moved, and whether any were received. Counted on served connections.
     moved: AtomicU32,
     /// Operations wait for more than the program registered for. Written under the lock of moves.
@@ -364,7 +364,7 @@ impl Traffic {
         self.failed.store(0, Relaxed);
         self.untold.store(0, Relaxed);
         self.refusal.store(0, Relaxed);
-        self.has_cancelled.store(false, Relaxed);
+        self.cancelled.store(0, Relaxed);
         self.ends.store(false, Relaxed);
         self.moved.store(0, Relaxed);
         self.wide.store(false, Relaxed);
