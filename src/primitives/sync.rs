@@ -259,11 +259,10 @@ mod imp {
             self.late.load(std::sync::atomic::Ordering::Relaxed)
         }
 
-        /// From now on all deadlines of this bell have passed. Who waits here holds the lock again before it returns, as
-        /// does everybody who comes later.
-        pub(crate) fn let_time_pass<T>(&self, guard: MutexGuard<'_, T>) {
+        /// From now on all deadlines of this bell have passed. The caller holds the waiters' lock, as does everybody who
+        /// waits here before it returns, and who comes later.
+        pub(crate) fn be_late(&self) {
             self.late.store(true, std::sync::atomic::Ordering::Relaxed);
-            drop(guard);
             self.bell.notify_all();
         }
 

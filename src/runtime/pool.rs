@@ -9,7 +9,8 @@
 //! - A thread sleeps, or ends, only where it sees the queue empty. One whose time is up looks once more.
 //!
 //! So while a job is queued, there is a thread that will look at the queue before it sleeps or ends. Which one a bell
-//! reaches does not matter.
+//! reaches does not matter for that. It is the one that fell asleep last, so that those who are not needed sleep until they
+//! end: were they woken in turn, a few jobs a second would keep all the threads that one burst had made.
 
 use super::io::{Errno, errno_of};
 use super::process::is_forked;
@@ -68,11 +69,12 @@ pub(super) struct Pool {
     thread_name: CString,
     stack_size: usize,
     state: Mutex<State>,
-    /// Free threads sleep here.
-    work: Condvar,
     /// Rung by a thread that ends and leaves none behind.
     empty: Condvar,
 }
+
+/// What a thread sleeps at. std's `Arc`, so that loom does not explore it.
+type Bell = std::sync::Arc<Condvar>;
 
 #[derive(Default)]
 struct State {
@@ -86,6 +88,11 @@ struct State {
     threads: Vec<thread::JoinHandle<()>>,
     /// Those of them that run no job: asleep, or on their way to the queue, as new ones are.
     free: usize,
+    /// The bells of those that are asleep, in the order in which they fell asleep. Who takes one out rings it.
+    asleep: Vec<Bell>,
+    /// Models only: every thread that waits, or will, finds its time to be up.
+    #[cfg(all(test, loom))]
+    late: bool,
     /// The thread that decided to end last, which waits for the one before it, and so on: all that ended are ended when
     /// this one is.
     last: Option<thread::JoinHandle<()>>,
@@ -108,7 +115,6 @@ impl Pool {
             thread_name,
             stack_size,
             state: Mutex::new(State::default()),
-            work: Condvar::new(),
             empty: Condvar::new(),
         }
     }
@@ -139,8 +145,11 @@ impl Pool {
         let place = Place(state.places);
         state.places += 1;
         state.jobs.push_back(Queued { place, job: Some(job) });
+        let bell = state.asleep.pop();
         drop(state);
-        this.work.notify_one();
+        if let Some(bell) = bell {
+            bell.notify_one();
+        }
         Ok(place)
     }
 
@@ -151,8 +160,13 @@ impl Pool {
 
     /// Refuses new jobs. Those that are queued still run, then the threads end.
     pub(super) fn close(&self) {
-        self.state.lock().closed = true;
-        self.work.notify_all();
+        let mut state = self.state.lock();
+        state.closed = true;
+        let asleep = mem::take(&mut state.asleep);
+        drop(state);
+        for bell in asleep {
+            bell.notify_one();
+        }
     }
 
     /// Waits until the threads of a closed pool have ended, or until the deadline. False: some are stuck in a job. For one
@@ -193,10 +207,12 @@ impl Pool {
         self.state.lock().free
     }
 
-    /// Models only: every thread that waits, or will, finds its time to be up.
+    /// Models only: from now on every thread that waits, or will, finds its time to be up.
     #[cfg(all(test, loom))]
     pub(super) fn let_time_pass(&self) {
-        self.work.let_time_pass(self.state.lock());
+        let mut state = self.state.lock();
+        state.late = true;
+        state.asleep.iter().for_each(|bell| bell.be_late());
     }
 
     fn make_thread(this: &Arc<Self>) -> io::Result<thread::JoinHandle<()>> {
@@ -216,6 +232,7 @@ impl Pool {
     /// A thread's whole life.
     fn work(&self) {
         SERVED.set(self);
+        let bell = Bell::new(Condvar::new());
         let mut state = self.state.lock();
         let (mut patience, mut waited_enough) = (self.patience(), false);
         loop {
@@ -232,10 +249,13 @@ impl Pool {
                 state.free += 1;
             } else if state.closed || waited_enough {
                 break;
-            } else if let Some(end) = patience {
-                waited_enough = self.work.wait_until(&mut state, end).timed_out();
             } else {
-                self.work.wait(&mut state);
+                state.falls_asleep(&bell);
+                match patience {
+                    Some(end) => waited_enough = bell.wait_until(&mut state, end).timed_out(),
+                    None => bell.wait(&mut state),
+                }
+                state.wakes_up(&bell);
             }
         }
         let before = state.end_this_thread();
@@ -279,6 +299,19 @@ impl State {
             self.revoked = 0;
         }
         true
+    }
+
+    fn falls_asleep(&mut self, bell: &Bell) {
+        self.asleep.push(bell.clone());
+        #[cfg(all(test, loom))]
+        if self.late {
+            bell.be_late();
+        }
+    }
+
+    /// Unless it was rung, nobody took the bell out.
+    fn wakes_up(&mut self, bell: &Bell) {
+        self.asleep.retain(|other| !std::sync::Arc::ptr_eq(other, bell));
     }
 
     /// Returns the thread that ended before.

@@ -163,6 +163,28 @@ fn a_free_thread_is_used_again() {
     end(&pool);
 }
 
+/// So that the others sleep until their time is up.
+#[test]
+fn the_thread_that_fell_asleep_last_is_woken() {
+    let pool = pool(4, LONG);
+    let (ran, runs) = channel();
+    let here = {
+        let ran = ran.clone();
+        move || ran.send(thread::current().id()).expect("the test lives")
+    };
+    let held: Vec<_> = (0..4).map(|_| (occupy_later(&pool, here.clone()), receive(&runs))).collect();
+    for (n, (held, last)) in held.into_iter().enumerate() {
+        drop(held);
+        wait_until_free(&pool, n + 1);
+        for _ in 0..3 {
+            submit(&pool, here.clone());
+            assert_eq!(receive(&runs), last);
+            wait_until_free(&pool, n + 1);
+        }
+    }
+    end(&pool);
+}
+
 #[test]
 fn threads_without_work_end_and_new_ones_are_made() {
     let pool = pool(3, Duration::from_millis(1));
