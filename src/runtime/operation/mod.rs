@@ -8,8 +8,8 @@
 //! - `request.rs`: the table of what operations do.
 //! - `life.rs`: making an entry, and letting go of it. `submit.rs`: choosing the operation's way; what a task may ask of it.
 //! - `progress.rs`: completions and news; `cancel.rs`: ending an operation before it is done, also at its deadline.
-//! - `many.rs`: operations with many results: accepting, and receiving into leased buffers; `legacy.rs`: what receivers
-//!   leave to a stream. `pooled.rs`: reading into such buffers without an operation.
+//! - `many.rs`: operations with many results, of which it has accepting; `receiving.rs`: receiving into leased buffers; `legacy.rs`: what
+//!   receivers leave to a stream. `pooled.rs`: reading into such buffers without an operation.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
 //! - `stream.rs`: ordered sends; `pump.rs`: those that must wait; `parcel.rs`: what they consist of; `blob.rs`: what is sent to
 //!   many; `splice.rs`: what is spliced.
@@ -34,6 +34,7 @@ mod pooled;
 mod progress;
 mod pump;
 mod question;
+mod receiving;
 mod refused;
 mod request;
 mod set;
@@ -52,10 +53,10 @@ pub(crate) use blob::{BlobUse, blobs, free_blob, new_blob};
 pub(crate) use call::{Call, Closure};
 pub(crate) use errand::submit_errand;
 pub(crate) use legacy::Receiver;
-pub(crate) use many::Delivered;
 pub(crate) use parcel::Goods;
 pub(super) use progress::Ops;
 pub(crate) use question::{Answer, Question};
+pub(crate) use receiving::Delivered;
 pub(crate) use request::{Address, CURRENT, MOST_BYTES, Request};
 pub(crate) use set::{SetUse, free_set, new_set};
 pub(crate) use splice::Splice;

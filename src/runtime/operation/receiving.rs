@@ -1,0 +1,379 @@
+//! Receiving into leased buffers, many times by one operation.
+//!
+//! A receiver has at most about `MOST_HELD` buffers that wait for its task or are leased by it; then it pauses until half of
+//! them came back, or until some did and its task waits for more.
+//!
+//! Others may have all of the pool's, for as long as they like. So nobody depends on them who has nothing:
+//!
+//! | the pool is empty, and | the receiver |
+//! |---|---|
+//! | something waits for its task | pauses until the task took that, or buffers of its own came back |
+//! | nothing waits for its task | borrows: it receives into a buffer from outside of the pool, once there is something |
+//! | nothing does, and its task has what was borrowed | waits in a queue: for that, or for the pool, whatever comes first |
+//!
+//! Who gives a buffer back sees to it that the queue is looked at. No timer is involved.
+
+use super::super::buffers::Lease;
+use super::super::context::PollContext;
+use super::super::io::{IoName, IoPoll, traits};
+use super::super::worker::Worker;
+use super::many::MOST_IN_A_ROW;
+use super::pooled::Borrowed;
+use super::progress::told_by_closed;
+use super::request::Request;
+use super::submit::GROUP;
+use super::*;
+use crate::driver::Completion;
+use std::task::Poll;
+
+/// How many buffers one receiver may have.
+pub(super) const MOST_HELD: u32 = 16;
+
+/// A result of a receiver.
+pub(crate) enum Delivered {
+    Data(Lease),
+    /// The last one: the end of the stream, or an error.
+    Last(i64),
+}
+
+impl Body {
+    /// True for a receiver that paused for having too many buffers, and may go on: half of them came back, or some did and
+    /// its task waits for more.
+    fn may_receive_again(&self) -> bool {
+        let Some(many) = self.many.as_ref().filter(|_| matches!(self.request, Request::RecvMany)) else { return false };
+        let waits = many.leases.borrow().is_empty();
+        self.stage.get() == Stage::Paused
+            && !many.starves.get()
+            && many.held.get() < if waits { MOST_HELD } else { MOST_HELD / 2 }
+    }
+
+    /// True for a receiver that has nothing for its task, and so must not wait for others.
+    fn may_borrow(&self) -> bool {
+        let many = self.many();
+        !many.borrows.get() && many.leases.borrow().is_empty()
+    }
+}
+
+/// What a receiver borrowed, until nobody has it any more.
+struct Loan(OpName);
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let _ = self.0.told(self.0.op.word.tell_life(self.0.generation, News::BACK));
+    }
+}
+
+impl OpName {
+    /// The next data of a receiver.
+    pub(crate) fn poll_received(self, cx: &PollContext) -> IoPoll<Delivered> {
+        let next = self.with(cx, |worker, op, body| {
+            if !matches!(body.request, Request::RecvMany) {
+                return Err(libc::EINVAL);
+            }
+            if !cx.can_spend() {
+                return Ok(Poll::Pending);
+            }
+            let next = || body.many().leases.borrow_mut().pop();
+            let mut lease = next();
+            if lease.is_none() && body.may_receive_again() {
+                // Its task waits for more, which may be there at once. It may also be the end, and of its entry.
+                worker.go_on(op);
+                if !op.word.lives(self.generation) {
+                    return Err(libc::EBADF);
+                }
+                lease = next();
+            }
+            if let Some(lease) = lease {
+                cx.spend();
+                return Ok(Poll::Ready(Delivered::Data(lease)));
+            }
+            if body.stage.get() == Stage::Done {
+                return Ok(Poll::Ready(Delivered::Last(worker.take(op))));
+            }
+            body.awaited.set(true);
+            Ok(Poll::Pending)
+        });
+        match next {
+            Ok(Poll::Ready(delivered)) => Poll::Ready(Ok(delivered)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(errno) => Poll::Ready(Err(errno)),
+        }
+    }
+}
+
+impl Worker {
+    /// Begins to receive, or goes on with it.
+    pub(super) fn receive(&self, op: &'static Operation) {
+        if !self.receives_on_ring() {
+            return self.attempt_many(op);
+        }
+        let has_buffers = self.ops().buffers.borrow_mut().refill();
+        match has_buffers {
+            true => self.receive_on_ring(op),
+            false => self.attempt_many(op),
+        }
+    }
+
+    /// Whether the kernel receives many times by one entry, into this worker's buffers.
+    pub(super) fn receives_on_ring(&self) -> bool {
+        let on_ring = {
+            let driver = self.driver.borrow();
+            driver.has_ring() && driver.supports(io_uring::opcode::RecvMulti::CODE)
+        };
+        on_ring && self.provides()
+    }
+
+    /// Queues a receive into a buffer that the kernel chooses when there is something.
+    ///
+    /// For a stream it is one for each buffer, which costs no system call, for it leaves with the next wait. A multishot would
+    /// spare the entry; but one that takes the last bytes while the end is coming may never look again (Linux 6.18.44: once in
+    /// some thousand shutdowns of Unix sockets, and resets of TCP's; liburing's issue 1549 is about the former). What has no end
+    /// is received by a multishot. The kernel goes on with that for many buffers before it looks at a cancel, so where it can be
+    /// told a limit (Linux 6.17), it is.
+    fn receive_on_ring(&self, op: &'static Operation) {
+        let fd = io_uring::types::Fd(self.fds(op).first);
+        if op.body(self).ios[0].is_some_and(|io| io.has(traits::STREAM)) {
+            let entry = io_uring::opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(GROUP).build();
+            return self.push(op, entry.flags(io_uring::squeue::Flags::BUFFER_SELECT));
+        }
+        let entry = io_uring::opcode::RecvMulti::new(fd, GROUP).build();
+        let most = MOST_HELD * self.shared().config.buffer_size;
+        let is_limited = self.ops().limits.get();
+        op.body(self).many().is_limited.set(is_limited);
+        self.push(op, if is_limited { with_limit(entry, most) } else { entry });
+    }
+
+    /// Whether the kernel chooses from this worker's buffers. Asks for that the first time.
+    fn provides(&self) -> bool {
+        if let Some(provides) = self.ops().provides.get() {
+            return provides;
+        }
+        let memory = self.ops().buffers.borrow_mut().ring_memory();
+        let registered = memory.and_then(|(memory, entries)| {
+            // SAFETY: the memory is the pool's, which the worker gives up after it closed its ring, or leaks with it.
+            unsafe { self.driver.borrow_mut().register_buffers(memory, entries, GROUP) }
+        });
+        self.ops().provides.set(Some(registered.is_ok()));
+        registered.is_ok()
+    }
+
+    /// Those that a ring has which was given up, unless the kernel may still fill them.
+    fn take_buffers_back(&self) {
+        if self.ops().provides.get() == Some(true) && self.driver.borrow().has_ended_ring() {
+            self.ops().buffers.borrow_mut().take_back();
+            self.ops().provides.set(Some(false));
+        }
+    }
+
+    /// The kernel received something, or nothing more.
+    pub(super) fn received(&self, op: &'static Operation, completion: Completion) {
+        let body = op.body(self);
+        let result = completion.result;
+        if let Some(buffer) = completion.buffer() {
+            let wanted = result > 0 && body.wants_data();
+            let mut buffers = self.ops().buffers.borrow_mut();
+            match wanted {
+                false => buffers.unfilled(buffer),
+                true => {
+                    let lease = buffers.filled(buffer, result as u32, op.name());
+                    drop(buffers);
+                    lease.into_iter().for_each(|lease| self.keep_lease(op, lease, false));
+                }
+            }
+        }
+        if completion.has_more() {
+            if body.many().held.get() >= MOST_HELD && self.stop_in_ring(op) {
+                body.stage.set(Stage::Paused);
+            }
+            return;
+        }
+        match result.checked_neg().unwrap_or(0) {
+            0 => self.settle(op, self.end_of(op)),
+            errno if errno < 0 => self.go_on(op),
+            // An older kernel, which knows no limit. It says so to everyone who was begun with one.
+            libc::EINVAL if body.many().is_limited.replace(false) => {
+                self.ops().limits.set(false);
+                self.go_on(op);
+            }
+            libc::EINTR | libc::ECANCELED => self.go_on(op),
+            // There is something, and the kernel's share was used up: asking it again would be in vain until some came back.
+            libc::EAGAIN | libc::ENOBUFS if !body.cancelled.get() => self.attempt(op),
+            libc::EAGAIN | libc::ENOBUFS => self.go_on(op),
+            errno => self.settle(op, -i64::from(errno)),
+        }
+    }
+
+    /// What was received waits for the task. What was borrowed is counted apart, for it does not come back to the pool.
+    fn keep_lease(&self, op: &'static Operation, lease: Lease, borrowed: bool) {
+        let body = op.body(self);
+        let many = body.many();
+        match borrowed {
+            true => many.borrows.set(true),
+            false => many.held.set(many.held.get() + 1),
+        }
+        body.ios[0].into_iter().for_each(|io| io.note_moved(true));
+        many.leases.borrow_mut().push(lease);
+        self.tell_task(op);
+    }
+
+    pub(super) fn attempt_receive(&self, op: &'static Operation, io: IoName) {
+        self.take_buffers_back();
+        let body = op.body(self);
+        for _ in 0..MOST_IN_A_ROW {
+            if body.many().held.get() >= MOST_HELD {
+                return self.pause(op);
+            }
+            let mut buffer = self.ops().buffers.borrow_mut().take().map(Borrowed::of_pool);
+            if buffer.is_none() && !body.may_borrow() {
+                return self.starve(op);
+            }
+            let polled = self.as_operation(op, |cx| {
+                io.poll_recv_next(cx, self.shared().config.buffer_size as usize, |receiving| {
+                    if buffer.is_none() {
+                        receiving.look()?;
+                        let loan = Loan(OpName { op, generation: op.word.generation() });
+                        buffer = self.borrow_outside(move || {
+                            let _ = &loan;
+                        });
+                    }
+                    match &buffer {
+                        // SAFETY: the buffer is ours until it is kept or put back.
+                        Some(buffer) => unsafe { receiving.receive(buffer.ptr()) },
+                        None => Err(libc::ENOMEM),
+                    }
+                })
+            });
+            match (polled, buffer) {
+                (Poll::Ready(Ok(n)), Some(buffer)) if n > 0 => {
+                    let borrowed = buffer.is_from_outside();
+                    let lease = self.kept(buffer, n as u32, op.name());
+                    self.keep_lease(op, lease, borrowed);
+                }
+                (over, buffer) => {
+                    buffer.into_iter().for_each(|buffer| self.not_kept(buffer));
+                    return match over {
+                        Poll::Pending => body.stage.set(Stage::Ready),
+                        Poll::Ready(done) => self.settle(op, told_by_closed(body.ios, done)),
+                    };
+                }
+            }
+            if self.receives_on_ring() {
+                return self.go_on(op);
+            }
+        }
+        self.soon(op);
+    }
+
+    /// The receiver has as many buffers as it may, or there is none for it.
+    pub(super) fn pause(&self, op: &'static Operation) {
+        let body = op.body(self);
+        body.stage.set(Stage::Paused);
+        if !body.many().waits.replace(true) {
+            self.ops().waiting.set(self.ops().waiting.get() + 1);
+        }
+        self.want_buffers();
+    }
+
+    /// The next buffer that comes back, from whatever thread, is to wake this worker.
+    fn want_buffers(&self) {
+        if !self.ops().buffers.borrow().want_release() {
+            // Some came back meanwhile.
+            self.shared().remote(self.index()).nudge();
+        }
+    }
+
+    /// A receiver goes on, or is over.
+    pub(super) fn waits_no_more(&self, op: &'static Operation) {
+        if op.body(self).many.as_ref().is_some_and(|many| many.waits.replace(false)) {
+            self.ops().waiting.set(self.ops().waiting.get() - 1);
+        }
+    }
+
+    /// The pool is empty, and the receiver has something.
+    fn starve(&self, op: &'static Operation) {
+        let body = op.body(self);
+        if self.ops().buffers.borrow().free() > 0 {
+            // There would be one, but for the memory: nobody would wake it.
+            return self.settle(op, -i64::from(libc::ENOMEM));
+        }
+        // Who has something for its task goes on when that was taken.
+        if body.many().leases.borrow().is_empty() && !body.many().starves.replace(true) {
+            let mut starved = self.ops().starved.borrow_mut();
+            if starved.len() == starved.capacity() {
+                starved.retain(|name| name.op.word.lives(name.generation));
+            }
+            starved.push_back(OpName { op, generation: op.word.generation() });
+        }
+        self.pause(op);
+    }
+
+    /// Nobody has what the receiver borrowed any more.
+    pub(super) fn loan_ended(&self, op: &'static Operation) {
+        let body = op.body(self);
+        body.many().borrows.set(false);
+        if body.stage.get() == Stage::Paused {
+            self.go_on(op);
+        }
+    }
+
+    /// Takes in the buffers that came back, and lets those go on who waited for them. True if there were any.
+    pub(super) fn take_returned(&self) -> bool {
+        let mut resumed = Vec::new();
+        let any = self.ops().buffers.borrow_mut().collect(|owner| {
+            if let Some(name) = OpName::parse(owner).filter(|name| name.op.word.lives(name.generation)) {
+                let body = name.op.body(self);
+                let held = body.many().held.get() - 1;
+                body.many().held.set(held);
+                if body.may_receive_again() {
+                    resumed.push(name);
+                }
+            }
+        });
+        for name in resumed {
+            if name.op.word.lives(name.generation) && name.op.body(self).may_receive_again() {
+                self.go_on(name.op);
+            }
+        }
+        if any || !self.ops().starved.borrow().is_empty() {
+            self.feed_starved();
+        }
+        if self.ops().provides.get() == Some(true) {
+            self.ops().buffers.borrow_mut().refill();
+        }
+        // The wish was answered; who still waits wishes on.
+        if any && self.ops().waiting.get() > 0 {
+            self.want_buffers();
+        }
+        any
+    }
+
+    /// Lets receivers go on in their order, as far as there are buffers.
+    fn feed_starved(&self) {
+        let waiting = self.ops().starved.borrow().len();
+        for _ in 0..waiting {
+            if self.ops().buffers.borrow().is_exhausted() {
+                break;
+            }
+            let Some(name) = self.ops().starved.borrow_mut().pop_front() else { break };
+            if !name.op.word.lives(name.generation) {
+                continue;
+            }
+            let body = name.op.body(self);
+            body.many().starves.set(false);
+            if body.stage.get() == Stage::Paused {
+                self.go_on(name.op);
+            }
+        }
+    }
+}
+
+/// Ends a multishot receive after so many bytes: IORING_RECVSEND's `optlen`, which the crate does not know.
+fn with_limit(entry: crate::driver::Entry, most: u32) -> crate::driver::Entry {
+    const OPTLEN: usize = 44;
+    // SAFETY: an entry is the kernel's structure of 64 bytes, plain data, in which this field is four bytes at this place.
+    unsafe {
+        let mut bytes = std::mem::transmute::<crate::driver::Entry, [u8; 64]>(entry);
+        bytes[OPTLEN..OPTLEN + 4].copy_from_slice(&most.to_ne_bytes());
+        std::mem::transmute::<[u8; 64], crate::driver::Entry>(bytes)
+    }
+}
