@@ -12,7 +12,8 @@
 //!   receivers leave to a stream. `pooled.rs`: reading into such buffers without an operation.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
 //! - `stream.rs`: ordered sends; `pump.rs`: those that must wait; `parcel.rs`: what they consist of; `blob.rs`: what is sent to
-//!   many; `splice.rs`: what is spliced.
+//!   many; `splice.rs`: what is spliced; `sweep.rs`: what is cancelled; `flush.rs`: who waits for them; `refused.rs`: what waits for a
+//!   connection that fails.
 //! - `call.rs`: functions of the program's, as a task; `question.rs`: what is asked of name servers; `errand.rs`: what a task of the
 //!   library's does.
 //! - `set.rs`: waiting for many.
@@ -25,6 +26,7 @@ mod call;
 mod cancel;
 mod ending;
 mod errand;
+mod flush;
 mod foresee;
 mod legacy;
 mod life;
@@ -41,6 +43,7 @@ mod set;
 mod splice;
 mod stream;
 mod submit;
+mod sweep;
 mod traffic;
 mod word;
 

@@ -7,8 +7,7 @@
 //! A send that was cut after some of its bytes went leaves a hole in the stream, so nothing can be sent after it.
 
 use super::super::buffers::Lease;
-use super::super::context::PollContext;
-use super::super::io::{Errno, IoName, IoPoll, traits};
+use super::super::io::{Errno, IoName, traits};
 use super::super::runtimes::RuntimeRef;
 use super::super::transfer::{Attempted, attempted};
 use super::super::worker::Worker;
@@ -18,8 +17,7 @@ use super::request::Request;
 use super::splice::Inflow;
 use super::*;
 use crate::primitives::inbox::Pushed;
-use crate::primitives::sync::{AtomicU32, Ordering::*};
-use std::task::Poll;
+use crate::primitives::sync::Ordering::*;
 
 /// How far the holder came.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +47,7 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    fn with_queue<R>(self, f: impl FnOnce(&mut VecDeque<Box<Parcel>>) -> R) -> R {
+    pub(super) fn with_queue<R>(self, f: impl FnOnce(&mut VecDeque<Box<Parcel>>) -> R) -> R {
         // SAFETY: a `Holder` exists only where the baton was taken and not given up.
         unsafe { self.traffic.with_queue(f) }
     }
@@ -134,21 +132,6 @@ impl Holder {
         if let Some(parcel) = self.with_queue(VecDeque::pop_front) {
             self.traffic.queue_shrinks(parcel.weight());
         }
-    }
-
-    /// Drops what was cancelled while it waited. The batch is empty. What the first has begun is seen when its turn comes.
-    fn drop_cancelled(self) {
-        if self.traffic.cancelled.load(Relaxed) == 0 {
-            return;
-        }
-        let mut dropped = 0;
-        let mut is_wanted = |parcel: &Parcel| {
-            let is_out = parcel.sent == 0 && parcel.owed().is_some_and(|of| of.op.turn.is_out(of.life));
-            dropped += if is_out { parcel.weight() } else { 0 };
-            !is_out
-        };
-        self.with_queue(|queue| sweep(queue, &self.traffic.cancelled, |parcel| is_wanted(parcel)));
-        self.traffic.queue_shrinks(dropped);
     }
 
     /// So many bytes of the batch went; `None`: nothing was sent, not even nothing. Puts back what did not go.
@@ -332,24 +315,6 @@ impl Holder {
     }
 }
 
-/// Takes out of a queue what is not wanted any more: all of it where the queue is short, or half of it may be cancelled; else so
-/// much that nothing of it is among those who may leave next. So a cancel costs no more where many are queued.
-fn sweep<T>(queue: &mut VecDeque<T>, cancelled: &AtomicU32, mut is_wanted: impl FnMut(&T) -> bool) {
-    let those = cancelled.load(Relaxed) as usize;
-    if queue.len() <= MOST_PARTS || those * 2 >= queue.len() {
-        // Who is cancelled from here on counts anew, and may be found nevertheless.
-        cancelled.swap(0, AcqRel);
-        return queue.retain(is_wanted);
-    }
-    let mut at = 0;
-    while at < MOST_PARTS && at < queue.len() {
-        match is_wanted(&queue[at]) {
-            true => at += 1,
-            false => drop(queue.remove(at)),
-        }
-    }
-}
-
 /// The operations at the head of a queue whose turn is taken, and whether a part of them went.
 fn batch_left(queue: &VecDeque<Box<Parcel>>) -> impl Iterator<Item = (Owed, bool)> {
     queue
@@ -450,43 +415,6 @@ impl IoName {
             Holder { io: self, traffic }.go();
         }
     }
-
-    /// Waits until no more than `low_water` bytes are queued.
-    pub(crate) fn poll_flush(self, cx: &PollContext, low_water: u64) -> IoPoll<()> {
-        let flushed = self.poll_flushed(cx, low_water);
-        if flushed.is_ready() && self.traffic_if_any().is_some() {
-            cx.spend();
-        }
-        flushed
-    }
-
-    /// The same for a step of a call that has results of its own: it costs none.
-    pub(crate) fn poll_flushed(self, cx: &PollContext, low_water: u64) -> IoPoll<()> {
-        let _in_use = match self.enter() {
-            Ok(in_use) => in_use,
-            Err(errno) => return Poll::Ready(Err(errno)),
-        };
-        if !cx.can_spend() {
-            return Poll::Pending;
-        }
-        let Some(traffic) = self.traffic_if_any() else { return Poll::Ready(Ok(())) };
-        let flushed = traffic.is_flushed(low_water, cx.key(), &cx.waker());
-        match traffic.failed.load(Acquire) {
-            0 if !flushed => Poll::Pending,
-            0 => Poll::Ready(Ok(())),
-            failed => Poll::Ready(Err(failed as Errno)),
-        }
-    }
-
-    /// After a direct write said EBUSY: waits until what is queued was sent, to be tried again then. False: there is no queue, and the
-    /// system said it.
-    pub(crate) fn waits_for_queue(self, cx: &PollContext) -> bool {
-        // It may have drained since, or all that was to be sent is in a call that goes on.
-        if self.has(traits::SOCKET) && self.poll_flushed(cx, 0).is_ready() {
-            cx.wake_again();
-        }
-        self.has(traits::SOCKET)
-    }
 }
 
 impl Holder {
@@ -575,63 +503,5 @@ impl Worker {
     fn wait_in_stream(&self, op: &'static Operation) {
         op.body(self).stage.set(Stage::Stream);
         op.turn.begin(op.word.generation());
-    }
-
-    /// Takes an operation out of its stream, if nobody has its memory in hand; else whoever has will end it.
-    pub(super) fn cancel_send(&self, op: &'static Operation) {
-        let traffic = op.body(self).stream().and_then(IoName::traffic_if_any);
-        if op.turn.cancel(op.word.generation()) {
-            if let Some(traffic) = traffic {
-                traffic.cancelled.fetch_add(1, Release);
-            }
-            self.settle(op, -i64::from(libc::ECANCELED));
-        }
-        // It may have nothing left to wait for, or must let go of what it has.
-        if let Some(pump) = traffic.and_then(|traffic| OpName::parse(traffic.pump.load(Acquire))) {
-            pump.retry();
-        }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    /// Cancels these one by one, as they wait in a queue of so many. Returns how often one was looked at.
-    fn looks(len: usize, cancels: &[usize]) -> usize {
-        let (mut queue, cancelled) = ((0..len).collect::<VecDeque<_>>(), AtomicU32::new(0));
-        let (mut out, mut looks) = (vec![false; len], 0);
-        for &n in cancels {
-            out[n] = true;
-            cancelled.fetch_add(1, Relaxed);
-            sweep(&mut queue, &cancelled, |&n| {
-                looks += 1;
-                !out[n]
-            });
-            assert!(queue.iter().take(MOST_PARTS).all(|&n| !out[n]), "those who may leave next are wanted");
-            let kept = queue.iter().filter(|&&n| out[n]).count();
-            assert!(kept == 0 || kept * 2 < queue.len(), "{kept} of {} are kept for nothing", queue.len());
-            assert!(queue.iter().is_sorted());
-        }
-        assert_eq!(queue.len() - queue.iter().filter(|&&n| out[n]).count(), len - cancels.len());
-        looks
-    }
-
-    #[test]
-    fn a_cancel_looks_at_few_of_a_long_queue() {
-        const LEN: usize = 2_000;
-        let orders: [Vec<usize>; 3] =
-            [(0..LEN).collect(), (0..LEN).rev().collect(), (0..LEN).map(|n| n * 7 % LEN).collect()];
-        for order in orders {
-            let looks = looks(LEN, &order);
-            assert!(looks < LEN * (MOST_PARTS + 4), "{looks} for {LEN}");
-        }
-    }
-
-    #[test]
-    fn what_is_cancelled_in_a_short_queue_goes_at_once() {
-        for n in 0..MOST_PARTS {
-            assert_eq!(looks(MOST_PARTS, &[n]), MOST_PARTS);
-        }
     }
 }

@@ -6,16 +6,13 @@
 
 use super::super::accepting::breaks_connection;
 use super::super::io::{Errno, IoName, traits};
+use super::flush::Flushers;
 use super::parcel::Parcel;
 use super::{News, OPS, OpName, Operation, Told, Woken};
-use crate::primitives::crowd::Crowd;
 use crate::primitives::inbox::Inbox;
-use crate::primitives::pack::Field;
 use crate::primitives::slab::{Entry, Slab};
 use crate::primitives::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering::*, UnsafeCell, process_static};
-use crate::task::is_dead;
 use std::collections::VecDeque;
-use std::task::Waker;
 
 process_static! {
     /// The traffic of all descriptors that have some.
@@ -26,10 +23,6 @@ process_static! {
 pub(in super::super) fn traffics() -> u64 {
     TRAFFIC.in_use()
 }
-
-/// `| AWAITED 1 | bytes 63 |`: what is queued, and whether somebody waits for it to become less.
-const BYTES: Field = Field::low(63);
-const AWAITED: Field = BYTES.above(1);
 
 /// An operation's neighbours in the list of a descriptor: each is its index, doubled, with its slot, and 1; 0: none.
 #[derive(Default)]
@@ -48,7 +41,7 @@ pub(crate) struct Traffic {
     /// The first of the operations.
     first: Mutex<u32>,
     pub(super) baton: Inbox<Parcel>,
-    queued: AtomicU64,
+    pub(super) queued: AtomicU64,
     /// Why nothing can be sent any more: an errno, or 0.
     pub(super) failed: AtomicU32,
     /// Why a connect failed, until that can be told: an errno, or 0.
@@ -62,7 +55,7 @@ pub(crate) struct Traffic {
     pub(super) at_once: AtomicBool,
     /// Our direction was shut down, or is about to be: from then on the connection may be gone in order.
     pub(super) ends: AtomicBool,
-    flushers: Mutex<Flushers>,
+    pub(super) flushers: Mutex<Flushers>,
     /// How many of the queue were cancelled since the holder looked for all of them.
     pub(super) cancelled: AtomicU32,
     /// `| moves 31 | received 1 |`: how often bytes were moved, and whether any were received. Counted on served connections.
@@ -74,17 +67,6 @@ pub(crate) struct Traffic {
     pub(super) closer: AtomicU64,
     /// Parcels in their order. The holder's.
     queue: UnsafeCell<Queue>,
-}
-
-/// Who waits for the queue to drain. One word, and all zeros where there was nobody.
-type Flushers = Option<Box<Waiting>>;
-
-#[derive(Default)]
-struct Waiting {
-    /// How little must be left for each.
-    crowd: Crowd<usize, (u64, Waker)>,
-    /// Nobody is woken while more than this is left.
-    highest: u64,
 }
 
 #[derive(Default)]
@@ -413,65 +395,6 @@ impl Traffic {
             self.collect();
             self.queue.with_mut(|queue| std::mem::take(&mut *queue))
         }
-    }
-
-    // What is queued, in bytes.
-
-    pub(super) fn queued(&self) -> u64 {
-        BYTES.get(self.queued.load(Acquire))
-    }
-
-    pub(super) fn queue_grows(&self, bytes: usize) {
-        self.queued.fetch_add(bytes as u64, AcqRel);
-    }
-
-    /// Bytes left the queue: who waits for that is woken.
-    pub(super) fn queue_shrinks(&self, bytes: usize) {
-        let before = self.queued.fetch_sub(bytes as u64, AcqRel);
-        if AWAITED.get(before) != 0 {
-            self.wake_flushers(BYTES.get(before) - bytes as u64);
-        }
-    }
-
-    /// Wakes those for whom so little is left.
-    pub(super) fn wake_flushers(&self, left: u64) {
-        let mut woken = Vec::new();
-        let mut flushers = self.flushers.lock();
-        if let Some(waiting) = flushers.as_mut().filter(|waiting| left <= waiting.highest) {
-            waiting.highest = 0;
-            let is_due = |_: &_, (low_water, _): &(u64, _)| {
-                let is_due = left <= *low_water;
-                waiting.highest = waiting.highest.max(if is_due { 0 } else { *low_water });
-                is_due
-            };
-            waiting.crowd.take_if(is_due, |(_, waker)| woken.push(waker));
-            if waiting.crowd.is_empty() {
-                self.queued.fetch_and(!AWAITED.mask(), AcqRel);
-            }
-        }
-        drop(flushers);
-        woken.into_iter().for_each(Waker::wake);
-    }
-
-    /// True if no more than this is queued; else the waker is called when it is so. A waiter is told apart by its key. Where
-    /// there is no room for one more, those that have ended go first.
-    pub(super) fn is_flushed(&self, low_water: u64, key: usize, waker: &Waker) -> bool {
-        if self.queued() <= low_water {
-            return true;
-        }
-        let waker = waker.clone();
-        let mut flushers = self.flushers.lock();
-        let waiting = flushers.get_or_insert_default();
-        // Who waits twice is woken for the first, and asks again.
-        let enough = waiting.crowd.get(&key).map_or(low_water, |(before, _)| low_water.max(*before));
-        waiting.highest = waiting.highest.max(enough);
-        let old = waiting.crowd.put(key, (enough, waker), |(_, waker)| is_dead(waker));
-        // The flag and what is queued are one word: either the next to send sees the flag, or we see what it left.
-        let before = self.queued.fetch_or(AWAITED.mask(), AcqRel);
-        let flushed = BYTES.get(before) <= low_water;
-        drop(flushers);
-        drop(old);
-        flushed
     }
 }
 
