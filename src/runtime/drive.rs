@@ -178,7 +178,7 @@ impl Worker {
         let wake_at = shared.fds.retry_at().min(next);
         self.driver.borrow().stay_awake();
         self.remote().driver.alarm((wake_at != NEVER).then_some(wake_at));
-        if self.hand_over() || self.has_work() || !self.remote().inbox.park() {
+        if self.hand_over() || self.has_work() || self.lend() || !self.remote().inbox.park() {
             self.remote().unpark();
         }
     }

@@ -67,7 +67,9 @@ impl Worker {
     /// Waits for something to do, for at most `timeout`. It may return early, with or without work.
     pub(super) fn park(&self, timeout: Option<Duration>) {
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            self.look();
+            if !self.look() && !self.has_work() {
+                self.lend();
+            }
             return;
         }
         let deadline =
@@ -121,7 +123,7 @@ impl Worker {
             true => self.look(),
             false => self.look_here(),
         };
-        if found || self.has_work() {
+        if found || self.has_work() || self.lend() {
             return true;
         }
         self.spin.busy.set(false);

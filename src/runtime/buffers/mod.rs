@@ -251,9 +251,9 @@ impl Buffers {
         self.leased
     }
 
-    /// Nothing can be received until something comes back.
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.free() == 0 && self.with_kernel == 0
+    /// Into how many something can be received before any come back.
+    pub(super) fn at_hand(&self) -> u32 {
+        self.free() + self.with_kernel
     }
 
     fn address(&self, number: u16) -> *mut u8 {

@@ -87,7 +87,7 @@ impl Pool {
         assert!(in_ring <= buffers.with_kernel && buffers.with_kernel <= WINDOW);
         assert_eq!(at(Place::Leased), buffers.leased());
         assert_eq!(buffers.free() + at(Place::Kernel) + at(Place::Taken) + at(Place::Leased), buffers.count);
-        assert_eq!(buffers.is_exhausted(), buffers.free() + buffers.with_kernel == 0);
+        assert_eq!(buffers.at_hand(), buffers.free() + at(Place::Kernel));
     }
 }
 
@@ -104,7 +104,7 @@ fn nothing_is_mapped_before_the_first_use() {
     assert!(pool.buffers.base.is_null() && pool.buffers.ring.is_none() && pool.buffers.used.is_empty());
     assert!(!pool.buffers.refill(), "there is no ring");
     assert!(pool.buffers.base.is_null());
-    assert_eq!((pool.buffers.free(), pool.buffers.is_exhausted()), (8, false));
+    assert_eq!((pool.buffers.free(), pool.buffers.at_hand()), (8, 8));
     let taken = pool.buffers.take().expect("a free one");
     assert_eq!(taken.ptr().addr() % LINE, 0);
     assert!(is_mapped(pool.buffers.base));
@@ -330,6 +330,6 @@ fn without_memory_there_are_no_buffers_and_no_harm() {
     assert!(pool.buffers.ring_memory().is_ok());
     assert!(pool.buffers.take().is_none());
     assert!(!pool.buffers.refill());
-    assert!(!pool.buffers.is_exhausted());
+    assert_eq!(pool.buffers.at_hand(), MAX_COUNT);
     assert_eq!(pool.buffers.free(), MAX_COUNT);
 }

@@ -15,20 +15,16 @@ use std::task::Poll;
 #[must_use]
 pub(super) struct Borrowed {
     taken: Taken,
-    extra: Option<Buffers>,
+    extra: Option<Box<Buffers>>,
 }
 
 impl Borrowed {
-    pub(super) fn of_pool(taken: Taken) -> Self {
+    fn of_pool(taken: Taken) -> Self {
         Self { taken, extra: None }
     }
 
     pub(super) fn ptr(&self) -> *mut u8 {
         self.taken.ptr()
-    }
-
-    pub(super) fn is_from_outside(&self) -> bool {
-        self.extra.is_some()
     }
 }
 
@@ -76,7 +72,7 @@ impl Worker {
     /// memory for one.
     pub(super) fn borrow_outside(&self, with_it: impl Fn() + Send + Sync + 'static) -> Option<Borrowed> {
         let mut extra = Buffers::new(self.shared().config.buffer_size, 1, Box::new(with_it));
-        Some(Borrowed { taken: extra.take()?, extra: Some(extra) })
+        Some(Borrowed { taken: extra.take()?, extra: Some(Box::new(extra)) })
     }
 
     /// Something was read into it. A pool that is not the worker's ends with it.

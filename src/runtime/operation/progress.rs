@@ -33,6 +33,12 @@ pub(in super::super) struct Ops {
     pub(super) waiting: Cell<u32>,
     /// Receivers that wait for a buffer of the pool, in their order.
     pub(super) starved: RefCell<VecDeque<OpName>>,
+    /// Some of them have nothing, or were left where there were buffers: they go on when there is nothing else to do.
+    pub(super) hungry: Cell<bool>,
+    /// Since then no buffer came back, so often as it was looked for.
+    pub(super) looked: Cell<u32>,
+    /// Who finds the pool empty now may borrow.
+    pub(super) lending: Cell<bool>,
     completions: Cell<Vec<Completion>>,
     /// The context in which operations are tried.
     cx: OwnContext,
@@ -67,6 +73,9 @@ impl Ops {
             limits: Cell::new(true),
             waiting: Cell::new(0),
             starved: RefCell::default(),
+            hungry: Cell::new(false),
+            looked: Cell::new(0),
+            lending: Cell::new(false),
             completions: Cell::default(),
             cx,
         }

@@ -3,22 +3,19 @@
 //! A receiver has at most about `MOST_HELD` buffers that wait for its task or are leased by it; then it pauses until half of
 //! them came back, or until some did and its task waits for more.
 //!
-//! Others may have all of the pool's, for as long as they like. So nobody depends on them who has nothing:
+//! When the pool is empty, who has something for its task pauses until the task took that, or buffers of its own came back. Others wait
+//! in a queue. Who gives a buffer back sees to it that the queue is looked at. No timer is involved.
 //!
-//! | the pool is empty, and | the receiver |
-//! |---|---|
-//! | something waits for its task | pauses until the task took that, or buffers of its own came back |
-//! | nothing waits for its task | borrows: it receives into a buffer from outside of the pool, once there is something |
-//! | nothing does, and its task has what was borrowed | waits in a queue: for that, or for the pool, whatever comes first |
-//!
-//! Who gives a buffer back sees to it that the queue is looked at. No timer is involved.
+//! But buffers may be with those who do not give them back for as long as they like, so nobody depends on them who has nothing.
+//! When the worker finds nothing else to do, or looked often and none came back, it lends: who waits in the queue receives into
+//! a buffer from outside of the pool, if there is something to receive, and gets no other before that one is given back. While buffers
+//! come back, which is a matter of moments where there is much to do, the queue costs less memory, and less time, than that.
 
 use super::super::buffers::Lease;
 use super::super::context::PollContext;
 use super::super::io::{IoName, IoPoll, traits};
 use super::super::worker::Worker;
 use super::many::MOST_IN_A_ROW;
-use super::pooled::Borrowed;
 use super::progress::told_by_closed;
 use super::request::Request;
 use super::submit::GROUP;
@@ -28,6 +25,8 @@ use std::task::Poll;
 
 /// How many buffers one receiver may have.
 pub(super) const MOST_HELD: u32 = 16;
+/// How often a busy worker looks for buffers that came back before it lends.
+const PATIENCE: u32 = 64;
 
 /// A result of a receiver.
 pub(crate) enum Delivered {
@@ -177,7 +176,7 @@ impl Worker {
                 true => {
                     let lease = buffers.filled(buffer, result as u32, op.name());
                     drop(buffers);
-                    lease.into_iter().for_each(|lease| self.keep_lease(op, lease, false));
+                    lease.into_iter().for_each(|lease| self.keep_lease(op, lease));
                 }
             }
         }
@@ -203,65 +202,95 @@ impl Worker {
         }
     }
 
-    /// What was received waits for the task. What was borrowed is counted apart, for it does not come back to the pool.
-    fn keep_lease(&self, op: &'static Operation, lease: Lease, borrowed: bool) {
+    fn keep_lease(&self, op: &'static Operation, lease: Lease) {
+        let many = op.body(self).many();
+        many.held.set(many.held.get() + 1);
+        self.deliver_lease(op, lease);
+    }
+
+    /// What was received waits for the task. What was borrowed is not counted as held, for it does not come back to the pool.
+    fn deliver_lease(&self, op: &'static Operation, lease: Lease) {
         let body = op.body(self);
-        let many = body.many();
-        match borrowed {
-            true => many.borrows.set(true),
-            false => many.held.set(many.held.get() + 1),
-        }
         body.ios[0].into_iter().for_each(|io| io.note_moved(true));
-        many.leases.borrow_mut().push(lease);
+        body.many().leases.borrow_mut().push(lease);
         self.tell_task(op);
     }
 
     pub(super) fn attempt_receive(&self, op: &'static Operation, io: IoName) {
         self.take_buffers_back();
         let body = op.body(self);
+        let (size, on_ring) = (self.shared().config.buffer_size as usize, self.receives_on_ring());
         for _ in 0..MOST_IN_A_ROW {
             if body.many().held.get() >= MOST_HELD {
                 return self.pause(op);
             }
-            let mut buffer = self.ops().buffers.borrow_mut().take().map(Borrowed::of_pool);
-            if buffer.is_none() && !body.may_borrow() {
-                return self.starve(op);
-            }
+            let taken = self.ops().buffers.borrow_mut().take();
+            let Some(taken) = taken else { return self.receive_outside(op, io, size) };
             let polled = self.as_operation(op, |cx| {
-                io.poll_recv_next(cx, self.shared().config.buffer_size as usize, |receiving| {
-                    if buffer.is_none() {
-                        receiving.look()?;
-                        let loan = Loan(OpName { op, generation: op.word.generation() });
-                        buffer = self.borrow_outside(move || {
-                            let _ = &loan;
-                        });
-                    }
-                    match &buffer {
-                        // SAFETY: the buffer is ours until it is kept or put back.
-                        Some(buffer) => unsafe { receiving.receive(buffer.ptr()) },
-                        None => Err(libc::ENOMEM),
-                    }
-                })
+                // SAFETY: the buffer is ours until it is kept or put back.
+                io.poll_recv_next(cx, size, |receiving| unsafe { receiving.receive(taken.ptr()) })
             });
-            match (polled, buffer) {
-                (Poll::Ready(Ok(n)), Some(buffer)) if n > 0 => {
-                    let borrowed = buffer.is_from_outside();
-                    let lease = self.kept(buffer, n as u32, op.name());
-                    self.keep_lease(op, lease, borrowed);
+            match polled {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    let lease = self.ops().buffers.borrow_mut().keep(taken, n as u32, op.name());
+                    self.keep_lease(op, lease);
                 }
-                (over, buffer) => {
-                    buffer.into_iter().for_each(|buffer| self.not_kept(buffer));
-                    return match over {
-                        Poll::Pending => body.stage.set(Stage::Ready),
-                        Poll::Ready(done) => self.settle(op, told_by_closed(body.ios, done)),
-                    };
+                over => {
+                    self.ops().buffers.borrow_mut().put_back(taken);
+                    return self.received_nothing(op, over);
                 }
             }
-            if self.receives_on_ring() {
+            if on_ring {
                 return self.go_on(op);
             }
         }
         self.soon(op);
+    }
+
+    /// The pool is empty: into a buffer from outside of it, if one is lent.
+    #[cold]
+    fn receive_outside(&self, op: &'static Operation, io: IoName, size: usize) {
+        let body = op.body(self);
+        if !(self.ops().lending.get() && body.may_borrow()) {
+            return self.starve(op);
+        }
+        let mut borrowed = None;
+        let polled = self.as_operation(op, |cx| {
+            io.poll_recv_next(cx, size, |receiving| {
+                if borrowed.is_none() {
+                    receiving.look()?;
+                    let loan = Loan(OpName { op, generation: op.word.generation() });
+                    borrowed = self.borrow_outside(move || {
+                        let _ = &loan;
+                    });
+                }
+                match &borrowed {
+                    // SAFETY: as above.
+                    Some(borrowed) => unsafe { receiving.receive(borrowed.ptr()) },
+                    None => Err(libc::ENOMEM),
+                }
+            })
+        });
+        match (polled, borrowed) {
+            (Poll::Ready(Ok(n)), Some(borrowed)) if n > 0 => {
+                let lease = self.kept(borrowed, n as u32, op.name());
+                body.many().borrows.set(true);
+                self.deliver_lease(op, lease);
+                self.go_on(op);
+            }
+            (over, borrowed) => {
+                borrowed.into_iter().for_each(|borrowed| self.not_kept(borrowed));
+                self.received_nothing(op, over);
+            }
+        }
+    }
+
+    fn received_nothing(&self, op: &'static Operation, over: IoPoll<usize>) {
+        let body = op.body(self);
+        match over {
+            Poll::Pending => body.stage.set(Stage::Ready),
+            Poll::Ready(done) => self.settle(op, told_by_closed(body.ios, done)),
+        }
     }
 
     /// The receiver has as many buffers as it may, or there is none for it.
@@ -295,6 +324,9 @@ impl Worker {
         if self.ops().buffers.borrow().free() > 0 {
             // There would be one, but for the memory: nobody would wake it.
             return self.settle(op, -i64::from(libc::ENOMEM));
+        }
+        if body.may_borrow() {
+            self.ops().hungry.set(true);
         }
         // Who has something for its task goes on when that was taken.
         if body.many().leases.borrow().is_empty() && !body.many().starves.replace(true) {
@@ -337,6 +369,11 @@ impl Worker {
         if any || !self.ops().starved.borrow().is_empty() {
             self.feed_starved();
         }
+        let looked = if any || !self.ops().hungry.get() { 0 } else { self.ops().looked.get() + 1 };
+        self.ops().looked.set(looked);
+        if looked > PATIENCE {
+            self.lend();
+        }
         if self.ops().provides.get() == Some(true) {
             self.ops().buffers.borrow_mut().refill();
         }
@@ -347,13 +384,19 @@ impl Worker {
         any
     }
 
-    /// Lets receivers go on in their order, as far as there are buffers.
+    /// Lets receivers go on in their order, as far as there are buffers. Who has nothing to receive takes none: who is left because
+    /// of those goes on when there is nothing else to do.
     fn feed_starved(&self) {
+        let buffers = self.ops().buffers.borrow().at_hand();
+        self.let_starved_go_on(buffers as usize);
+        if buffers > 0 && !self.ops().starved.borrow().is_empty() {
+            self.ops().hungry.set(true);
+        }
+    }
+
+    fn let_starved_go_on(&self, most: usize) {
         let waiting = self.ops().starved.borrow().len();
-        for _ in 0..waiting {
-            if self.ops().buffers.borrow().is_exhausted() {
-                break;
-            }
+        for _ in 0..waiting.min(most) {
             let Some(name) = self.ops().starved.borrow_mut().pop_front() else { break };
             if !name.op.word.lives(name.generation) {
                 continue;
@@ -364,6 +407,17 @@ impl Worker {
                 self.go_on(name.op);
             }
         }
+    }
+
+    /// There is nothing else to do: all who wait go on, and who has nothing may do without the pool. True if there were any.
+    pub(in super::super) fn lend(&self) -> bool {
+        let are_hungry = self.ops().hungry.replace(false);
+        if are_hungry {
+            self.ops().lending.set(true);
+            self.let_starved_go_on(usize::MAX);
+            self.ops().lending.set(false);
+        }
+        are_hungry
     }
 }
 
