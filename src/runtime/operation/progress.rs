@@ -35,7 +35,7 @@ pub(in super::super) struct Ops {
     pub(super) starved: RefCell<VecDeque<OpName>>,
     /// Some of them have nothing, or were left where there were buffers: they go on when there is nothing else to do.
     pub(super) hungry: Cell<bool>,
-    /// Since then no buffer came back, so often as it was looked for.
+    /// How often in a row somebody waited, and no buffer had come back.
     pub(super) looked: Cell<u32>,
     /// Who finds the pool empty now may borrow.
     pub(super) lending: Cell<bool>,

@@ -366,13 +366,8 @@ impl Worker {
                 self.go_on(name.op);
             }
         }
-        if any || !self.ops().starved.borrow().is_empty() {
-            self.feed_starved();
-        }
-        let looked = if any || !self.ops().hungry.get() { 0 } else { self.ops().looked.get() + 1 };
-        self.ops().looked.set(looked);
-        if looked > PATIENCE {
-            self.lend();
+        if !self.ops().starved.borrow().is_empty() {
+            self.feed_starved(any);
         }
         if self.ops().provides.get() == Some(true) {
             self.ops().buffers.borrow_mut().refill();
@@ -386,11 +381,18 @@ impl Worker {
 
     /// Lets receivers go on in their order, as far as there are buffers. Who has nothing to receive takes none: who is left because
     /// of those goes on when there is nothing else to do.
-    fn feed_starved(&self) {
+    #[cold]
+    fn feed_starved(&self, any: bool) {
         let buffers = self.ops().buffers.borrow().at_hand();
         self.let_starved_go_on(buffers as usize);
         if buffers > 0 && !self.ops().starved.borrow().is_empty() {
             self.ops().hungry.set(true);
+        }
+        let looked = if any { 0 } else { self.ops().looked.get() + 1 };
+        self.ops().looked.set(looked);
+        if looked > PATIENCE {
+            self.ops().looked.set(0);
+            self.lend();
         }
     }
 
