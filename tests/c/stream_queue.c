@@ -145,21 +145,36 @@ static void packet_pair(int out[2]) {
     CHECK_SYS(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, out));
 }
 
+static int64_t send_no_bytes_of(const struct steps *s, rt_buf *lease) {
+    lease->len = 0;
+    return rt_send_buf(s->io, lease);
+}
+
+/* From memory of the program's, then from a leased buffer. */
 static int64_t send_nothing(rt_cx *cx, void *state) {
     struct steps *s = state;
+    static rt_buf lease;
     RT_BEGIN(&s->frame);
-    steps_pair(cx, s, packet_pair);
-    net_stuff(s->near);
-    CHECK_EQ(rt_send(s->io, "", 0), 0);
-    CHECK_EQ(rt_poll_flush(cx, s->io, 0), RT_PENDING);
-    do {
-        s->got = read(s->far, s->buf, sizeof s->buf);
-        if (s->got < 0) CHECK_EQ(errno, EAGAIN);
-        RT_YIELD(cx);
-    } while (s->got != 0); /* the peer's end is open: this is the message */
-    RT_AWAIT(s->got, rt_poll_flush(cx, s->io, 0));
-    CHECK_EQ(s->got, 0);
-    steps_close(s);
+    for (s->n = 0; s->n < 2; s->n++) {
+        steps_pair(cx, s, packet_pair);
+        if (s->n == 1) {
+            CHECK_SYS(write(s->far, "x", 1));
+            CHECK_EQ(rt_submit_recv_multi(cx, s->io, &s->op), 0);
+            RT_AWAIT(s->got, rt_poll_recv_next(cx, s->op, &lease));
+            CHECK_EQ(s->got, 1);
+        }
+        net_stuff(s->near);
+        CHECK_EQ(s->n == 0 ? rt_send(s->io, "", 0) : send_no_bytes_of(s, &lease), 0);
+        CHECK_EQ(rt_poll_flush(cx, s->io, 0), RT_PENDING);
+        do {
+            s->got = read(s->far, s->buf, sizeof s->buf);
+            if (s->got < 0) CHECK_EQ(errno, EAGAIN);
+            RT_YIELD(cx);
+        } while (s->got != 0); /* the peer's end is open: this is the message */
+        RT_AWAIT(s->got, rt_poll_flush(cx, s->io, 0));
+        CHECK_EQ(s->got, 0);
+        steps_close(s);
+    }
     RT_END(0);
 }
 static void a_message_of_nothing_is_waited_for(void) { play(send_nothing, 0); }

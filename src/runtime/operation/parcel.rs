@@ -186,7 +186,7 @@ impl Parcel {
     pub(super) fn weight(&self) -> usize {
         let least = match &self.content {
             Content::Bytes(_) | Content::Blob(_) => MEMORY_OF_ONE / MEMORY_SHARE,
-            Content::Lease { .. } => self.len.next_multiple_of(PAGE) / MEMORY_SHARE,
+            Content::Lease { .. } => self.len.max(1).next_multiple_of(PAGE) / MEMORY_SHARE,
             Content::Send { .. } | Content::Splice(_) => usize::from(self.len == 0),
             Content::Shutdown { .. } => 0,
         };
