@@ -278,37 +278,44 @@ static void play_sending(void) {
     CHECK_EQ(rt_free(s.rt), 0);
 }
 
-/* ---- receive buffers of which the kernel has all ---- */
+/* ---- receive buffers of which the kernel has all but one ---- */
 
-enum { FEW = 4, LATER = 3 * FEW };
+enum { FEW = 4 };
 
 struct buffers {
     rt_frame frame;
     rt_runtime rt;
+    bool kernel_keeps_them;
     int i, far[3];
     rt_io io[3];
     rt_op silent, first, later;
-    rt_buf kept, lease;
+    rt_buf kept, leases[FEW - 1];
     char bytes[8];
     atomic_bool over;
     int64_t r;
 };
 
-/* One operation stays in the kernel, and so does its ring, with the buffers. They are made up for. */
+/* All can be had again, and at once: from a pool that has none, a receiver would get one that is lent, and no other. With an operation
+ * that stays in the kernel its ring stays too, with the buffers, which are made up for.
+ */
 static int64_t receive_later(rt_cx *cx, void *state) {
     struct buffers *s = state;
     RT_BEGIN(&s->frame);
-    CHECK_EQ(rt_submit_recv(cx, s->io[0], s->bytes, 8, 0, &s->silent), 0);
+    if (s->kernel_keeps_them) CHECK_EQ(rt_submit_recv(cx, s->io[0], s->bytes, 8, 0, &s->silent), 0);
     CHECK_EQ(rt_submit_recv_multi(cx, s->io[1], &s->first), 0);
     net_put(s->far[1], "one", 3);
     TAKES(3, rt_poll_recv_next(cx, s->first, &s->kept));
+    CHECK_EQ(rt_cancel(s->first), 0);
+    TAKES(-ECANCELED, rt_poll_recv_next(cx, s->first, &s->leases[0]));
     sandbox();
     CHECK_EQ(rt_submit_recv_multi(cx, s->io[2], &s->later), 0);
-    for (s->i = 0; s->i < LATER; s->i++) {
+    for (s->i = 0; s->i < FEW - 1; s->i++) {
         net_put(s->far[2], "more", 4);
-        TAKES(4, rt_poll_recv_next(cx, s->later, &s->lease));
-        CHECK(memcmp(s->lease.ptr, "more", 4) == 0);
-        CHECK_EQ(rt_buf_release(s->lease.lease), 0);
+        TAKES(4, rt_poll_recv_next(cx, s->later, &s->leases[s->i]));
+    }
+    for (int i = 0; i < FEW - 1; i++) {
+        CHECK(memcmp(s->leases[i].ptr, "more", 4) == 0);
+        CHECK_EQ(rt_buf_release(s->leases[i].lease), 0);
     }
     CHECK(memcmp(s->kept.ptr, "one", 3) == 0);
     CHECK_EQ(rt_buf_release(s->kept.lease), 0);
@@ -316,11 +323,12 @@ static int64_t receive_later(rt_cx *cx, void *state) {
     RT_END(0);
 }
 
-static void play_receiving(void) {
+static void play_receiving(bool kernel_keeps_them) {
     static struct buffers s;
     rt_config config = test_config();
     config.buffer_count = FEW;
     s.rt = test_runtime_with(&config);
+    s.kernel_keeps_them = kernel_keeps_them;
     bool on_ring = runs_on_ring(s.rt);
     for (int i = 0; i < 3; i++) {
         int ends[2];
@@ -331,9 +339,13 @@ static void play_receiving(void) {
     rt_task task;
     CHECK_EQ(rt_spawn(s.rt, receive_later, &s, NULL, &task), 0);
     drive_until(s.rt, flag_set, &s.over);
-    CHECK_EQ(rt_shutdown(s.rt, 0), on_ring ? 1 : 0);
+    CHECK_EQ(rt_shutdown(s.rt, 0), on_ring && kernel_keeps_them ? 1 : 0);
     CHECK_EQ(rt_free(s.rt), 0);
 }
+
+static void play_kept(void) { play_receiving(true); }
+
+static void play_given_back(void) { play_receiving(false); }
 
 /* ---- a loop of the program's own, which is to hear of the ring by io_uring_register(2) ---- */
 
@@ -393,7 +405,12 @@ static void a_stream_that_the_kernel_sends_on_is_broken(void) {
 
 static void others_receive_without_what_the_kernel_has(void) {
     refusal = EPERM;
-    in_child(play_receiving);
+    in_child(play_kept);
+}
+
+static void buffers_of_a_ring_that_ended_are_free(void) {
+    refusal = EPERM;
+    in_child(play_given_back);
 }
 
 static void a_loop_that_cannot_hear_of_the_ring_goes_on(void) {
@@ -411,6 +428,7 @@ int main(int argc, char **argv) {
     CASE(what_came_in_part_goes_on);
     CASE(a_stream_that_the_kernel_sends_on_is_broken);
     CASE(others_receive_without_what_the_kernel_has);
+    CASE(buffers_of_a_ring_that_ended_are_free);
     CASE(a_loop_that_cannot_hear_of_the_ring_goes_on);
     CASE(what_the_kernel_has_is_given_up);
     return test_end();

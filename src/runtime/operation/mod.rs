@@ -7,7 +7,8 @@
 //!
 //! - `request.rs`: the table of what operations do.
 //! - `life.rs`: making an entry, and letting go of it. `submit.rs`: choosing the operation's way; what a task may ask of it.
-//! - `progress.rs`: completions and news; `cancel.rs`: ending an operation before it is done, also at its deadline.
+//! - `progress.rs`: completions and news; `cancel.rs`: ending an operation before it is done, also at its deadline; `lost.rs`: going on
+//!   without a ring.
 //! - `many.rs`: operations with many results, of which it has accepting; `receiving.rs`: receiving into leased buffers; `legacy.rs`: what
 //!   receivers leave to a stream. `pooled.rs`: reading into such buffers without an operation.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
@@ -30,6 +31,7 @@ mod flush;
 mod foresee;
 mod legacy;
 mod life;
+mod lost;
 mod many;
 mod parcel;
 mod pooled;

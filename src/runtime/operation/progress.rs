@@ -269,16 +269,6 @@ impl Worker {
         }
     }
 
-    /// The ring was given up, and all that will be heard of it was. What the kernel still has stays its own for good; others must not
-    /// wait for it.
-    fn ring_is_lost(&self) {
-        self.tell_pumps();
-        if self.ops().provides.get() == Some(true) && !self.driver.borrow().has_ended_ring() {
-            self.ops().buffers.borrow_mut().leave_to_kernel();
-            self.ops().provides.set(Some(false));
-        }
-    }
-
     /// True if the operation lives this life, and is this worker's.
     pub(super) fn owns(&self, op: &Operation, generation: u32) -> bool {
         op.word.lives(generation)
@@ -323,17 +313,6 @@ impl Worker {
             _ => {}
         }
         self.end_whole(op, result.into());
-    }
-
-    /// The ring was given up before the kernel got the operation, or all of what it has to do, and it goes the other way.
-    pub(super) fn came_back(&self, op: &'static Operation) {
-        let body = op.body(self);
-        match &body.request {
-            Request::AcceptMany | Request::RecvMany => self.go_on(op),
-            Request::Pump => self.pump(op),
-            _ if body.cancelled.get() => self.cancelled_on_the_way(op),
-            _ => self.carry_out(op),
-        }
     }
 
     /// The ring received some bytes of what must be whole.

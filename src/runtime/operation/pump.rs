@@ -137,25 +137,4 @@ impl Worker {
         }
         self.pump(op);
     }
-
-    /// The ring was given up: pumps are told, of which the kernel may have something. The library's own operations are no others.
-    pub(super) fn tell_pumps(&self) {
-        for (op, life) in self.own_operations() {
-            if op.task.load(Relaxed).is_null() && op.word.tell_life(life, News::TRY) == Told::Post {
-                self.ops().woken.push(op);
-            }
-        }
-    }
-
-    /// The kernel has what the pump gave it, on a ring that is not entered any more, so nobody will hear what of it went: the connection
-    /// is broken, also for the other end.
-    pub(super) fn abandon_pump(&self, op: &'static Operation) {
-        let body = op.body(self);
-        if let Some((io, traffic)) = body.ios[0].and_then(|io| io.traffic_if_any().map(|traffic| (io, traffic))) {
-            let _ = io.shut_down(libc::SHUT_RDWR);
-            let errno = if body.cancelled.get() { libc::ECANCELED } else { libc::ECONNABORTED };
-            Holder { io, traffic }.lose(body.batch.take().unwrap_or_default(), errno);
-        }
-        self.settle(op, 0);
-    }
 }

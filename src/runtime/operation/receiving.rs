@@ -156,14 +156,6 @@ impl Worker {
         registered.is_ok()
     }
 
-    /// Those that a ring has which was given up, unless the kernel may still fill them.
-    fn take_buffers_back(&self) {
-        if self.ops().provides.get() == Some(true) && self.driver.borrow().has_ended_ring() {
-            self.ops().buffers.borrow_mut().take_back();
-            self.ops().provides.set(Some(false));
-        }
-    }
-
     /// The kernel received something, or nothing more.
     pub(super) fn received(&self, op: &'static Operation, completion: Completion) {
         let body = op.body(self);
@@ -217,7 +209,6 @@ impl Worker {
     }
 
     pub(super) fn attempt_receive(&self, op: &'static Operation, io: IoName) {
-        self.take_buffers_back();
         let body = op.body(self);
         let (size, on_ring) = (self.shared().config.buffer_size as usize, self.receives_on_ring());
         for _ in 0..MOST_IN_A_ROW {

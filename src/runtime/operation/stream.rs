@@ -290,23 +290,6 @@ impl Holder {
         }
     }
 
-    /// The kernel keeps the batch for good, and nothing can be sent after it. What it may still read stays where it is, unchanged, be it
-    /// the library's memory or that of operations, which get no outcome. Gives the baton up.
-    pub(super) fn lose(self, batch: Box<Batch>, errno: Errno) {
-        // Before the queue shrinks: whoever waits for that must not take it for sent.
-        self.traffic.fails(errno);
-        for _ in 0..batch.parcels {
-            let Some(parcel) = self.with_queue(VecDeque::pop_front) else { break };
-            self.traffic.queue_shrinks(parcel.weight());
-            std::mem::forget(parcel);
-        }
-        std::mem::forget(batch);
-        // SAFETY: as in `with_queue`.
-        unsafe { self.traffic.collect() };
-        self.fail(errno);
-        self.let_go(errno);
-    }
-
     /// Sends what can be sent now, and sees to the rest.
     fn go(self) {
         if self.push_out(|inflow| self.splice(inflow)) != Progress::Idle {
