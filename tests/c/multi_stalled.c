@@ -3,6 +3,8 @@
  */
 #include "multi.h"
 
+#include <poll.h>
+
 enum { BUFFERS = 8, SIZE = 512, FLOODS = 6, TIMES = 50 };
 
 struct stalled {
@@ -148,6 +150,58 @@ static int64_t keep(rt_cx *cx, void *state) {
 }
 static void it_may_have_one_at_a_time(void) { play_stalled(keep); }
 
+/* ---- what is borrowed outlives its operation, task and runtime ---- */
+
+static int64_t borrow(rt_cx *cx, void *state) {
+    struct stalled *w = state;
+    struct steps *s = &w->steps;
+    RT_BEGIN(&s->frame);
+    flood(cx, w);
+    OP_TURNS(s, 50);
+    steps_pair(cx, s, net_unix_pair);
+    CHECK_EQ(rt_submit_recv_multi(cx, s->io, &s->op), 0);
+    put(w, SIZE);
+    RT_AWAIT(s->got, rt_poll_recv_next(cx, s->op, &w->held));
+    put(w, SIZE);
+    OP_TURNS(s, 20);
+    CHECK_EQ(rt_poll_recv_next(cx, s->op, &w->taken), RT_PENDING); /* so the first was borrowed */
+    steps_close(s);
+    flood_end(w);
+    RT_END(0);
+}
+
+static void it_outlives_its_runtime(void) {
+    rt_config config = few_buffers();
+    memset(&stalled, 0, sizeof stalled);
+    rt_runtime rt = test_runtime_with(&config);
+    CHECK_EQ(rt_block_on(rt, borrow, &stalled), 0);
+    settle(rt);
+    CHECK_EQ(rt_free(rt), 0);
+    follows(&stalled, &stalled.held);
+    CHECK_EQ(rt_buf_release(stalled.held.lease), 0);
+    CHECK_EQ(rt_buf_release(stalled.held.lease), -EBADF);
+}
+
+/* ---- a loop of the program's own ---- */
+
+/* The descriptor says when there is a turn to make, also for who is to be lent something. */
+static void a_loop_around_it_sleeps_in_peace(void) {
+    if (!current_thread()) return;
+    rt_config config = few_buffers();
+    memset(&stalled, 0, sizeof stalled);
+    rt_runtime rt = test_runtime_with(&config);
+    struct pollfd p = {.fd = (int)CHECK_OK(rt_event_fd(rt)), .events = POLLIN};
+    rt_task task;
+    CHECK_EQ(rt_spawn(rt, receive, &stalled, NULL, &task), 0);
+    while (metrics(rt).tasks_live > 0) {
+        int n = poll(&p, 1, -1);
+        if (n != -1 || errno != EINTR) CHECK_EQ(n, 1);
+        CHECK_OK(rt_turn(rt, 0));
+    }
+    CHECK_EQ(join_task(task), 0);
+    multi_runtime_free(rt);
+}
+
 /* ---- buffered streams ---- */
 
 static void stream_pair(rt_cx *cx, struct steps *s, rt_stream *out) {
@@ -283,6 +337,8 @@ int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(a_receiver_gets_what_comes);
     CASE(it_may_have_one_at_a_time);
+    CASE(it_outlives_its_runtime);
+    CASE(a_loop_around_it_sleeps_in_peace);
     CASE(a_stream_is_answered);
     CASE(answers_that_nobody_reads_stop_nobody);
     CASE(packets_come_one_by_one);
