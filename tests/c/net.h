@@ -75,6 +75,19 @@ static inline void net_wait(int fd, short events) {
     CHECK_SYS(r);
 }
 
+/* Fills a listener's queue that has room for one, so that nobody else is let in. That one may be connected before it is in there. */
+static inline int net_fill(int listener) {
+    int spare = net_dial(listener);
+    net_wait(listener, POLLIN);
+    return spare;
+}
+
+static inline int net_full(int *spare) {
+    int listener = net_listen(0);
+    *spare = net_fill(listener);
+    return listener;
+}
+
 static inline int net_take(int listener) {
     net_wait(listener, POLLIN);
     return (int)CHECK_SYS(accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));

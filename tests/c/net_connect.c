@@ -179,9 +179,8 @@ static void an_impossible_address_fails_at_once(void) {
 
 /* A listener whose queue is full, so that nobody is let in until it accepts. */
 static int full_listener(int fillers[2]) {
-    int listener = net_listen(0);
+    int listener = net_full(&fillers[0]);
     struct sockaddr_in name = net_name(listener);
-    fillers[0] = net_dial(listener);
     fillers[1] = net_socket(SOCK_STREAM);
     CHECK_EQ(connect(fillers[1], (struct sockaddr *)&name, sizeof name), -1);
     CHECK_EQ(errno, EINPROGRESS);

@@ -17,6 +17,7 @@ static struct wall wall_up(void) {
         w.filling[i] = net_socket(SOCK_STREAM);
         if (connect(w.filling[i], (struct sockaddr *)&name, sizeof name) != 0) CHECK_EQ(errno, EINPROGRESS);
     }
+    net_wait(w.listener, POLLIN); /* the first is in the queue */
     return w;
 }
 

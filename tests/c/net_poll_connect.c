@@ -43,6 +43,7 @@ static uint16_t wall_up(struct wall *w) {
         w->filling[i] = net_socket(SOCK_STREAM);
         if (connect(w->filling[i], (struct sockaddr *)&name, sizeof name) != 0) CHECK_EQ(errno, EINPROGRESS);
     }
+    net_wait(w->listener, POLLIN); /* the first is in the queue */
     return ntohs(name.sin_port);
 }
 

@@ -144,8 +144,7 @@ static inline bool stuck_sends(enum stuck_kind kind) {
 
 /* A listener whose queue is full, so that connects to it go on for a second at least. */
 static inline void stuck_listener(struct stuck *k) {
-    k->far = net_listen(0);
-    k->spare[0] = net_dial(k->far);
+    k->far = net_full(&k->spare[0]);
     k->near = net_socket(SOCK_STREAM);
 }
 
