@@ -4,9 +4,9 @@ use super::context::Current;
 use super::io::{Errno, errno_of};
 use super::process::is_forked;
 use super::runtimes::RuntimeRef;
-use super::shared::{NEVER, Phase, Remote, now};
+use super::shared::{NEVER, Phase, now};
 use super::worker::Worker;
-use crate::primitives::sync::{Ordering::*, thread};
+use crate::primitives::sync::Ordering::*;
 use crate::primitives::thread::thread_number;
 use std::os::fd::RawFd;
 
@@ -112,10 +112,7 @@ impl RuntimeRef {
         } else {
             // Each stop is for one of several, so whoever sees it takes it.
             shared.wait_until(NEVER, || shared.stop.swap(false, AcqRel) || is_over());
-            // A task is counted out shortly before it can be joined.
-            while shared.tasks() == 0 && shared.remotes.iter().any(Remote::is_ending) {
-                thread::yield_now();
-            }
+            shared.wait_for_ends();
         }
         Ok(shared.tasks())
     }

@@ -58,9 +58,9 @@ impl RuntimeRef {
         }
         let abandoned = shared.abandoned.load(Acquire);
         if abandoned == 0 && !shared.is_current_thread() {
-            // A task counts as ended shortly before its joiners are told: with the workers gone, all were. But a function of
-            // the program's, such as a waker, may keep one for longer than the caller waits. The end may have come at the
-            // deadline, and a worker still needs its time then.
+            shared.wait_for_ends();
+            // With the workers gone, all joiners were told. But a function of the program's, such as a waker, may keep one for longer
+            // than the caller waits. The end may have come at the deadline, and a worker still needs its time then.
             shared.wait_for_workers(deadline.max(now().saturating_add(LEAST_PATIENCE)));
         }
         Ok(abandoned)
