@@ -42,6 +42,15 @@ static void flood(rt_cx *cx, struct stalled *w) {
     }
 }
 
+/* In a coroutine over `w`: a receiver comes when others have everything. */
+#define STARVING(pair)                                              \
+    do {                                                            \
+        flood(cx, w);                                               \
+        OP_TURNS(s, 50);                                            \
+        steps_pair(cx, s, pair);                                    \
+        CHECK_EQ(rt_submit_recv_multi(cx, s->io, &s->op), 0);       \
+    } while (0)
+
 static void flood_end(struct stalled *w) {
     for (int i = 0; i < FLOODS; i++) steps_close(&w->floods[i]);
 }
@@ -64,10 +73,7 @@ static int64_t receive(rt_cx *cx, void *state) {
     struct stalled *w = state;
     struct steps *s = &w->steps;
     RT_BEGIN(&s->frame);
-    flood(cx, w);
-    OP_TURNS(s, 50);
-    steps_pair(cx, s, net_unix_pair);
-    CHECK_EQ(rt_submit_recv_multi(cx, s->io, &s->op), 0);
+    STARVING(net_unix_pair);
     OP_TURNS(s, 20);
     for (s->n = 0; s->n < TIMES; s->n++) {
         put(w, 100);
@@ -104,10 +110,7 @@ static int64_t keep(rt_cx *cx, void *state) {
     struct stalled *w = state;
     struct steps *s = &w->steps;
     RT_BEGIN(&s->frame);
-    flood(cx, w);
-    OP_TURNS(s, 50);
-    steps_pair(cx, s, net_unix_pair);
-    CHECK_EQ(rt_submit_recv_multi(cx, s->io, &s->op), 0);
+    STARVING(net_unix_pair);
     put(w, SIZE);
     RT_AWAIT(s->got, rt_poll_recv_next(cx, s->op, &w->held));
     follows(w, &w->held);
@@ -156,10 +159,7 @@ static int64_t borrow(rt_cx *cx, void *state) {
     struct stalled *w = state;
     struct steps *s = &w->steps;
     RT_BEGIN(&s->frame);
-    flood(cx, w);
-    OP_TURNS(s, 50);
-    steps_pair(cx, s, net_unix_pair);
-    CHECK_EQ(rt_submit_recv_multi(cx, s->io, &s->op), 0);
+    STARVING(net_unix_pair);
     put(w, SIZE);
     RT_AWAIT(s->got, rt_poll_recv_next(cx, s->op, &w->held));
     put(w, SIZE);
@@ -311,10 +311,7 @@ static int64_t take_packets(rt_cx *cx, void *state) {
     struct stalled *w = state;
     struct steps *s = &w->steps;
     RT_BEGIN(&s->frame);
-    flood(cx, w);
-    OP_TURNS(s, 50);
-    steps_pair(cx, s, packets);
-    CHECK_EQ(rt_submit_recv_multi(cx, s->io, &s->op), 0);
+    STARVING(packets);
     for (s->n = 0; s->n < TIMES; s->n++) {
         put(w, 1 + s->n);
         RT_AWAIT(s->got, rt_poll_recv_next(cx, s->op, &w->taken));
