@@ -76,7 +76,7 @@ impl Receiver {
     /// a worker without a ring, and for what is not a stream socket. `EBUSY`: something else receives there.
     pub(crate) fn begin(cx: &PollContext, io: IoName) -> Result<Option<Self>, Errno> {
         let begun = in_poll(cx, |worker, task| {
-            if !io.has(traits::STREAM) || !worker.receives_on_ring() {
+            if !io.has(traits::STREAM) || !worker.can_receive_on_ring() {
                 return Err(libc::EPERM);
             }
             worker.check(io, &Request::RecvMany)?;

@@ -287,6 +287,8 @@ struct Many {
     waits: Cell<bool>,
     /// The entry that it has on the ring ends after so many bytes.
     is_limited: Cell<bool>,
+    /// It receives from netlink, which tells when messages were lost.
+    tells_loss: bool,
     /// Errors that do not end it.
     error: Cell<Option<Errno>>,
     /// The connections of one that accepts, from the first on.

@@ -103,7 +103,7 @@ impl OpName {
 impl Worker {
     /// Begins to receive, or goes on with it.
     pub(super) fn receive(&self, op: &'static Operation) {
-        if !self.receives_on_ring() {
+        if !self.receives_on_ring(op) {
             return self.attempt_many(op);
         }
         let has_buffers = self.ops().buffers.borrow_mut().refill();
@@ -113,8 +113,14 @@ impl Worker {
         }
     }
 
+    /// Whether the ring receives for this operation. What netlink says of messages that were lost, ENOBUFS, could not be told there
+    /// from want of a buffer.
+    fn receives_on_ring(&self, op: &'static Operation) -> bool {
+        !op.body(self).many().tells_loss && self.can_receive_on_ring()
+    }
+
     /// Whether the kernel receives many times by one entry, into this worker's buffers.
-    pub(super) fn receives_on_ring(&self) -> bool {
+    pub(super) fn can_receive_on_ring(&self) -> bool {
         let on_ring = {
             let driver = self.driver.borrow();
             driver.has_ring() && driver.supports(io_uring::opcode::RecvMulti::CODE)
@@ -210,7 +216,7 @@ impl Worker {
 
     pub(super) fn attempt_receive(&self, op: &'static Operation, io: IoName) {
         let body = op.body(self);
-        let (size, on_ring) = (self.shared().config.buffer_size as usize, self.receives_on_ring());
+        let (size, on_ring) = (self.shared().config.buffer_size as usize, self.receives_on_ring(op));
         for _ in 0..MOST_IN_A_ROW {
             if body.many().held.get() >= MOST_HELD {
                 return self.pause(op);
