@@ -9,8 +9,8 @@
 //! - `life.rs`: making an entry, and letting go of it. `submit.rs`: choosing the operation's way; what a task may ask of it.
 //! - `progress.rs`: completions and news; `cancel.rs`: ending an operation before it is done, also at its deadline; `lost.rs`: going on
 //!   without a ring.
-//! - `many.rs`: operations with many results, of which it has accepting; `receiving.rs`: receiving into leased buffers; `legacy.rs`: what
-//!   receivers leave to a stream. `pooled.rs`: reading into such buffers without an operation.
+//! - `many.rs`: operations with many results, of which it has accepting; `receiving.rs`: receiving into leased buffers; `starved.rs`: who
+//!   waits for one; `legacy.rs`: what receivers leave to a stream. `pooled.rs`: reading into such buffers without an operation.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
 //! - `stream.rs`: ordered sends; `pump.rs`: those that must wait; `parcel.rs`: what they consist of; `blob.rs`: what is sent to
 //!   many; `splice.rs`: what is spliced; `sweep.rs`: what is cancelled; `flush.rs`: who waits for them; `refused.rs`: what waits for a
@@ -43,6 +43,7 @@ mod refused;
 mod request;
 mod set;
 mod splice;
+mod starved;
 mod stream;
 mod submit;
 mod sweep;
@@ -281,6 +282,8 @@ struct Many {
     held: Cell<u32>,
     /// It waits in the queue for a buffer of the pool, or for a descriptor.
     starves: Cell<bool>,
+    /// Its number in that queue for buffers.
+    number: Cell<u64>,
     /// A buffer from outside of the pool is the task's, or waiting for it.
     borrows: Cell<bool>,
     /// It waits for buffers to come back, and is counted for that in `Ops::waiting`.

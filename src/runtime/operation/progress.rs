@@ -11,6 +11,7 @@ use super::super::shared::Counters;
 use super::super::transfer::Attempted;
 use super::super::worker::Worker;
 use super::request::Request;
+use super::starved::Starved;
 use super::*;
 use crate::driver::{Completion, GIVEN_UP};
 use crate::primitives::sync::Ordering::*;
@@ -31,8 +32,8 @@ pub(in super::super) struct Ops {
     pub(super) limits: Cell<bool>,
     /// How many receivers wait for buffers to come back, be it to the pool or from their own task.
     pub(super) waiting: Cell<u32>,
-    /// Receivers that wait for a buffer of the pool, in their order.
-    pub(super) starved: RefCell<VecDeque<OpName>>,
+    /// Receivers that wait for a buffer of the pool.
+    pub(super) starved: RefCell<Starved<OpName>>,
     /// Some of them have nothing, or were left where there were buffers: they go on when there is nothing else to do.
     pub(super) hungry: Cell<bool>,
     /// How often in a row somebody waited, and no buffer had come back.

@@ -4,7 +4,8 @@
 //! them came back, or until some did and its task waits for more.
 //!
 //! When the pool is empty, who has something for its task pauses until the task took that, or buffers of its own came back. Others wait
-//! in a queue. Who gives a buffer back sees to it that the queue is looked at. No timer is involved.
+//! in a queue, and as long as there is one nobody goes on because buffers of its own came back: who has nothing stands behind it. Who
+//! gives a buffer back sees to it that the queue is looked at. No timer is involved.
 //!
 //! But buffers may be with those who do not give them back for as long as they like, so nobody depends on them who has nothing.
 //! When the worker finds nothing else to do, or looked often and none came back, it lends: who waits in the queue receives into
@@ -18,6 +19,7 @@ use super::super::worker::Worker;
 use super::many::MOST_IN_A_ROW;
 use super::progress::told_by_closed;
 use super::request::Request;
+use super::starved::Among;
 use super::submit::GROUP;
 use super::*;
 use crate::driver::Completion;
@@ -63,6 +65,14 @@ impl Drop for Loan {
 }
 
 impl OpName {
+    /// True for a receiver that has this number in the queue for buffers.
+    fn has_place(self, worker: &Worker, number: u64) -> bool {
+        self.op.word.lives(self.generation) && {
+            let body = self.op.body(worker);
+            body.stage.get() == Stage::Paused && body.many().starves.get() && body.many().number.get() == number
+        }
+    }
+
     /// The next data of a receiver.
     pub(crate) fn poll_received(self, cx: &PollContext) -> IoPoll<Delivered> {
         let next = self.with(cx, |worker, op, body| {
@@ -315,32 +325,40 @@ impl Worker {
         }
     }
 
-    /// The pool is empty, and the receiver has something.
+    /// The pool is empty.
     fn starve(&self, op: &'static Operation) {
         let body = op.body(self);
         if self.ops().buffers.borrow().free() > 0 {
             // There would be one, but for the memory: nobody would wake it.
             return self.settle(op, -i64::from(libc::ENOMEM));
         }
-        if body.may_borrow() {
-            self.ops().hungry.set(true);
-        }
         // Who has something for its task goes on when that was taken.
-        if body.many().leases.borrow().is_empty() && !body.many().starves.replace(true) {
-            let mut starved = self.ops().starved.borrow_mut();
-            if starved.len() == starved.capacity() {
-                starved.retain(|name| name.op.word.lives(name.generation));
-            }
-            starved.push_back(OpName { op, generation: op.word.generation() });
+        if body.many().leases.borrow().is_empty() {
+            self.stand_in_line(op);
         }
         self.pause(op);
     }
 
-    /// Nobody has what the receiver borrowed any more.
+    /// A receiver that has nothing for its task waits in the queue for a buffer, behind all others, unless it has its place there.
+    fn stand_in_line(&self, op: &'static Operation) {
+        let body = op.body(self);
+        let may_borrow = body.may_borrow();
+        if may_borrow {
+            self.ops().hungry.set(true);
+        }
+        if !body.many().starves.replace(true) {
+            let name = OpName { op, generation: op.word.generation() };
+            let is_there = |number, name: &OpName| name.has_place(self, number);
+            body.many().number.set(self.ops().starved.borrow_mut().push(name, !may_borrow, is_there));
+        }
+    }
+
+    /// Nobody has what the receiver borrowed any more. It may borrow again, so if it stood in line it does so elsewhere.
     pub(super) fn loan_ended(&self, op: &'static Operation) {
         let body = op.body(self);
         body.many().borrows.set(false);
         if body.stage.get() == Stage::Paused {
+            body.many().starves.set(false);
             self.go_on(op);
         }
     }
@@ -359,8 +377,16 @@ impl Worker {
             }
         });
         for name in resumed {
-            if name.op.word.lives(name.generation) && name.op.body(self).may_receive_again() {
-                self.go_on(name.op);
+            if !(name.op.word.lives(name.generation) && name.op.body(self).may_receive_again()) {
+                continue;
+            }
+            let is_first = self.ops().starved.borrow().is_empty();
+            let has_nothing = name.op.body(self).many().leases.borrow().is_empty();
+            match (is_first, has_nothing) {
+                (true, _) => self.go_on(name.op),
+                (false, true) => self.stand_in_line(name.op),
+                // It stands there when its task took what it has.
+                (false, false) => {}
             }
         }
         if !self.ops().starved.borrow().is_empty() {
@@ -393,22 +419,29 @@ impl Worker {
         }
     }
 
+    /// So many receivers go on, as long as there are buffers. Without any, who may borrow does, if that is allowed.
     fn let_starved_go_on(&self, most: usize) {
         let waiting = self.ops().starved.borrow().len();
         for _ in 0..waiting.min(most) {
-            let Some(name) = self.ops().starved.borrow_mut().pop_front() else { break };
-            if !name.op.word.lives(name.generation) {
-                continue;
-            }
-            let body = name.op.body(self);
+            let buffers = self.ops().buffers.borrow().at_hand();
+            let among = match buffers {
+                0 if self.ops().lending.get() => Among::Poor,
+                0 => break,
+                _ => Among::All,
+            };
+            let is_there = |number, name: &OpName| name.has_place(self, number);
+            let next = self.ops().starved.borrow_mut().pop(among, is_there);
+            let Some(OpName { op, .. }) = next else { break };
+            let body = op.body(self);
             body.many().starves.set(false);
             if body.stage.get() == Stage::Paused {
-                self.go_on(name.op);
+                self.go_on(op);
             }
         }
     }
 
-    /// There is nothing else to do: all who wait go on, and who has nothing may do without the pool. True if there were any.
+    /// There is nothing else to do: all who wait go on where there are buffers, and who has nothing may do without the pool. True if
+    /// there were any.
     pub(in super::super) fn lend(&self) -> bool {
         let are_hungry = self.ops().hungry.replace(false);
         if are_hungry {
