@@ -95,7 +95,7 @@ pub struct rt_config {
     /// Bytes of a receive buffer. 0: 16384.
     pub buffer_size: u32,
     /// Receive buffers of a worker, at most 32768. Memory is taken as they are used. When all are held, and stay so, a receiver
-    /// without any gets one beyond them. 0: 512.
+    /// of which nothing waits for its task gets one beyond them. 0: 512.
     pub buffer_count: u32,
     /// How many threads there may be for calls that block. They end when they are not used. 0: 64.
     pub blocking_threads: u32,

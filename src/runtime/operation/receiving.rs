@@ -65,6 +65,15 @@ impl Drop for Loan {
 }
 
 impl OpName {
+    /// The task of an operation that has nothing for it waits for more: a receiver that paused goes on, where it may, and may have
+    /// something at once. It may also be the end, and of its entry.
+    pub(super) fn is_awaited(self, worker: &Worker) -> Result<(), Errno> {
+        if self.op.body(worker).may_receive_again() {
+            worker.go_on(self.op);
+        }
+        if self.op.word.lives(self.generation) { Ok(()) } else { Err(libc::EBADF) }
+    }
+
     /// True for a receiver that has this number in the queue for buffers.
     fn has_place(self, worker: &Worker, number: u64) -> bool {
         self.op.word.lives(self.generation) && {
@@ -84,12 +93,8 @@ impl OpName {
             }
             let next = || body.many().leases.borrow_mut().pop();
             let mut lease = next();
-            if lease.is_none() && body.may_receive_again() {
-                // Its task waits for more, which may be there at once. It may also be the end, and of its entry.
-                worker.go_on(op);
-                if !op.word.lives(self.generation) {
-                    return Err(libc::EBADF);
-                }
+            if lease.is_none() {
+                self.is_awaited(worker)?;
                 lease = next();
             }
             if let Some(lease) = lease {

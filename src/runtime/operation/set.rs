@@ -216,11 +216,14 @@ impl OpName {
     /// Makes the operation a member, fired when it has something for its task: now, if it has. `EEXIST`: another set, or
     /// this one, has it and would never hear of it.
     fn watch(self, cx: &PollContext, admit: impl FnOnce() -> Arc<Member>) -> Result<(), Errno> {
-        self.with(cx, |_worker, _op, body| {
+        self.with(cx, |worker, _op, body| {
             let watcher = body.watcher.take().filter(|watcher| watcher.is_wanted());
             if watcher.is_some() {
                 body.watcher.set(watcher);
                 return Err(libc::EEXIST);
+            }
+            if !body.is_ready() {
+                self.is_awaited(worker)?;
             }
             match body.is_ready() {
                 true => admit().fire(),
