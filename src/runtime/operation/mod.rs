@@ -473,6 +473,10 @@ impl Woken {
         }
     }
 
+    fn last(&self) -> Option<&'static Operation> {
+        self.tail.get()
+    }
+
     fn pop(&self) -> Option<&'static Operation> {
         let op = self.head.get()?;
         // SAFETY: what is linked is an entry of the slab.

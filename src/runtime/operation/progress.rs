@@ -138,11 +138,16 @@ impl Worker {
             return false;
         }
         let mut any = false;
+        // What goes on after others had their turn comes behind the last.
+        let last = self.ops().woken.last();
         for _ in 0..MOST_NEWS {
             let Some(op) = self.ops().woken.pop() else { break };
             any = true;
             self.rouse();
             self.read_mail(op);
+            if last.is_some_and(|last| std::ptr::eq(last, op)) {
+                break;
+            }
         }
         any |= self.expire();
         any |= self.take_returned();

@@ -1,4 +1,5 @@
-//! The pump: an operation of the library's that has the baton of a stream which must wait, for room or for the ends of a splice.
+//! The pump: an operation of the library's that has the baton of a stream which must wait, for room or for the ends of a splice, or which
+//! others keep busy.
 //! On a ring it is an entry with all that queued up; without one, or for messages that do not go there, it waits for readiness.
 
 use super::super::context::Current;
@@ -8,7 +9,7 @@ use super::life::make;
 use super::parcel::Batch;
 use super::request::Request;
 use super::splice::Inflow;
-use super::stream::{Holder, Next, Progress};
+use super::stream::{Holder, MOST_IN_A_ROW, Next, Progress};
 use super::*;
 use crate::driver::Completion;
 use crate::primitives::sync::Ordering::*;
@@ -23,25 +24,28 @@ const POLL_FIRST: u16 = 1;
 impl Holder {
     /// There is something to wait for: the pump takes the baton over.
     pub(super) fn start_pump(self) {
-        let owner = self.io.io.owner.load(Relaxed);
-        let here = Current::with_worker(|worker| worker.filter(|w| w.shared().handle == owner).map(|w| w.index()));
-        let home = here.unwrap_or_else(|| self.io.home());
-        let made = make(owner, home, None, Request::Pump, [Some(self.io), None], || None).and_then(|pump| {
-            self.traffic.pump.swap(pump.name(), AcqRel);
-            // From here on it is its owner's, and the baton with it.
-            if pump.mail() {
-                return Ok(());
-            }
-            self.io.leave_traffic_of(pump, 0, false);
-            pump.unmake();
-            Err(libc::ECANCELED)
-        });
         // The descriptor was closed, memory is out, or the runtime goes.
-        if let Err(errno) = made {
+        if let Err(errno) = self.hand_over() {
             let errno = if errno == libc::EBADF { libc::ECANCELED } else { errno };
             self.traffic.failed.store(errno as u32, Release);
             self.let_go(errno);
         }
+    }
+
+    /// Makes a pump, which has the baton from here on. On an error it is still the caller's.
+    pub(super) fn hand_over(self) -> Result<(), Errno> {
+        let owner = self.io.io.owner.load(Relaxed);
+        let here = Current::with_worker(|worker| worker.filter(|w| w.shared().handle == owner).map(|w| w.index()));
+        let home = here.unwrap_or_else(|| self.io.home());
+        let pump = make(owner, home, None, Request::Pump, [Some(self.io), None], || None)?;
+        self.traffic.pump.swap(pump.name(), AcqRel);
+        // From here on it is its owner's, and the baton with it.
+        if pump.mail() {
+            return Ok(());
+        }
+        self.io.leave_traffic_of(pump, 0, false);
+        pump.unmake();
+        Err(libc::ECANCELED)
     }
 }
 
@@ -67,19 +71,24 @@ impl Worker {
             errno => holder.fail(errno),
         }
         if io.has(traits::PAST_RING) || !self.driver.borrow().supports(opcode::SendMsg::CODE) {
-            let source = Cell::new(None);
+            let (source, is_turn_of_others) = (Cell::new(None), Cell::new(false));
             let polled = self.as_operation(op, |cx| {
                 let splice = |inflow: Inflow| {
                     let is_over = holder.poll_splice(inflow, cx);
                     source.set(Some(inflow.from).filter(|_| !is_over));
                     is_over
                 };
-                io.poll_call(cx, Interest::WRITABLE, |_fd| match holder.push_out(splice) {
+                io.poll_call(cx, Interest::WRITABLE, |_fd| match holder.push_out(MOST_IN_A_ROW, splice) {
                     Progress::Idle | Progress::Splices => Ok(0),
+                    Progress::Turn => {
+                        is_turn_of_others.set(true);
+                        Ok(0)
+                    }
                     Progress::Full => Err(libc::EAGAIN),
                 })
             });
             return match polled {
+                _ if is_turn_of_others.get() => self.soon(op),
                 _ if source.get().is_some() => self.pump_waits(op, batch, source.take()),
                 Poll::Pending => body.stage.set(Stage::Ready),
                 Poll::Ready(Ok(_)) => self.settle(op, 0),
@@ -93,13 +102,17 @@ impl Worker {
                 }
             };
         }
+        let mut left = MOST_IN_A_ROW;
         loop {
             match holder.load(&mut batch) {
                 Next::Batch => break,
                 Next::Nothing if traffic.baton.park() => return self.settle(op, 0),
                 Next::Nothing => {}
-                Next::Splice(inflow) if self.as_operation(op, |cx| holder.poll_splice(inflow, cx)) => {}
-                Next::Splice(inflow) => return self.pump_waits(op, batch, Some(inflow.from)),
+                Next::Splice(inflow) if !self.as_operation(op, |cx| holder.poll_splice(inflow, cx)) => {
+                    return self.pump_waits(op, batch, Some(inflow.from));
+                }
+                Next::Splice(_) if left == 0 => return self.soon(op),
+                Next::Splice(_) => left -= 1,
             }
         }
         // Without MSG_WAITALL: what went is news, to who waits for that, and to who looks whether the connection moves.

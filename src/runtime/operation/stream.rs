@@ -1,12 +1,13 @@
 //! Ordered sends: operations of tasks, and what any thread gives to a stream, in one order.
 //!
-//! Who has the baton (`traffic.rs`) tries at once. When the socket is full, an operation of the library's, the pump, keeps
-//! the baton and goes on when there is room: by an entry on a ring, or by readiness. What queues up leaves together, on what
-//! is a stream.
+//! Who has the baton (`traffic.rs`) tries at once. When the socket is full, or others keep sending, an operation of the library's, the
+//! pump, keeps the baton and goes on when there is room: by an entry on a ring, or by readiness. What queues up leaves together, on
+//! what is a stream.
 //!
 //! A send that was cut after some of its bytes went leaves a hole in the stream, so nothing can be sent after it.
 
 use super::super::buffers::Lease;
+use super::super::context::Current;
 use super::super::io::{Errno, IoName, traits};
 use super::super::runtimes::RuntimeRef;
 use super::super::transfer::{Attempted, attempted};
@@ -19,6 +20,11 @@ use super::*;
 use crate::primitives::inbox::Pushed;
 use crate::primitives::sync::Ordering::*;
 
+/// How much a worker sends in a row, be it for others: so many batches and splices. It has other things to do.
+pub(super) const MOST_IN_A_ROW: u32 = 32;
+/// The same for a thread that is none: the worker that would go on may be busy, or driven by nobody.
+const MOST_ELSEWHERE: u32 = 1024;
+
 /// How far the holder came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -28,6 +34,8 @@ pub(super) enum Progress {
     Full,
     /// A splice must wait for one of its ends. The baton is still the caller's.
     Splices,
+    /// There is more to send, as there is as long as others go on sending. The baton is still the caller's.
+    Turn,
 }
 
 /// What is to leave next.
@@ -257,16 +265,25 @@ impl Holder {
         }
     }
 
-    /// Sends until nothing is queued, and gives the baton up; or until the socket is full, or `splice` says that one must wait.
-    pub(super) fn push_out(self, splice: impl Fn(Inflow) -> bool) -> Progress {
-        let mut batch = Batch::default();
+    /// Sends until nothing is queued, and gives the baton up; or until the socket is full, or `splice` says that one must wait; or so
+    /// much.
+    pub(super) fn push_out(self, most: u32, splice: impl Fn(Inflow) -> bool) -> Progress {
+        let (mut batch, mut left) = (Batch::default(), most);
         loop {
             match self.load(&mut batch) {
                 Next::Nothing if self.traffic.baton.park() => return Progress::Idle,
                 Next::Nothing => continue,
-                Next::Splice(inflow) if splice(inflow) => continue,
-                Next::Splice(_) => return Progress::Splices,
-                Next::Batch => {}
+                Next::Splice(inflow) if !splice(inflow) => return Progress::Splices,
+                Next::Splice(_) if left == 0 => return Progress::Turn,
+                Next::Splice(_) => {
+                    left -= 1;
+                    continue;
+                }
+                Next::Batch if left == 0 => {
+                    self.unload(&mut batch, None);
+                    return Progress::Turn;
+                }
+                Next::Batch => left -= 1,
             }
             let flags = batch.flags | libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
             // SAFETY: the batch's memory is ours, or a program's whose turn was taken; the holder is a user of the descriptor.
@@ -292,8 +309,15 @@ impl Holder {
 
     /// Sends what can be sent now, and sees to the rest.
     fn go(self) {
-        if self.push_out(|inflow| self.splice(inflow)) != Progress::Idle {
-            self.start_pump();
+        let most = Current::with_worker(|worker| worker.map_or(MOST_ELSEWHERE, |_| MOST_IN_A_ROW));
+        loop {
+            match self.push_out(most, |inflow| self.splice(inflow)) {
+                Progress::Idle => return,
+                Progress::Full | Progress::Splices => return self.start_pump(),
+                // As long as nobody can take over, nothing keeps us from going on.
+                Progress::Turn if self.hand_over().is_ok() => return,
+                Progress::Turn => {}
+            }
         }
     }
 }
