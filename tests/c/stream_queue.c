@@ -179,6 +179,41 @@ static int64_t send_nothing(rt_cx *cx, void *state) {
 }
 static void a_message_of_nothing_is_waited_for(void) { play(send_nothing, 0); }
 
+/* ---- what a queue keeps ---- */
+
+enum { PAIRS = 8, BURST = 20000, LITTLE = 16384 };
+
+struct bursts {
+    struct steps pairs[PAIRS];
+    rt_frame frame;
+    size_t before;
+    int at;
+};
+
+static int64_t burst(rt_cx *cx, void *state) {
+    static struct bursts b;
+    (void)state;
+    RT_BEGIN(&b.frame);
+    for (b.at = 0; b.at < PAIRS; b.at++) {
+        steps_pair(cx, &b.pairs[b.at], net_unix_pair);
+        CHECK_EQ(rt_send(b.pairs[b.at].io, "x", 1), 1);
+    }
+    b.before = heap_in_use();
+    for (b.at = 0; b.at < PAIRS; b.at++) {
+        net_stuff(b.pairs[b.at].near);
+        for (int i = 0; i < BURST; i++) CHECK_EQ(rt_send(b.pairs[b.at].io, "hello", 5), 5);
+        while (rt_poll_flush(cx, b.pairs[b.at].io, 0) == RT_PENDING) {
+            net_drain(b.pairs[b.at].far);
+            RT_YIELD(cx);
+        }
+    }
+    CHECK(heap_settled(b.before) <= b.before + (size_t)PAIRS * LITTLE);
+    for (b.at = 0; b.at < PAIRS; b.at++) steps_close(&b.pairs[b.at]);
+    memset(&b, 0, sizeof b);
+    RT_END(0);
+}
+static void a_burst_is_forgotten(void) { play(burst, 0); }
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(the_first_is_told_before_the_second_went);
@@ -186,5 +221,6 @@ int main(int argc, char **argv) {
     CASE(who_waits_for_the_limit_may_send);
     CASE(what_was_cancelled_does_not_count);
     CASE(a_message_of_nothing_is_waited_for);
+    CASE(a_burst_is_forgotten);
     return test_end();
 }

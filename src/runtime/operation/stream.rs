@@ -72,6 +72,12 @@ impl Holder {
                 _ => self.drop_all(libc::EPIPE),
             }
             let Some(first) = self.with_queue(|queue| queue.front().map(|parcel| (parcel.owed(), parcel.sent))) else {
+                // What a burst took is given back.
+                self.with_queue(|queue| {
+                    if queue.capacity() > MOST_PARTS {
+                        *queue = VecDeque::new()
+                    }
+                });
                 return Next::Nothing;
             };
             match first {
