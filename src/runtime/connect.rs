@@ -63,12 +63,14 @@ impl IoName {
     /// `address` has `len` readable bytes.
     unsafe fn connect_now(self, address: *const libc::sockaddr, len: libc::socklen_t) -> Attempted {
         let _in_use = self.enter()?;
-        let failed = self.why_failed();
+        let (failed, noted) = (self.why_failed(), self.take_refusal());
         // SAFETY: the caller says so; the descriptor is kept open by our use.
         let result = attempted(unsafe { libc::connect(self.fd(), address, len) } as isize);
         // With TCP, 0 is said to who asks again and finds it connected.
         if result == Err(libc::EINPROGRESS) || result.is_ok() && !self.has(traits::TCP) {
             self.begins(failed);
+        } else {
+            self.put_refusal_back(noted);
         }
         result
     }

@@ -55,8 +55,25 @@ impl IoName {
     pub(in super::super) fn was_told(self, errno: Errno) {
         // A connection that was reset had been one.
         let is_refusal = breaks_connection(errno) && errno != libc::ECONNRESET && self.has(traits::TCP);
-        let Some(Ok(traffic)) = (is_refusal && self.is_connection_gone()).then(|| self.traffic()) else { return };
-        traffic.refusal.store(errno as u32, Release);
+        let Some(Ok(traffic)) = is_refusal.then(|| self.traffic()) else { return };
+        // At once, for who connects hears at any moment that there is no connection, and looks here for the reason.
+        let before = traffic.refusal.swap(errno as u32, AcqRel);
+        if !self.is_connection_gone() {
+            let _ = traffic.refusal.compare_exchange(errno as u32, before, AcqRel, Acquire);
+        }
+    }
+
+    /// Takes the note away before a connect is begun: what is noted after that is about the new connection, which may be refused before
+    /// the call returns.
+    pub(in super::super) fn take_refusal(self) -> Errno {
+        self.traffic_if_any().map_or(0, |traffic| traffic.refusal.swap(0, AcqRel) as Errno)
+    }
+
+    /// None was begun. One that goes on, or is there, was not refused.
+    pub(in super::super) fn put_refusal_back(self, noted: Errno) {
+        if let Some(traffic) = self.traffic_if_any().filter(|_| noted != 0 && self.is_connection_gone()) {
+            let _ = traffic.refusal.compare_exchange(0, noted as u32, AcqRel, Acquire);
+        }
     }
 
     /// Why a connect, or a send, failed. If somebody else was told, the system says no more than that it did.

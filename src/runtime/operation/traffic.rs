@@ -159,7 +159,6 @@ impl IoName {
     pub(in super::super) fn begins(self, failed: Errno) {
         if let Some(traffic) = self.traffic_if_any() {
             let _ = traffic.failed.compare_exchange(failed as u32, 0, AcqRel, Acquire);
-            traffic.refusal.store(0, Release);
             traffic.ends.store(false, Release);
         }
     }
