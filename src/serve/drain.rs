@@ -63,7 +63,10 @@ impl Server {
                 }
                 (Err(waiters), Some(waker)) => break waiters.put(cx.key(), waker, is_dead),
                 // Cloned without the lock, then asked again.
-                (Err(_), None) => waker = Some(Waker::clone(&cx.waker())),
+                (Err(_), None) => {
+                    drop(state);
+                    waker = Some(Waker::clone(&cx.waker()));
+                }
             }
         };
         drop(unneeded);

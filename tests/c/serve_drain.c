@@ -135,15 +135,19 @@ static void cut(void) {
     test_runtime_free(s.rt);
 }
 
+static void site_wait_live(site *s) {
+    while (site_stats(s).live == 0) {
+        if (current_thread()) CHECK_OK(rt_turn(s->rt, 0));
+        else sched_yield();
+    }
+}
+
 /* The earliest time holds; one that never comes keeps nothing alive. */
 static void earliest(void) {
     site s = {0};
     site_start(&s, NULL);
     int client = site_dial(&s);
-    while (site_stats(&s).live == 0) {
-        if (current_thread()) CHECK_OK(rt_turn(s.rt, 0));
-        else sched_yield();
-    }
+    site_wait_live(&s);
     struct site_drain late = {&s, rt_now() + UINT64_C(3600000) * MS}, soon = {&s, rt_now() + 20 * MS};
     rt_task first, second;
     CHECK_EQ(rt_spawn(s.rt, site_drain_poll, &late, NULL, &first), 0);
@@ -157,6 +161,37 @@ static void earliest(void) {
     test_runtime_free(s.rt);
 }
 
+/* ---- wakers that ask the server ---- */
+
+static site *asked;
+
+static void *ask_and_clone(void *data) {
+    (void)site_stats(asked);
+    return data;
+}
+static void nothing(void *data) { (void)data; }
+
+static const rt_waker_vtable curious = {ask_and_clone, nothing, nothing, nothing};
+
+/* No function of theirs is called with a lock held. */
+static void asked_by_wakers(void) {
+    site s = {0};
+    site_start(&s, NULL);
+    asked = &s;
+    int client = site_dial(&s);
+    site_wait_live(&s);
+    rt_waker waker;
+    rt_cx *cx;
+    CHECK_EQ(rt_waker_new(&curious, &s, &waker), 0);
+    CHECK_EQ(rt_cx_new(s.rt, &waker, &cx), 0);
+    CHECK_EQ(rt_waker_drop(&waker), 0);
+    CHECK_EQ(rt_poll_draining(cx, s.server), RT_PENDING);
+    CHECK_EQ(rt_poll_drain(cx, s.server, RT_NEVER), RT_PENDING);
+    CHECK_EQ(rt_cx_free(cx), 0);
+    close(client);
+    site_end(&s);
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     CASE(under_load_shared);
@@ -164,5 +199,6 @@ int main(int argc, char **argv) {
     CASE(backlog);
     CASE(cut);
     CASE(earliest);
+    CASE(asked_by_wakers);
     return test_end();
 }
