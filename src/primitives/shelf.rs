@@ -6,7 +6,8 @@
 use super::guard::{Guard, Left};
 use super::handle::{Handle, Kind};
 use super::slab::{Entry, Slab};
-use super::sync::{AtomicU32, AtomicU64, Ordering::*, UnsafeCell, const_outside_loom, process_static, thread};
+use super::sync::{AtomicU32, AtomicU64, Ordering::*, UnsafeCell, const_outside_loom, process_static};
+use super::thread::Moment;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -99,8 +100,9 @@ impl<T: Send + Sync + 'static> Shelf<T> {
         let (handle, place) = self.find(raw)?;
         place.guard.close(handle.generation).then(|| {
             let last = Use { shelf: self, place, index: handle.index };
+            let mut moment = Moment::default();
             while !place.guard.await_others() {
-                thread::yield_now();
+                moment.pass();
             }
             Arc::clone(&last)
         })

@@ -1,9 +1,10 @@
 //! Telling threads apart, also in what is called as a thread ends: by then std has no name for it any more. And keeping them from
 //! being cancelled.
 
-use super::sync::{AtomicU64, Ordering::*, process_static};
+use super::sync::{AtomicU64, Ordering::*, nature, process_static, thread};
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::time::Duration;
 
 /// A number that no other thread of this process has or had.
 pub(crate) fn thread_number() -> u64 {
@@ -17,6 +18,25 @@ pub(crate) fn thread_number() -> u64 {
         NUMBER.set(NEXT.fetch_add(1, Relaxed));
     }
     NUMBER.get()
+}
+
+/// Waits for a few steps of another thread's.
+#[derive(Default)]
+pub(crate) struct Moment {
+    looks: u32,
+}
+
+impl Moment {
+    /// Lets others run: also those of a lower priority, which a thread that only yields may keep from it.
+    pub(crate) fn pass(&mut self) {
+        const SHORT: u32 = 100;
+        const LONG: Duration = Duration::from_micros(50);
+        thread::yield_now();
+        self.looks += 1;
+        if self.looks > SHORT {
+            nature::sleep(LONG);
+        }
+    }
 }
 
 unsafe extern "C" {

@@ -14,9 +14,8 @@ use super::timer::Timer;
 use super::worker::Worker;
 use crate::driver;
 use crate::primitives::inbox::{Inbox, Pushed};
-use crate::primitives::sync::{
-    Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*, nature, thread,
-};
+use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*, nature};
+use crate::primitives::thread::Moment;
 use crate::task::{Header, Notified, Schedule, TaskName};
 use std::collections::HashMap;
 use std::ptr::{self, NonNull};
@@ -276,8 +275,9 @@ impl Shared {
     /// A task is counted out shortly before it can be joined. Where no task is counted any more, waits until all can be, which is
     /// a few steps of the library's own, and as long as the system keeps a worker from them.
     pub(super) fn wait_for_ends(&self) {
+        let mut moment = Moment::default();
         while self.tasks() == 0 && self.remotes.iter().any(Remote::is_ending) {
-            thread::yield_now();
+            moment.pass();
         }
     }
 

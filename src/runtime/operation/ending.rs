@@ -6,7 +6,8 @@ use super::life::close;
 use super::request::Yields;
 use super::word::{News, Told};
 use super::{OPS, Operation};
-use crate::primitives::sync::{Ordering::*, thread};
+use crate::primitives::sync::Ordering::*;
+use crate::primitives::thread::Moment;
 use crate::task::Header;
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -62,13 +63,14 @@ impl Operation {
     /// has done so. Whoever has, has the mark for a moment: a teller, who finds the mailbox closed and takes it off again; the
     /// maker of a pump, who ends that; or the owner itself, in its own list, which `own` empties. False: this life is over.
     pub(super) fn take_mark(&self, life: u32, own: impl Fn()) -> bool {
+        let mut moment = Moment::default();
         loop {
             match self.word.tell_life(life, News::CANCEL) {
                 Told::Stale => return false,
                 Told::Post => return true,
                 Told::Queued => {
                     own();
-                    thread::yield_now();
+                    moment.pass();
                 }
             }
         }
