@@ -78,6 +78,8 @@ enum Place {
     Taken,
     /// Or returned.
     Leased,
+    /// With a kernel that is not asked any more.
+    Lost,
 }
 
 /// A buffer to receive into. Goes to `keep` or `put_back` of the pool that it is from.
@@ -171,11 +173,16 @@ impl Buffers {
         }
     }
 
-    /// The kernel keeps its buffers, and may fill them whenever it likes: they get other memory. Without any they stay its own. The memory
+    /// The kernel keeps its buffers, and may fill them whenever it likes: they get other memory. Without any they are nobody's. The memory
     /// that they had must be leaked, and the pool with it.
     pub(super) fn leave_to_kernel(&mut self) {
         let stride = self.stride();
-        let Ok(memory) = Mapping::new(self.with_kernel as usize * stride) else { return };
+        let Ok(memory) = Mapping::new(self.with_kernel as usize * stride) else {
+            let kernels = self.used.iter_mut().filter(|buffer| buffer.place == Place::Kernel);
+            kernels.for_each(|buffer| buffer.place = Place::Lost);
+            self.with_kernel = 0;
+            return;
+        };
         let starts = (0..).map(|nth| memory.base().wrapping_add(nth * stride));
         for (buffer, start) in self.used.iter_mut().filter(|buffer| buffer.place == Place::Kernel).zip(starts) {
             buffer.start = start;
