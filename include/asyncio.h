@@ -383,7 +383,7 @@ typedef struct rt_config {
     uint32_t buffer_size;
     /**
      * Receive buffers of a worker, at most 32768. Memory is taken as they are used. When all are held, and stay so, a receiver
-     * without any gets one beyond them. 0: 512.
+     * of which nothing waits for its task gets one beyond them. 0: 512.
      */
     uint32_t buffer_count;
     /**
@@ -2021,7 +2021,8 @@ int64_t rt_poll_accept(rt_cx *cx,
  *
  * Returns 0 when it is connected; `RT_PENDING`. Errors: the system's, such as `-ECONNREFUSED` and `-ETIMEDOUT`, and `-EISCONN` for one
  * that listens; `-EAGAIN` for a Unix socket whose listener's queue is full, for which there is no event; else as for `rt_poll_write`.
- * A close in the middle ends the attempt: `-EBADF`. What waits for a connection that fails fails with it, before that is told.
+ * A close in the middle ends the attempt: `-EBADF`. What waits to be sent on a connection that fails fails with it, before that is
+ * told.
  *
  * # Safety
  * `cx` is the context of this poll; `addr` has `len` readable bytes.
@@ -2071,9 +2072,9 @@ int64_t rt_submit_accept(rt_cx *cx,
  * Submits: connect. Outcome: 0, or the system's error, which is `-EAGAIN` where the queue of a Unix listener is full
  * (`rt_poll_unix_connect` waits for that). Otherwise as `rt_submit_accept`.
  *
- * It has begun when this returns: what is sent after that, by whomever, goes when there is a connection. What waits for one that
- * fails fails with it, before that is told, and a stream to which something was sent before, in vain, begins anew. One that was ended
- * on the way, by a cancel or its deadline, goes on in the socket: the next one there waits for it.
+ * It has begun when this returns: what is sent after that, by whomever, goes when there is a connection. What waits to be
+ * sent on one that fails fails with it, before that is told, and a stream to which something was sent before, in vain, begins anew.
+ * One that was ended on the way, by a cancel or its deadline, goes on in the socket: the next one there waits for it.
  *
  * # Safety
  * `cx` is the context of this poll; `addr` has `len` readable bytes; `out` is writable.
@@ -2480,7 +2481,8 @@ int64_t rt_buf_release(uint64_t lease);
 /**
  * Sends `n` bytes after everything that was submitted or given to be sent on this stream before. What does not go at once is
  * copied and sent when there is room; what has queued up leaves together. On sockets with message boundaries each call is one
- * message.
+ * message; one that the system refuses when its turn comes, as it does one that is too long, is lost, which is told to those who
+ * submit a send instead.
  *
  * Returns `n`. On failure nothing was taken: `-EAGAIN` when more is queued than the limit of `rt_config`: `rt_poll_flush` waits for
  * that; `-EPIPE` after an earlier send failed or was cut short, and without SIGPIPE; the system's errors; `-EBADF`; `-ENOTSOCK`;

@@ -236,7 +236,8 @@ pub unsafe extern "C" fn rt_poll_accept(cx: *mut rt_cx, listener: rt_io, out: *m
 ///
 /// Returns 0 when it is connected; `RT_PENDING`. Errors: the system's, such as `-ECONNREFUSED` and `-ETIMEDOUT`, and `-EISCONN` for one
 /// that listens; `-EAGAIN` for a Unix socket whose listener's queue is full, for which there is no event; else as for `rt_poll_write`.
-/// A close in the middle ends the attempt: `-EBADF`. What waits for a connection that fails fails with it, before that is told.
+/// A close in the middle ends the attempt: `-EBADF`. What waits to be sent on a connection that fails fails with it, before that is
+/// told.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `addr` has `len` readable bytes.

@@ -135,9 +135,9 @@ pub unsafe extern "C" fn rt_submit_accept(cx: *mut rt_cx, listener: rt_io, out: 
 /// Submits: connect. Outcome: 0, or the system's error, which is `-EAGAIN` where the queue of a Unix listener is full
 /// (`rt_poll_unix_connect` waits for that). Otherwise as `rt_submit_accept`.
 ///
-/// It has begun when this returns: what is sent after that, by whomever, goes when there is a connection. What waits for one that
-/// fails fails with it, before that is told, and a stream to which something was sent before, in vain, begins anew. One that was ended
-/// on the way, by a cancel or its deadline, goes on in the socket: the next one there waits for it.
+/// It has begun when this returns: what is sent after that, by whomever, goes when there is a connection. What waits to be
+/// sent on one that fails fails with it, before that is told, and a stream to which something was sent before, in vain, begins anew.
+/// One that was ended on the way, by a cancel or its deadline, goes on in the socket: the next one there waits for it.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `addr` has `len` readable bytes; `out` is writable.

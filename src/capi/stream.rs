@@ -25,7 +25,8 @@ fn give(io: rt_io, goods: Goods<'_>) -> Result<i64, (i32, Option<Lease>)> {
 
 /// Sends `n` bytes after everything that was submitted or given to be sent on this stream before. What does not go at once is
 /// copied and sent when there is room; what has queued up leaves together. On sockets with message boundaries each call is one
-/// message.
+/// message; one that the system refuses when its turn comes, as it does one that is too long, is lost, which is told to those who
+/// submit a send instead.
 ///
 /// Returns `n`. On failure nothing was taken: `-EAGAIN` when more is queued than the limit of `rt_config`: `rt_poll_flush` waits for
 /// that; `-EPIPE` after an earlier send failed or was cut short, and without SIGPIPE; the system's errors; `-EBADF`; `-ENOTSOCK`;
