@@ -165,7 +165,7 @@ $(RT_BENCHES): $(LIB)
 BENCHES := $(SERVER_BENCHES) $(FILE_BENCHES) $(TIMER_BENCHES) build/bench/objects
 
 # What counts has a malloc that counts, and a program that makes what is counted.
-COUNT_BENCHES := build/bench/heap.so build/bench/objects
+COUNT_BENCHES := build/bench/heap.so build/bench/aligned.so build/bench/objects
 
 build_bench = @mkdir -p $(@D); $(CC) $(C_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(PEER) $(LDFLAGS)
 $(SERVER_BENCHES): build/bench/%: benches/servers/%.c Makefile
@@ -177,7 +177,7 @@ $(TIMER_BENCHES): build/bench/%: benches/timers/%.c Makefile
 
 build/bench/objects: benches/counts/objects.c Makefile
 	$(build_bench)
-build/bench/heap.so: benches/counts/heap.c Makefile
+build/bench/%.so: benches/counts/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -fno-builtin -shared -fPIC -o $@ $< $(LDFLAGS)
 
