@@ -67,6 +67,7 @@ impl Drop for Loan {
 impl OpName {
     /// The task of an operation that has nothing for it waits for more: a receiver that paused goes on, where it may, and may have
     /// something at once. It may also be the end, and of its entry.
+    #[inline]
     pub(super) fn is_awaited(self, worker: &Worker) -> Result<(), Errno> {
         if self.op.body(worker).may_receive_again() {
             worker.go_on(self.op);
@@ -345,6 +346,7 @@ impl Worker {
     }
 
     /// A receiver that has nothing for its task waits in the queue for a buffer, behind all others, unless it has its place there.
+    #[cold]
     fn stand_in_line(&self, op: &'static Operation) {
         let body = op.body(self);
         let may_borrow = body.may_borrow();

@@ -63,7 +63,7 @@ impl<T> Starved<T> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.poor.is_empty() && self.owing.is_empty()
     }
 }
 
