@@ -13,6 +13,7 @@ struct stalled {
     struct steps floods[FLOODS];
     rt_buf held, taken, before;
     rt_stream answer, left[FLOODS];
+    rt_task later;
     const void *data;
     size_t len, offset, written;
     int turns;
@@ -120,10 +121,15 @@ static int64_t keep(rt_cx *cx, void *state) {
         CHECK_EQ(rt_poll_recv_next(cx, s->op, &w->taken), RT_PENDING);
         w->before = w->held;
         memset(&w->inner, 0, sizeof w->inner);
+        w->later = 0;
         if (s->n % 2 == 0) CHECK_EQ(rt_buf_release(w->held.lease), 0);
-        else CHECK_EQ(rt_spawn(rt_cx_runtime(cx), release_later, w, NULL, NULL), 0);
+        else CHECK_EQ(rt_spawn(rt_cx_runtime(cx), release_later, w, NULL, &w->later), 0);
         RT_AWAIT(s->got, rt_poll_recv_next(cx, s->op, &w->held));
         follows(w, &w->held);
+        if (w->later != 0) {
+            RT_AWAIT(s->got, rt_poll_join(cx, w->later, NULL));
+            CHECK_EQ(s->got, 0);
+        }
     }
     /* Or until the pool has one again. */
     put(w, SIZE);
