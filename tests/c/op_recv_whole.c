@@ -197,7 +197,7 @@ static int64_t take_a_part(rt_cx *cx, void *state) {
         clear(w);
         CHECK_EQ(rt_submit_recv(cx, s->io, s->buf, 10, MSG_WAITALL, &s->op), 0);
         for (s->n = 0; s->n < 3; s->n++) {
-            net_put(s->far, "abc" + s->n, 1);
+            net_put(s->far, &"abc"[s->n], 1);
             while (unread(s->near) > 0) RT_YIELD(cx);
         }
         switch (w->kind / STREAMS) {
