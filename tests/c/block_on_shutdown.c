@@ -84,7 +84,7 @@ static struct sender {
     pthread_t here; /* who runs the task of rt_block_on */
     atomic_bool full;
     struct steps first, second;
-    char bytes[SECOND];
+    char bytes[SECOND], taken[SECOND];
 } sender;
 
 static gate *const sender_gates[] = {&sender.begun, &sender.queued,  &sender.inside,
@@ -169,7 +169,7 @@ static void let_go(bool when_freed) {
     do CHECK_EQ(rt_spawn_with(sender.rt, &opts, &task), 0);
     while (ended_before(task));
     gate_wait(&sender.queued);
-    CHECK_EQ(net_get(sender.far, sender.bytes, FIRST), FIRST);
+    CHECK_EQ(net_get(sender.far, sender.taken, FIRST), FIRST);
     gate_wait(&sender.inside);
     CHECK(CHECK_OK(rt_shutdown(sender.rt, 0)) >= 1);
     for (uint32_t i = 1; i < test_workers; i++) gate_wait_soon(&sender.stopped);
@@ -179,7 +179,7 @@ static void let_go(bool when_freed) {
     thread_join(blocked);
     if (!when_freed) CHECK_EQ(rt_free(sender.rt), 0);
     /* Nobody uses the descriptor any more. */
-    CHECK(net_get(sender.far, sender.bytes, SECOND) < SECOND);
+    CHECK(net_get(sender.far, sender.taken, SECOND) < SECOND);
     close(sender.far);
     for (int i = 0; i < GATES; i++) gate_destroy(sender_gates[i]);
 }

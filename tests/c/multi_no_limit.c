@@ -54,13 +54,11 @@ static void refuse_limits(void) {
 
 /* The library's, too. */
 long syscall(long number, ...) {
-    static long (*real)(long, ...);
-    long args[6];
+    static _Atomic(void *) found;
+    long (*real)(long, ...), args[6];
     va_list list;
-    if (real == NULL) {
-        void *found = dlsym(RTLD_NEXT, "syscall");
-        memcpy(&real, &found, sizeof real);
-    }
+    if (atomic_load(&found) == NULL) atomic_store(&found, dlsym(RTLD_NEXT, "syscall"));
+    memcpy(&real, &(void *){atomic_load(&found)}, sizeof real);
     va_start(list, number);
     for (int i = 0; i < 6; i++) args[i] = va_arg(list, long);
     va_end(list);
