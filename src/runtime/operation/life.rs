@@ -39,7 +39,7 @@ pub(super) fn make(
     op.home.store(home, Relaxed);
     op.runtime.store(runtime, Relaxed);
     op.task.store(task.map_or(std::ptr::null_mut(), |task| std::ptr::from_ref(task).cast_mut()), Relaxed);
-    let many = request.is_many().then(|| Box::new(Many { tells_loss: request.tells_loss(ios[0]), ..Many::default() }));
+    let many = Many::of(&request, ios[0]);
     let receives = request.receives();
     let body = Body {
         family: ios[0].map_or(0, |io| io.family()),

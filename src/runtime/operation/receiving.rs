@@ -55,6 +55,17 @@ impl Body {
     }
 }
 
+impl Many {
+    /// The results of a request that may have many.
+    pub(super) fn of(request: &Request, io: Option<IoName>) -> Option<Box<Self>> {
+        let is_netlink = |io: IoName| {
+            !io.has(traits::STREAM) && io.option(libc::SOL_SOCKET, libc::SO_DOMAIN) == Ok(libc::AF_NETLINK)
+        };
+        let tells_loss = matches!(request, Request::RecvMany) && io.is_some_and(is_netlink);
+        request.is_many().then(|| Box::new(Self { tells_loss, ..Self::default() }))
+    }
+}
+
 /// What a receiver borrowed, until nobody has it any more.
 struct Loan(OpName);
 

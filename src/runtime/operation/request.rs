@@ -167,14 +167,6 @@ impl Request {
         matches!(self, Self::AcceptMany | Self::RecvMany)
     }
 
-    /// True for a receiver of what comes from netlink, which tells when messages were lost.
-    pub(super) fn tells_loss(&self, io: Option<IoName>) -> bool {
-        matches!(self, Self::RecvMany)
-            && io.is_some_and(|io| {
-                !io.has(traits::STREAM) && io.option(libc::SOL_SOCKET, libc::SO_DOMAIN) == Ok(libc::AF_NETLINK)
-            })
-    }
-
     /// True for what reads from a stream, the first of its descriptors, beside which no direct call may read.
     pub(super) fn receives(&self) -> bool {
         let receives = matches!(self, Self::Recv { .. } | Self::RecvMany | Self::RecvMsg { .. });
