@@ -2,6 +2,7 @@
 
 pub(crate) mod bell;
 pub(crate) mod crowd;
+pub(crate) mod fork;
 pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod inbox;

@@ -1,9 +1,9 @@
 //! Making a runtime: its engine, and a driver for each worker.
 
 use super::config::{Config, Engine, Flavour, allowed_cpus};
-use super::process::{is_forked, plant_cookie};
 use super::runtimes::{Error, establish};
 use crate::driver::{self, Driver};
+use crate::primitives::fork::{is_forked, plant_cookie};
 
 /// What the operator may say against the configuration.
 const ENGINE_VARIABLE: &str = "ASYNCIO_ENGINE";

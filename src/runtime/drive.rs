@@ -2,10 +2,10 @@
 
 use super::context::Current;
 use super::io::{Errno, errno_of};
-use super::process::is_forked;
 use super::runtimes::RuntimeRef;
 use super::shared::{NEVER, Phase, now};
 use super::worker::Worker;
+use crate::primitives::fork::is_forked;
 use crate::primitives::sync::Ordering::*;
 use crate::primitives::thread::thread_number;
 use std::os::fd::RawFd;

@@ -23,7 +23,6 @@ mod owned;
 mod park;
 mod passed;
 mod pool;
-mod process;
 mod queue;
 mod registration;
 mod runtimes;
@@ -43,6 +42,7 @@ mod sim_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub(crate) use crate::primitives::fork::is_forked;
 pub(crate) use accepting::breaks_connection;
 pub(crate) use blocking::{block_thread, join_thread, wait_until_returned};
 pub(crate) use buffers::{Lease, claim as claim_lease, release as release_lease};
@@ -59,7 +59,6 @@ pub(crate) use operation::{
 pub use owned::{Io, Runtime};
 pub(crate) use owned::{Made, in_task};
 pub(crate) use passed::take_fds;
-pub(crate) use process::is_forked;
 pub use runtimes::Error;
 pub(crate) use runtimes::{RuntimeRef, free};
 pub(crate) use shared::{NEVER, now};

@@ -1,9 +1,9 @@
 //! How a worker sleeps: it looks around for a bounded time first, and tells the idle word what it does.
 
 use super::config::{Config, allowed_cpus};
-use super::process::is_forked;
 use super::shared::{Counters, NEVER, now, until};
 use super::worker::Worker;
+use crate::primitives::fork::is_forked;
 use std::cell::Cell;
 use std::time::Duration;
 

@@ -13,9 +13,9 @@
 //! end: were they woken in turn, a few jobs a second would keep all the threads that one burst had made.
 
 use super::io::{Errno, errno_of};
-use super::process::is_forked;
 use super::shared::instant_of;
 use super::threads::{SignalMask, stack_for};
+use crate::primitives::fork::is_forked;
 use crate::primitives::sync::{Arc, Condvar, Mutex, nature, thread};
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -1,8 +1,8 @@
 //! The threads of workers, how much stack threads of the library's have, and the signals that they do not take.
 
-use super::process::is_forked;
 use super::shared::Shared;
 use super::worker::Worker;
+use crate::primitives::fork::is_forked;
 use crate::primitives::sync::{UnsafeCell, thread};
 
 /// A worker on its way to its thread.

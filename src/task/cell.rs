@@ -4,6 +4,7 @@ use super::calls::Called;
 use super::join::{JoinError, Joiners, wake_joiners};
 use super::raw::{Notified, Schedule, Vtable};
 use super::state::{End, Retract, State};
+use crate::primitives::fork::is_forked;
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::inbox::Node;
 use crate::primitives::prefetch::prefetch;
@@ -396,6 +397,9 @@ pub(super) enum Polled {
     Done,
     /// A shutdown gave the task up during the poll: nothing was dropped.
     Abandoned,
+    /// A function of the program's forked and came back in the child, where all that is left to do is the parent's, and any lock
+    /// may be held for ever.
+    InChild,
 }
 
 /// The vtable's `poll`.
@@ -408,6 +412,10 @@ pub(super) unsafe fn poll<F: Future>(cell: &Header, context: &mut Context<'_>) -
         let future = unsafe { Pin::new_unchecked(&mut *cell.peek::<F>()) };
         future.poll(context)
     }));
+    if is_forked() {
+        std::mem::forget(polled);
+        return Polled::InChild;
+    }
     let output = match polled {
         Ok(Poll::Pending) => return Polled::Pending,
         Ok(Poll::Ready(output)) => Ok(output),
@@ -477,6 +485,10 @@ unsafe fn end<F: Future>(cell: &Header, output: Output<F::Output>) -> Polled {
     }
     // SAFETY: the stage is still the caller's, and holds the future.
     let dropped = unsafe { cell.clear::<F>() };
+    if is_forked() {
+        std::mem::forget(output);
+        return Polled::InChild;
+    }
     let output = match dropped {
         Ok(()) => output,
         Err(panic) => {

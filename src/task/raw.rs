@@ -156,13 +156,16 @@ impl Notified {
             }
             ended => ended,
         };
+        if matches!(polled, Polled::InChild) {
+            return Ran::Done;
+        }
         cell.refuse_calls();
         let polled = match polled {
             Polled::Draining => drain(cell),
             ended => ended,
         };
         match polled {
-            Polled::Draining | Polled::Pending => {}
+            Polled::Draining | Polled::Pending | Polled::InChild => {}
             Polled::Abandoned => cell.state.let_go(),
             Polled::Done => finish(cell),
         }

@@ -5,7 +5,6 @@ use super::super::buffers::Buffers;
 use super::super::context::{OwnContext, PollContext, UNLIMITED};
 use super::super::io::{Errno, IoName, traits};
 use super::super::letting_go::Handed;
-use super::super::process::is_forked;
 use super::super::registration::feed;
 use super::super::shared::Counters;
 use super::super::transfer::Attempted;
@@ -14,6 +13,7 @@ use super::request::Request;
 use super::starved::Starved;
 use super::*;
 use crate::driver::{Completion, GIVEN_UP};
+use crate::primitives::fork::is_forked;
 use crate::primitives::sync::Ordering::*;
 use std::task::Poll;
 

@@ -10,7 +10,7 @@ static COOKIE: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 const PAGE: usize = 4096;
 
 /// Makes the cookie, once a process.
-pub(super) fn plant_cookie() -> io::Result<()> {
+pub(crate) fn plant_cookie() -> io::Result<()> {
     if !COOKIE.load(Acquire).is_null() {
         return Ok(());
     }
