@@ -4,6 +4,7 @@
 #include "multi.h"
 #include "watch.h"
 
+#include <dlfcn.h>
 #include <sys/wait.h>
 
 enum { RECORD = 3000, PAIRS = 3 };
@@ -466,15 +467,26 @@ static void in_the_parent_only(void) {
     if (getpid() != parent) _exit(STAYED);
 }
 
-/* The parent comes back when the child is over, so that what the child took from it is not there any more. */
+/* The C library's own, whatever else has the name here. */
+static void *of_libc(const char *name) {
+    void *found = dlsym(RTLD_NEXT, name);
+    CHECK(found != NULL);
+    return found;
+}
+
+/* The parent comes back when the child is over, so that what the child took from it is not there any more. The child's last
+ * thread calls nothing but _exit as it ends, for ThreadSanitizer has let go of that thread by then. */
 static int64_t fork_and_come_back(void *arg) {
+    int (*at_exit)(void (*)(void *), void *, void *);
+    void (*leave_at_last)(void *);
     pid_t *child = arg;
     siginfo_t info;
+    *(void **)&at_exit = of_libc("__cxa_atexit");
+    *(void **)&leave_at_last = of_libc("_exit");
     fflush(NULL);
-    parent = getpid();
     *child = (pid_t)CHECK_SYS(fork());
     if (*child != 0) return CHECK_SYS(waitid(P_PID, (id_t)*child, &info, WEXITED | WNOWAIT));
-    CHECK_EQ(atexit(leave), 0);
+    CHECK_EQ(at_exit(leave_at_last, (void *)(intptr_t)LEFT, NULL), 0);
     execl("/no/such/program", "program", (char *)NULL);
     return -errno;
 }
@@ -647,7 +659,6 @@ static bool heard(struct told *t, rt_cx *cx) {
 static int64_t until_told(rt_cx *cx, void *state) {
     struct told *t = state;
     RT_BEGIN(&t->frame);
-    parent = getpid();
     told_open(t, cx, fork_when_told, true);
     while (!heard(t, cx) || atomic_load(&t->child) < 0 || atomic_load(&t->tellings) < TOLD) {
         t->at = rt_now() + 1000000;
@@ -665,7 +676,6 @@ static int64_t until_woken(rt_cx *cx, void *state) {
     struct told *t = state;
     rt_ready ready;
     RT_BEGIN(&t->frame);
-    parent = getpid();
     told_open(t, cx, be_told, false);
     CHECK_EQ(rt_poll_ready(t->own, t->io, RT_READABLE, &ready), RT_PENDING);
     t->at = rt_now() + 1000000;
@@ -731,9 +741,55 @@ static void children_that_come_back(void) {
     busy_end(&b);
 }
 
+/* Whoever waits for the task has locks now and then, which nobody gives back in the child. */
+enum { CROWD = 4 };
+
+struct crowd {
+    rt_task task;
+    pid_t child;
+    atomic_int there;
+    bool drops;
+};
+
+static int64_t fork_in_a_crowd(rt_cx *cx, void *state) {
+    struct crowd *c = state;
+    if (atomic_load(&c->there) < CROWD) return rt_yield(cx);
+    return c->drops ? 0 : fork_and_come_back(&c->child);
+}
+
+static void fork_as_it_is_dropped(void *state) {
+    struct crowd *c = state;
+    if (c->drops) fork_and_come_back(&c->child);
+}
+
+static void *wait_and_again(void *arg) {
+    struct crowd *c = arg;
+    int64_t r;
+    atomic_fetch_add(&c->there, 1);
+    do r = rt_join(c->task, 1000, NULL);
+    while (r == -ETIME);
+    CHECK(r == 0 || r == -EBADF);
+    return NULL;
+}
+
+static void children_that_come_back_in_a_crowd(void) {
+    if (test_workers == 0) return; /* nobody is beside who forks */
+    for (int i = 0; i < scaled(200); i++) {
+        pthread_t threads[CROWD];
+        struct crowd c = {.drops = i % 2};
+        rt_runtime rt = test_runtime();
+        CHECK_EQ(rt_spawn(rt, fork_in_a_crowd, &c, fork_as_it_is_dropped, &c.task), 0);
+        for (int t = 0; t < CROWD; t++) threads[t] = thread_start(wait_and_again, &c);
+        for (int t = 0; t < CROWD; t++) thread_join(threads[t]);
+        CHECK(has_left(&c.child));
+        test_runtime_free(rt);
+    }
+}
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     must_end_soon();
+    parent = getpid();
     CASE(children_of_threads);
     CASE(children_of_tasks);
     CASE(children_of_who_waits);
@@ -741,6 +797,7 @@ int main(int argc, char **argv) {
     CASE(a_child_with_a_watch);
     CASE(a_child_that_is_left);
     CASE(children_that_come_back);
+    CASE(children_that_come_back_in_a_crowd);
     CASE(a_child_that_comes_back_from_a_hook);
     CASE(a_child_that_comes_back_from_what_it_was_told);
     CASE(a_child_that_comes_back_from_a_waker);
