@@ -759,6 +759,7 @@ static int64_t fork_in_a_crowd(rt_cx *cx, void *state) {
 
 static void fork_as_it_is_dropped(void *state) {
     struct crowd *c = state;
+    in_the_parent_only();
     if (c->drops) fork_and_come_back(&c->child);
 }
 
