@@ -60,9 +60,10 @@ pub(crate) mod exports {
     pub(crate) use super::{context::*, result::RT_PENDING, task::*, waker::*};
 }
 
+use crate::primitives::fork::is_forked;
 use crate::primitives::shelf::Shelf;
 use crate::primitives::thread::Uncancelled;
-use crate::runtime::{CxError, IoName, PollContext, RuntimeRef, is_forked};
+use crate::runtime::{CxError, IoName, PollContext, RuntimeRef};
 use context::rt_cx;
 use result::RT_PENDING;
 use std::panic::{AssertUnwindSafe, catch_unwind};

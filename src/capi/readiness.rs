@@ -3,8 +3,9 @@
 use super::context::rt_cx;
 use super::runtime::rt_runtime;
 use super::{Errno, blocking, check, context, guarded, io_name, not_null, polled, runtime_ref};
+use crate::primitives::fork::is_forked;
 use crate::readiness::{Interest, Ready, ReadyEvent};
-use crate::runtime::{IoFlags, IoPoll, is_forked};
+use crate::runtime::{IoFlags, IoPoll};
 use std::ffi::{c_int, c_void};
 use std::task::Poll;
 

@@ -3,7 +3,8 @@
 use super::result::RT_NEVER;
 use super::task::rt_poll_fn;
 use super::{blocking, copy_text, guarded, init_sized, not_null, runtime_ref, sized};
-use crate::runtime::{Config, Engine, Flavour, Hook, Hooks, NEVER, UNLIMITED, census, create, free, is_forked};
+use crate::primitives::fork::is_forked;
+use crate::runtime::{Config, Engine, Flavour, Hook, Hooks, NEVER, UNLIMITED, census, create, free};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::time::Duration;
 

@@ -42,7 +42,6 @@ mod sim_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use crate::primitives::fork::is_forked;
 pub(crate) use accepting::breaks_connection;
 pub(crate) use blocking::{block_thread, join_thread, wait_until_returned};
 pub(crate) use buffers::{Lease, claim as claim_lease, release as release_lease};

@@ -5,11 +5,12 @@
 //! other Rust libraries of the process.
 
 use crate::primitives::bell::Bell;
+use crate::primitives::fork::is_forked;
 use crate::primitives::handle::Kind;
 use crate::primitives::shelf::Shelf;
 use crate::primitives::sync::{Mutex, process_static};
 use crate::readiness::Interest;
-use crate::runtime::{Errno, Error, Io, IoPoll, PollContext, Runtime, RuntimeRef, errno_of, is_forked};
+use crate::runtime::{Errno, Error, Io, IoPoll, PollContext, Runtime, RuntimeRef, errno_of};
 use signal_hook_registry::{FORBIDDEN, SigId};
 use std::collections::BTreeMap;
 use std::io;
