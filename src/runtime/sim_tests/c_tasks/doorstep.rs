@@ -88,6 +88,13 @@ pub(super) fn joiner(board: Arc<Board>) -> thread::JoinHandle<()> {
             assert_eq!(rt_cx_free(cx), 0);
         }
         board.progress.ring();
-        assert_eq!(Arc::strong_count(&doorstep), 1, "a waker was kept");
+        // Who woke this thread may have its clone still: a poll may come before the wake's end.
+        for _ in 0..1_000 {
+            if Arc::strong_count(&doorstep) == 1 {
+                return;
+            }
+            stand_by(10_000);
+        }
+        panic!("a waker was kept");
     })
 }
