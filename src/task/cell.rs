@@ -1,15 +1,14 @@
 //! The cell: one entry of the slab, 128 bytes, the same type for every task.
 
 use super::calls::Called;
-use super::join::{JoinError, Joiners, wake_joiners};
-use super::raw::{Notified, Schedule, Vtable};
-use super::state::{End, Retract, State};
-use crate::primitives::fork::is_forked;
+use super::join::Joiners;
+use super::raw::Vtable;
+use super::state::State;
 use crate::primitives::handle::{Handle, Kind};
 use crate::primitives::inbox::Node;
 use crate::primitives::prefetch::prefetch;
 use crate::primitives::slab::{Entry, Slab};
-use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU32, Mutex, Ordering::*, UnsafeCell, process_static};
+use crate::primitives::sync::{AtomicBool, AtomicPtr, AtomicU32, Mutex, Ordering::*, UnsafeCell, process_static};
 use std::any::TypeId;
 use std::ffi::CString;
 use std::future::Future;
@@ -243,6 +242,44 @@ impl Header {
         Handle { generation: self.state.generation(), index: self.index.load(Relaxed) }.pack(Kind::Task)
     }
 
+    /// What a free cell, which is the caller's alone, is told of the life that begins. The stage comes next, then the state.
+    pub(super) fn begin(&self, index: u32, vtable: &'static Vtable, scheduler: *const (), home: u32) {
+        self.vtable.store(ptr::from_ref(vtable).cast_mut(), Relaxed);
+        self.scheduler.store(scheduler.cast_mut(), Relaxed);
+        self.home.store(home, Relaxed);
+        self.index.store(index, Relaxed);
+        // A drop function of the life before may have asked.
+        self.again.store(false, Relaxed);
+    }
+
+    /// The same of the life that is over: its last reference is gone, and was the caller's. Returns the cell's index.
+    pub(super) fn over(&self) -> u32 {
+        let extra = self.extra.load(Relaxed);
+        if !extra.is_null() {
+            self.extra.store(ptr::null_mut(), Relaxed);
+            self.has_ops.store(false, Relaxed);
+            self.called.store(false, Relaxed);
+            // SAFETY: the cell made it for this life, and the last reference is gone.
+            drop(unsafe { Box::from_raw(extra) });
+        }
+        self.index.load(Relaxed)
+    }
+
+    /// Keeps the output of a task that has operations. For the runner.
+    pub(super) fn put_aside<T>(&self, output: Box<T>) {
+        self.extra_or_new().aside.store(Box::into_raw(output).cast(), Relaxed);
+    }
+
+    /// What `put_aside` kept.
+    ///
+    /// # Safety
+    /// The caller is the runner, which put a `T` aside and has not taken it.
+    pub(super) unsafe fn take_aside<T>(&self) -> T {
+        let aside = self.extra_or_new().aside.swap(ptr::null_mut(), Relaxed);
+        // SAFETY: the caller says so.
+        unsafe { *Box::from_raw(aside.cast::<T>()) }
+    }
+
     /// The runner's, or the output owner's, view of the stage.
     fn stage<T>(&self) -> *mut T {
         self.stage.with_mut(|stage| stage.cast())
@@ -252,7 +289,7 @@ impl Header {
     ///
     /// # Safety
     /// The caller owns the stage by the protocol, and it is empty.
-    unsafe fn put<T>(&self, value: T) {
+    pub(super) unsafe fn put<T>(&self, value: T) {
         // SAFETY: the stage is the caller's; it is large enough and aligned where `fits` says so, and holds a box elsewhere.
         unsafe {
             if fits::<T>() {
@@ -267,7 +304,7 @@ impl Header {
     ///
     /// # Safety
     /// The caller owns the stage, and it holds a `T`.
-    unsafe fn peek<T>(&self) -> *mut T {
+    pub(super) unsafe fn peek<T>(&self) -> *mut T {
         // SAFETY: the reverse of `put`.
         unsafe { if fits::<T>() { self.stage::<T>() } else { &raw mut **self.stage::<Box<T>>() } }
     }
@@ -276,7 +313,7 @@ impl Header {
     ///
     /// # Safety
     /// The caller owns the stage, and it holds a `T`.
-    unsafe fn take<T>(&self) -> T {
+    pub(super) unsafe fn take<T>(&self) -> T {
         // SAFETY: the reverse of `put`; the stage counts as empty afterwards.
         unsafe { if fits::<T>() { self.stage::<T>().read() } else { *self.stage::<Box<T>>().read() } }
     }
@@ -285,7 +322,7 @@ impl Header {
     ///
     /// # Safety
     /// The caller owns the stage, and it holds a `T`.
-    unsafe fn clear<T>(&self) -> std::thread::Result<()> {
+    pub(super) unsafe fn clear<T>(&self) -> std::thread::Result<()> {
         // SAFETY: as in `take`; a pinned future is not moved before its destructor ran.
         catch_unwind(AssertUnwindSafe(|| unsafe {
             if fits::<T>() {
@@ -297,226 +334,6 @@ impl Header {
     }
 }
 
-fn fits<T>() -> bool {
+pub(super) fn fits<T>() -> bool {
     size_of::<T>() <= size_of::<Stage>() && align_of::<T>() <= align_of::<u64>()
-}
-
-/// What the stage holds when the task is over.
-pub(super) type Output<T> = Result<T, JoinError>;
-
-/// Why a task could not be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SpawnError {
-    /// The scheduler takes no more tasks.
-    Stopped,
-    NoMemory,
-}
-
-/// Makes a task and its first notification, which the caller must hand to a queue. On failure the future comes back.
-pub(crate) fn spawn<F, S>(
-    future: F,
-    scheduler: Arc<S>,
-    home: Option<u32>,
-    joinable: bool,
-) -> Result<Notified, (SpawnError, F)>
-where
-    F: Runs + Send + 'static,
-    F::Output: Send + 'static,
-    S: Schedule,
-{
-    let Some((index, cell)) = CELLS.alloc() else {
-        return Err((SpawnError::NoMemory, future));
-    };
-    let generation = cell.state.generation() + 1;
-    let asked = Arc::as_ptr(&scheduler);
-    // A cell that was just allocated is the caller's alone until `open`.
-    cell.vtable.store(ptr::from_ref(Vtable::of::<F, S>()).cast_mut(), Relaxed);
-    cell.scheduler.store(Arc::into_raw(scheduler).cast_mut().cast(), Relaxed);
-    cell.home.store(home.unwrap_or(0), Relaxed);
-    cell.index.store(index, Relaxed);
-    // A drop function of the life before may have asked.
-    cell.again.store(false, Relaxed);
-    // SAFETY: as above, and the stage of a free cell is empty.
-    unsafe { cell.put(future) };
-    cell.state.open(generation, home.is_some(), joinable);
-    // SAFETY: the cell holds a count on the scheduler.
-    if !unsafe { (*asked).begins() }
-        // SAFETY: the stage holds the future, and nobody else has heard of the task but who scans for it.
-        && let Some(future) = unsafe { retract(cell) }
-    {
-        return Err((SpawnError::Stopped, future));
-    }
-    // SAFETY: `open` made the queue's reference.
-    Ok(unsafe { Notified::new(cell) })
-}
-
-/// Takes a task back that its scheduler refused. `None`: a shutdown gave it up, and has counted it, so it was made.
-///
-/// # Safety
-/// The caller opened the cell with an `F` in its stage, and put it into no queue.
-unsafe fn retract<F>(cell: &'static Header) -> Option<F> {
-    let Retract::Retracted { refs, wake } = cell.state.retract() else { return None };
-    // SAFETY: with COMPLETE set and the join closed the stage is nobody else's.
-    let future = unsafe { cell.take() };
-    // SAFETY: our references keep the cell, and so its count on the scheduler.
-    unsafe { (cell.vtable().ended)(cell.scheduler(), cell) };
-    if wake {
-        wake_joiners(cell);
-    }
-    if cell.state.ref_dec(refs) {
-        dealloc(cell);
-    }
-    Some(future)
-}
-
-/// Ends a cell's life. The caller dropped the last reference.
-pub(super) fn dealloc(cell: &'static Header) {
-    let index = cell.index.load(Relaxed);
-    let extra = cell.extra.load(Relaxed);
-    if !extra.is_null() {
-        cell.extra.store(ptr::null_mut(), Relaxed);
-        cell.has_ops.store(false, Relaxed);
-        cell.called.store(false, Relaxed);
-        // SAFETY: the cell made it for this life, and the last reference is gone.
-        drop(unsafe { Box::from_raw(extra) });
-    }
-    // SAFETY: the cell's count on its scheduler is given up with its last reference.
-    unsafe { (cell.vtable().release)(cell.scheduler()) };
-    if cell.state.recycle() {
-        CELLS.free(index);
-    }
-}
-
-/// How a poll ended.
-#[must_use]
-pub(super) enum Polled {
-    Pending,
-    /// The output is aside: the task's operations must end before its state is dropped.
-    Draining,
-    /// The output is in the stage.
-    Done,
-    /// A shutdown gave the task up during the poll: nothing was dropped.
-    Abandoned,
-    /// A function of the program's forked and came back in the child, where all that is left to do is the parent's, and any lock
-    /// may be held for ever.
-    InChild,
-}
-
-/// The vtable's `poll`.
-///
-/// # Safety
-/// The caller set RUNNING, and the stage holds an `F`.
-pub(super) unsafe fn poll<F: Future>(cell: &Header, context: &mut Context<'_>) -> Polled {
-    let polled = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: RUNNING makes the stage the caller's; the future is not moved until it is dropped in place.
-        let future = unsafe { Pin::new_unchecked(&mut *cell.peek::<F>()) };
-        future.poll(context)
-    }));
-    if is_forked() {
-        std::mem::forget(polled);
-        return Polled::InChild;
-    }
-    let output = match polled {
-        Ok(Poll::Pending) => return Polled::Pending,
-        Ok(Poll::Ready(output)) => Ok(output),
-        Err(panic) => Err(JoinError::Panicked(panic)),
-    };
-    // SAFETY: as above.
-    unsafe { conclude::<F>(cell, output) }
-}
-
-/// The vtable's `ask_ahead`.
-///
-/// # Safety
-/// As for `Header::ask_ahead`.
-pub(super) unsafe fn ask_ahead<F: Runs>(cell: &Header, near: bool) {
-    // SAFETY: a task in a queue is not complete, so the stage holds the future; nobody else polls it meanwhile.
-    let soon = unsafe {
-        match (near, fits::<F>()) {
-            (true, _) => (*cell.peek::<F>()).first_look(),
-            (false, false) => cell.peek::<F>().cast_const().cast(),
-            (false, true) => return,
-        }
-    };
-    prefetch(soon, 0);
-    prefetch(soon, 1);
-}
-
-/// The vtable's `cancel`.
-///
-/// # Safety
-/// The caller set RUNNING, and the stage holds an `F`.
-pub(super) unsafe fn cancel<F: Future>(cell: &Header) -> Polled {
-    // SAFETY: the same.
-    unsafe { conclude::<F>(cell, Err(JoinError::Cancelled)) }
-}
-
-/// The task has its output. Ends it, unless it has operations: then the output is put aside.
-///
-/// # Safety
-/// As for `poll`.
-unsafe fn conclude<F: Future>(cell: &Header, output: Output<F::Output>) -> Polled {
-    if cell.has_ops() {
-        cell.extra_or_new().aside.store(Box::into_raw(Box::new(output)).cast(), Relaxed);
-        return Polled::Draining;
-    }
-    // SAFETY: the caller says so.
-    unsafe { end::<F>(cell, output) }
-}
-
-/// The vtable's `end_drained`.
-///
-/// # Safety
-/// As for `poll`, and `conclude` put the output aside.
-pub(super) unsafe fn end_drained<F: Future>(cell: &Header) -> Polled {
-    let aside = cell.extra_or_new().aside.swap(ptr::null_mut(), Relaxed);
-    // SAFETY: `conclude` made the box, with this type; the swap takes it once.
-    unsafe { end::<F>(cell, *Box::from_raw(aside.cast::<Output<F::Output>>())) }
-}
-
-/// Drops the future and stores the output, unless the task was given up.
-///
-/// # Safety
-/// As for `poll`.
-unsafe fn end<F: Future>(cell: &Header, output: Output<F::Output>) -> Polled {
-    if cell.state.end() == End::Abandoned {
-        std::mem::forget(output);
-        return Polled::Abandoned;
-    }
-    // SAFETY: the stage is still the caller's, and holds the future.
-    let dropped = unsafe { cell.clear::<F>() };
-    if is_forked() {
-        std::mem::forget(output);
-        return Polled::InChild;
-    }
-    let output = match dropped {
-        Ok(()) => output,
-        Err(panic) => {
-            // The output may panic on its way out as well; the first panic is the result.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
-            Err(JoinError::Panicked(panic))
-        }
-    };
-    // SAFETY: the stage is empty now.
-    unsafe { cell.put::<Output<F::Output>>(output) };
-    Polled::Done
-}
-
-/// The vtable's `take_output`: moves the output to `into`, a `MaybeUninit<Output<F::Output>>`.
-///
-/// # Safety
-/// The caller owns the output, which is in the stage.
-pub(super) unsafe fn take_output<F: Future>(cell: &Header, into: *mut ()) {
-    // SAFETY: the caller says so.
-    unsafe { into.cast::<Output<F::Output>>().write(cell.take()) };
-}
-
-/// The vtable's `drop_output`.
-///
-/// # Safety
-/// As for `take_output`.
-pub(super) unsafe fn drop_output<F: Future>(cell: &Header) {
-    // A destructor's panic has nobody left to go to.
-    // SAFETY: the caller says so.
-    let _ = unsafe { cell.clear::<Output<F::Output>>() };
 }

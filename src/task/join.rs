@@ -1,6 +1,7 @@
 //! Waiting for a task's end.
 
-use super::cell::{Header, Output};
+use super::cell::Header;
+use super::life::Output;
 use super::name::TaskName;
 use super::state::{Detach, Join};
 use super::waker::{is_dead, release};

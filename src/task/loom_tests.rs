@@ -8,7 +8,8 @@ mod drain;
 mod end;
 mod wake;
 
-use super::cell::{CELLS, dealloc};
+use super::cell::CELLS;
+use super::life::dealloc;
 use super::waker::waker_ref;
 use super::{Header, Notified, Plain, Ran, Schedule, TaskName, spawn};
 use crate::primitives::sync::{Arc, AtomicPtr, Ordering::*, UnsafeCell};

@@ -14,6 +14,7 @@
 mod calls;
 mod cell;
 mod join;
+mod life;
 mod name;
 mod raw;
 mod state;
@@ -25,8 +26,9 @@ pub(crate) mod loom_tests;
 mod tests;
 
 pub(crate) use calls::{Call, Calls, Tie, Tied, Ties};
-pub(crate) use cell::{Header, Plain, Runs, SpawnError, spawn};
+pub(crate) use cell::{Header, Plain, Runs};
 pub use join::{JoinError, JoinHandle};
+pub(crate) use life::{SpawnError, spawn};
 pub(crate) use name::{Stale, TaskName, cells, live_tasks};
 pub(crate) use raw::{Notified, Ran, Schedule};
 pub(crate) use waker::{WAKER_VTABLE, header_of, is_dead};

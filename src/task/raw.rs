@@ -1,6 +1,7 @@
 //! The type-erased side of a task, and what runs it.
 
-use super::cell::{self, Header, Polled, Runs, dealloc};
+use super::cell::{Header, Runs};
+use super::life::{self, Polled, dealloc};
 use super::state::{End, Finish, Park, Start, Wake};
 use super::waker::waker_ref;
 use crate::primitives::sync::Arc;
@@ -54,12 +55,12 @@ impl Vtable {
         struct Of<F, S>(PhantomData<(F, S)>);
         impl<F: Runs<Output: 'static> + 'static, S: Schedule> Of<F, S> {
             const TABLE: Vtable = Vtable {
-                poll: cell::poll::<F>,
-                ask_ahead: cell::ask_ahead::<F>,
-                cancel: cell::cancel::<F>,
-                end_drained: cell::end_drained::<F>,
-                take_output: cell::take_output::<F>,
-                drop_output: cell::drop_output::<F>,
+                poll: life::poll::<F>,
+                ask_ahead: life::ask_ahead::<F>,
+                cancel: life::cancel::<F>,
+                end_drained: life::end_drained::<F>,
+                take_output: life::take_output::<F>,
+                drop_output: life::drop_output::<F>,
                 output: TypeId::of::<F::Output>,
                 here: || S::here().cast(),
                 // SAFETY: in these four, the pointer is the `Arc<S>` whose count the cell holds while it is alive.

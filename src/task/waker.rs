@@ -1,6 +1,7 @@
 //! Wakers of tasks: one static table, the cell's address as data.
 
-use super::cell::{Header, dealloc};
+use super::cell::Header;
+use super::life::dealloc;
 use super::raw::submit;
 use super::state::Wake;
 use crate::primitives::WakerRef;
