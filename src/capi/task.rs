@@ -122,6 +122,10 @@ impl Runs for CTask {
     fn first_look(&self) -> *const () {
         self.state.cast_const().cast()
     }
+
+    fn is_dropped_by_program(&self) -> bool {
+        self.drop.is_some()
+    }
 }
 
 impl Future for CTask {

@@ -29,6 +29,11 @@ pub(crate) trait Runs: Future {
     fn first_look(&self) -> *const () {
         ptr::null()
     }
+
+    /// False: dropping it runs nothing of the program's, so no shutdown need know when that begins.
+    fn is_dropped_by_program(&self) -> bool {
+        true
+    }
 }
 
 /// A future of which no more is known.
@@ -44,7 +49,11 @@ impl<F: Future> Future for Plain<F> {
     }
 }
 
-impl<F: Future> Runs for Plain<F> {}
+impl<F: Future> Runs for Plain<F> {
+    fn is_dropped_by_program(&self) -> bool {
+        std::mem::needs_drop::<F>()
+    }
+}
 
 /// Room for a future or an output. What does not fit is boxed.
 const STAGE_WORDS: usize = 4;

@@ -104,7 +104,7 @@ pub(super) enum Polled {
 ///
 /// # Safety
 /// The caller set RUNNING, and the stage holds an `F`.
-pub(super) unsafe fn poll<F: Future>(cell: &Header, context: &mut Context<'_>) -> Polled {
+pub(super) unsafe fn poll<F: Runs>(cell: &Header, context: &mut Context<'_>) -> Polled {
     let polled = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: RUNNING makes the stage the caller's; the future is not moved until it is dropped in place.
         let future = unsafe { Pin::new_unchecked(&mut *cell.peek::<F>()) };
@@ -144,7 +144,7 @@ pub(super) unsafe fn ask_ahead<F: Runs>(cell: &Header, near: bool) {
 ///
 /// # Safety
 /// The caller set RUNNING, and the stage holds an `F`.
-pub(super) unsafe fn cancel<F: Future>(cell: &Header) -> Polled {
+pub(super) unsafe fn cancel<F: Runs>(cell: &Header) -> Polled {
     // SAFETY: the same.
     unsafe { conclude::<F>(cell, Err(JoinError::Cancelled)) }
 }
@@ -153,7 +153,7 @@ pub(super) unsafe fn cancel<F: Future>(cell: &Header) -> Polled {
 ///
 /// # Safety
 /// As for `poll`.
-unsafe fn conclude<F: Future>(cell: &Header, output: Output<F::Output>) -> Polled {
+unsafe fn conclude<F: Runs>(cell: &Header, output: Output<F::Output>) -> Polled {
     if cell.has_ops() {
         cell.put_aside(Box::new(output));
         return Polled::Draining;
@@ -166,7 +166,7 @@ unsafe fn conclude<F: Future>(cell: &Header, output: Output<F::Output>) -> Polle
 ///
 /// # Safety
 /// As for `poll`, and `conclude` put the output aside.
-pub(super) unsafe fn end_drained<F: Future>(cell: &Header) -> Polled {
+pub(super) unsafe fn end_drained<F: Runs>(cell: &Header) -> Polled {
     // SAFETY: `conclude` put it aside, with this type.
     unsafe { end::<F>(cell, cell.take_aside()) }
 }
@@ -175,8 +175,10 @@ pub(super) unsafe fn end_drained<F: Future>(cell: &Header) -> Polled {
 ///
 /// # Safety
 /// As for `poll`.
-unsafe fn end<F: Future>(cell: &Header, output: Output<F::Output>) -> Polled {
-    if cell.state.end() == End::Abandoned {
+unsafe fn end<F: Runs>(cell: &Header, output: Output<F::Output>) -> Polled {
+    // SAFETY: the caller says so.
+    let by_program = unsafe { (*cell.peek::<F>()).is_dropped_by_program() };
+    if cell.state.end(by_program) == End::Abandoned {
         std::mem::forget(output);
         return Polled::Abandoned;
     }

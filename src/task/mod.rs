@@ -2,7 +2,7 @@
 //!
 //! A task is one entry of the process-wide, type-stable slab of cells (`cell.rs`). One word (`state.rs`) holds its
 //! generation, its flags and its reference count; every edge between states is one function there, and every edge is one
-//! read-modify-write. Who may touch what:
+//! read-modify-write, or none where nothing changes. Who may touch what:
 //! - the stage (the future, later its output): whoever set RUNNING; after COMPLETE whoever cleared JOIN_INTEREST, or the
 //!   runner if it was clear already;
 //! - the link: the queue that holds the task;

@@ -259,10 +259,11 @@ impl State {
         })
     }
 
-    /// Taken by the runner before it drops the task's state.
-    pub(super) fn end(&self) -> End {
+    /// Taken by the runner before it drops the task's state. Where that runs nothing of the program's it is over at once, and
+    /// nobody need be told.
+    pub(super) fn end(&self, by_program: bool) -> End {
         self.edge(|word| match word & ABANDONED {
-            0 => (Some(word | DRAINING), End::Drop),
+            0 => (by_program.then_some(word | DRAINING), End::Drop),
             _ => (None, End::Abandoned),
         })
     }

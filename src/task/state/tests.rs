@@ -73,7 +73,7 @@ fn a_task_that_goes_round_ends_where_it_is_asked_to() {
 fn a_task_that_is_given_up_as_it_is_dropped_keeps_its_cell() {
     let state = open();
     assert_eq!(state.start(), Start::Poll);
-    assert_eq!(state.end(), End::Drop);
+    assert_eq!(state.end(true), End::Drop);
     assert!(state.abandon());
     assert_eq!(state.finish(), Finish::Quiet { last: false });
     assert_eq!(state.take_join(1), Join::Taken);
@@ -105,7 +105,7 @@ fn a_task_that_ended_with_operations_waits_for_the_last() {
     assert_eq!(state.drained(), Wake::Submit);
     assert_eq!(state.drained(), Wake::Nothing, "queued once");
     assert_eq!(state.start(), Start::End);
-    assert_eq!(state.end(), End::Drop);
+    assert_eq!(state.end(true), End::Drop);
     assert_eq!(state.finish(), Finish::Quiet { last: false });
     assert_eq!(state.take_join(1), Join::Taken);
 }
@@ -127,7 +127,7 @@ fn a_return_beats_an_abort() {
     let state = open();
     assert_eq!(state.start(), Start::Poll);
     assert_eq!(state.abort_named(1, || false), Named::Nothing);
-    assert_eq!(state.end(), End::Drop);
+    assert_eq!(state.end(true), End::Drop);
     assert_eq!(state.finish(), Finish::Quiet { last: false });
     assert_eq!(state.take_join(1), Join::Taken);
     assert_eq!(state.take_join(1), Join::Stale);
@@ -149,7 +149,7 @@ fn a_shielded_task_is_polled_when_it_is_asked_to_end() {
     assert!(!state.ref_dec(1));
     state.cancel();
     assert_eq!(state.start(), Start::Poll);
-    assert_eq!(state.end(), End::Drop);
+    assert_eq!(state.end(true), End::Drop);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_name_is_good_until_ended_and_joined() {
     assert_eq!(state.take_join(1), Join::Stale);
     assert_eq!(state.wake_named(1, || false), Named::Nothing, "a detached task that lives can be woken");
     assert_eq!(state.start(), Start::Poll);
-    assert_eq!(state.end(), End::Drop);
+    assert_eq!(state.end(true), End::Drop);
     assert_eq!(state.finish(), Finish::Loud { wake: false, drop_output: true });
     assert_eq!(state.wake_named(1, || false), Named::Stale);
 }
@@ -172,7 +172,7 @@ fn an_abandoned_task_is_never_dropped() {
     assert_eq!(state.start(), Start::Poll);
     assert!(state.abandon());
     assert!(!state.abandon());
-    assert_eq!(state.end(), End::Abandoned);
+    assert_eq!(state.end(true), End::Abandoned);
     assert_eq!(state.park(false, false), Park::Abandoned);
     assert_eq!(state.take_join(1), Join::Abandoned);
 }
@@ -216,4 +216,20 @@ fn a_task_that_is_refused_was_never_there() {
     assert!(state.abandon());
     assert_eq!(state.retract(), Retract::Abandoned);
     assert_eq!((state.start(), state.take_join(1)), (Start::Abandoned, Join::Abandoned));
+}
+
+#[test]
+fn who_drops_nothing_of_the_programs_tells_nobody() {
+    let state = open();
+    assert_eq!(state.start(), Start::Poll);
+    let running = state.0.load(Relaxed);
+    assert_eq!(state.end(false), End::Drop);
+    assert_eq!(state.0.load(Relaxed), running);
+    assert!(state.abandon());
+    assert_eq!(state.finish(), Finish::Quiet { last: false });
+    assert!(state.is_abandoned(1) && state.refs() == 2, "given up too late, which is for ever all the same");
+    let state = open();
+    assert_eq!(state.start(), Start::Poll);
+    assert!(state.abandon());
+    assert_eq!(state.end(false), End::Abandoned);
 }
