@@ -388,20 +388,22 @@ impl State {
         self.edge(|word| (Some(add_refs(word, 1)), ()));
     }
 
-    /// `n` references fewer. True: they were the last.
+    /// `n` references fewer. True: they were the last. Nobody gets one of a task that is over but from who has one, so whoever has
+    /// all of them writes nothing.
     #[must_use]
     pub(super) fn ref_dec(&self, n: u64) -> bool {
-        self.edge(|word| {
-            let after = drop_refs(word, n);
-            (Some(after), REFS.get(after) == 0)
+        self.edge(|word| match drop_refs(word, n) {
+            after if REFS.get(after) == 0 && is_over_for_all(word) => (None, true),
+            after => (Some(after), REFS.get(after) == 0),
         })
     }
 
-    /// A reference by somebody who holds none, if the cell is alive.
+    /// A reference by somebody who holds none, if the cell is alive, and the task not over for all.
     #[must_use]
     pub(super) fn try_ref(&self) -> bool {
         self.edge(|word| match REFS.get(word) {
             0 => (None, false),
+            _ if is_over_for_all(word) => (None, false),
             _ => (Some(add_refs(word, 1)), true),
         })
     }
@@ -484,6 +486,11 @@ fn is_named(word: u64, generation: u32) -> bool {
     GENERATION.get(word) == generation.into()
         && REFS.get(word) != 0
         && (word & (COMPLETE | ABANDONED) == 0 || word & JOIN_INTEREST != 0)
+}
+
+/// True if the task ended, and no name of it is good.
+fn is_over_for_all(word: u64) -> bool {
+    word & (COMPLETE | JOIN_INTEREST) == COMPLETE
 }
 
 /// True if the task is to be ended from outside.

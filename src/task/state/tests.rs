@@ -233,3 +233,20 @@ fn who_drops_nothing_of_the_programs_tells_nobody() {
     assert!(state.abandon());
     assert_eq!(state.end(false), End::Abandoned);
 }
+
+#[test]
+fn whoever_has_all_references_of_a_task_that_is_over_writes_nothing() {
+    let state = open();
+    assert_eq!(state.start(), Start::Poll);
+    state.ref_inc();
+    assert_eq!(state.end(true), End::Drop);
+    assert_eq!(state.finish(), Finish::Quiet { last: false });
+    assert!(state.try_ref() && !state.ref_dec(1), "it can be joined");
+    assert_eq!(state.take_join(1), Join::Taken);
+    assert!(!state.try_ref() && !state.try_ref_named(1), "nobody but a waker has a way to it");
+    assert!(!state.ref_dec(1));
+    let left = state.0.load(Relaxed);
+    assert!(state.ref_dec(1));
+    assert_eq!(state.0.load(Relaxed), left);
+    assert!(state.recycle());
+}
