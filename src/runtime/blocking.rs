@@ -71,7 +71,8 @@ pub(crate) fn join_thread<T: 'static>(
         return Err(libc::EDEADLK);
     }
     let drives = runtime.drives_here();
-    let thread = Arc::new(ThreadWaker { drives: drives.then(|| runtime.shared_arc()), ..ThreadWaker::default() });
+    let thread =
+        Arc::new(ThreadWaker { drives: drives.then(|| (*runtime.shared_arc()).clone()), ..ThreadWaker::default() });
     let waker = crate::primitives::waker(thread.clone());
     let key = Arc::as_ptr(&thread).addr();
     loop {

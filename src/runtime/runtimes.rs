@@ -113,10 +113,10 @@ impl RuntimeRef {
         unsafe { self.shared.as_ref() }
     }
 
-    pub(super) fn shared_arc(&self) -> Arc<Shared> {
-        // SAFETY: as above; that count stays where it is, and the clone is ours.
-        let shared = ManuallyDrop::new(unsafe { Arc::from_raw(self.shared.as_ptr().cast_const()) });
-        Arc::clone(&shared)
+    /// The same, to be counted. That count stays where it is.
+    pub(super) fn shared_arc(&self) -> ManuallyDrop<Arc<Shared>> {
+        // SAFETY: as above.
+        ManuallyDrop::new(unsafe { Arc::from_raw(self.shared.as_ptr().cast_const()) })
     }
 
     /// The current-thread worker, if nobody drives it now.
@@ -176,7 +176,7 @@ impl RuntimeRef {
             Flavour::CurrentThread => Some(0),
             Flavour::MultiThread => home,
         };
-        let task = task::spawn(future, self.shared_arc(), home, joinable)?;
+        let task = task::spawn(future, &self.shared_arc(), home, joinable)?;
         named(TaskName::of(task.header()));
         trace_spawn(&task);
         shared.schedule(task);

@@ -16,7 +16,7 @@ use crate::primitives::fork::is_forked;
 use crate::primitives::inbox::{Inbox, Pushed};
 use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*, nature};
 use crate::primitives::thread::Moment;
-use crate::task::{Header, Notified, Schedule, TaskName};
+use crate::task::{Header, Notified, Schedule, Spare, TaskName};
 use std::collections::HashMap;
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
@@ -349,6 +349,17 @@ impl Schedule for Shared {
                 self.injector.push(task);
                 self.wake_one();
             }
+        }
+    }
+
+    fn spare(&self) -> Option<Spare> {
+        Current::worker_of(self)?.spare()
+    }
+
+    fn keep(&self, spare: Spare) -> Option<Spare> {
+        match Current::worker_of(self) {
+            Some(worker) => worker.keep(spare),
+            None => Some(spare),
         }
     }
 

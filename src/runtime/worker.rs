@@ -12,13 +12,16 @@ use super::timer::Desk;
 use crate::driver::Driver;
 use crate::primitives::fork::is_forked;
 use crate::primitives::sync::{Arc, Ordering::*, nature};
-use crate::task::{Notified, Ran, TaskName, live_tasks};
+use crate::task::{Notified, Ran, Spare, TaskName, live_tasks};
 use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 /// How long a worker whose driver fails waits before it looks again.
 const BACK_OFF: Duration = Duration::from_millis(1);
+
+/// How many cells of tasks that are no more a worker keeps for the next ones.
+const MOST_SPARES: usize = 64;
 
 /// A worker belongs to one thread at a time. Its fields are cells because tasks that run on it schedule others.
 pub(crate) struct Worker {
@@ -27,6 +30,8 @@ pub(crate) struct Worker {
     context: OwnContext,
     /// Tasks that may run here only. In the current-thread flavour: all.
     pinned: List,
+    /// Cells for the next tasks that are made here: nobody else is asked for them, nor the runtime for another count.
+    spares: RefCell<Vec<Spare>>,
     pub(super) driver: RefCell<Driver>,
     ops: Ops,
     desk: Desk,
@@ -75,6 +80,7 @@ impl Worker {
             index,
             context,
             pinned: List::new(),
+            spares: RefCell::new(Vec::with_capacity(MOST_SPARES)),
             driver: RefCell::new(driver),
             ops,
             desk,
@@ -113,6 +119,22 @@ impl Worker {
 
     pub(super) fn hooks(&self) -> &Hooks {
         &self.shared.config.hooks
+    }
+
+    // Making tasks on this thread.
+
+    pub(super) fn spare(&self) -> Option<Spare> {
+        self.spares.borrow_mut().pop()
+    }
+
+    /// Keeps a cell; gives it back if there are enough.
+    pub(super) fn keep(&self, spare: Spare) -> Option<Spare> {
+        let mut spares = self.spares.borrow_mut();
+        if spares.len() == MOST_SPARES {
+            return Some(spare);
+        }
+        spares.push(spare);
+        None
     }
 
     // Scheduling from this thread.

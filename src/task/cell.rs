@@ -248,21 +248,31 @@ impl Header {
 
     /// The handle of a live task.
     pub(crate) fn name(&self) -> u64 {
-        Handle { generation: self.state.generation(), index: self.index.load(Relaxed) }.pack(Kind::Task)
+        Handle { generation: self.state.generation(), index: self.index() }.pack(Kind::Task)
     }
 
-    /// What a free cell, which is the caller's alone, is told of the life that begins. The stage comes next, then the state.
-    pub(super) fn begin(&self, index: u32, vtable: &'static Vtable, scheduler: *const (), home: u32) {
-        self.vtable.store(ptr::from_ref(vtable).cast_mut(), Relaxed);
-        self.scheduler.store(scheduler.cast_mut(), Relaxed);
-        self.home.store(home, Relaxed);
+    /// A free cell, which is the caller's alone, gets a count on a scheduler.
+    pub(super) fn join_scheduler(&self, index: u32, scheduler: *const ()) {
         self.index.store(index, Relaxed);
+        self.scheduler.store(scheduler.cast_mut(), Relaxed);
+    }
+
+    /// Gives that count up. For whoever has the cell after its last reference went.
+    pub(super) fn leave_scheduler(&self) {
+        // SAFETY: the caller says so; the table is that of the last life, which had the same scheduler.
+        unsafe { (self.vtable().release)(self.scheduler()) };
+    }
+
+    /// A life begins in such a cell. The stage comes next, then the state.
+    pub(super) fn begin(&self, vtable: &'static Vtable, home: u32) {
+        self.vtable.store(ptr::from_ref(vtable).cast_mut(), Relaxed);
+        self.home.store(home, Relaxed);
         // A drop function of the life before may have asked.
         self.again.store(false, Relaxed);
     }
 
-    /// The same of the life that is over: its last reference is gone, and was the caller's. Returns the cell's index.
-    pub(super) fn over(&self) -> u32 {
+    /// The life is over: its last reference is gone, and was the caller's.
+    pub(super) fn over(&self) {
         let extra = self.extra.load(Relaxed);
         if !extra.is_null() {
             self.extra.store(ptr::null_mut(), Relaxed);
@@ -271,6 +281,10 @@ impl Header {
             // SAFETY: the cell made it for this life, and the last reference is gone.
             drop(unsafe { Box::from_raw(extra) });
         }
+    }
+
+    /// The cell's place in the slab.
+    pub(super) fn index(&self) -> u32 {
         self.index.load(Relaxed)
     }
 

@@ -8,6 +8,7 @@ use crate::primitives::fork::is_forked;
 use crate::primitives::prefetch::prefetch;
 use crate::primitives::sync::Arc;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -23,10 +24,35 @@ pub(crate) enum SpawnError {
     NoMemory,
 }
 
+/// A free cell that still has its count on the scheduler of its last task: the next one's can be made in it.
+pub(crate) struct Spare(&'static Header);
+
+impl Spare {
+    /// The cell, and the duty to bring it to life.
+    fn take(self) -> &'static Header {
+        ManuallyDrop::new(self).0
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        let index = self.0.index();
+        self.0.leave_scheduler();
+        CELLS.free(index);
+    }
+}
+
+/// A free cell with a count on the scheduler. `None`: memory is out.
+fn fresh<S: Schedule>(scheduler: &Arc<S>) -> Option<&'static Header> {
+    let (index, cell) = CELLS.alloc()?;
+    cell.join_scheduler(index, Arc::into_raw(Arc::clone(scheduler)).cast());
+    Some(cell)
+}
+
 /// Makes a task and its first notification, which the caller must hand to a queue. On failure the future comes back.
 pub(crate) fn spawn<F, S>(
     future: F,
-    scheduler: Arc<S>,
+    scheduler: &Arc<S>,
     home: Option<u32>,
     joinable: bool,
 ) -> Result<Notified, (SpawnError, F)>
@@ -35,18 +61,16 @@ where
     F::Output: Send + 'static,
     S: Schedule,
 {
-    let Some((index, cell)) = CELLS.alloc() else {
+    let Some(cell) = scheduler.spare().map(Spare::take).or_else(|| fresh(scheduler)) else {
         return Err((SpawnError::NoMemory, future));
     };
     let generation = cell.state.generation() + 1;
-    let asked = Arc::as_ptr(&scheduler);
-    // A cell that was just allocated is the caller's alone until `open`.
-    cell.begin(index, Vtable::of::<F, S>(), Arc::into_raw(scheduler).cast(), home.unwrap_or(0));
+    // A free cell is the caller's alone until `open`.
+    cell.begin(Vtable::of::<F, S>(), home.unwrap_or(0));
     // SAFETY: as above, and the stage of a free cell is empty.
     unsafe { cell.put(future) };
     cell.state.open(generation, home.is_some(), joinable);
-    // SAFETY: the cell holds a count on the scheduler.
-    if !unsafe { (*asked).begins() }
+    if !scheduler.begins()
         // SAFETY: the stage holds the future, and nobody else has heard of the task but who scans for it.
         && let Some(future) = unsafe { retract(cell) }
     {
@@ -77,11 +101,12 @@ unsafe fn retract<F>(cell: &'static Header) -> Option<F> {
 
 /// Ends a cell's life. The caller dropped the last reference.
 pub(super) fn dealloc(cell: &'static Header) {
-    let index = cell.over();
-    // SAFETY: the cell's count on its scheduler is given up with its last reference.
-    unsafe { (cell.vtable().release)(cell.scheduler()) };
+    cell.over();
     if cell.state.recycle() {
-        CELLS.free(index);
+        // SAFETY: the cell is the caller's now, and still holds its count on the scheduler.
+        unsafe { (cell.vtable().keep)(cell.scheduler(), Spare(cell)) };
+    } else {
+        cell.leave_scheduler();
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn launch<F>(pool: &Arc<Pool>, future: F, joinable: bool) -> TaskName
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    let task = spawn(Plain(future), pool.clone(), None, joinable).ok().expect("memory");
+    let task = spawn(Plain(future), pool, None, joinable).ok().expect("memory");
     let name = TaskName::of(task.header());
     pool.schedule(task);
     name

@@ -9,7 +9,8 @@
 //! - the joiners, and the calls (`calls.rs`): under their locks;
 //! - everything else is written before the task's first reference is given away, and is constant until the last is gone.
 //!
-//! Each cell holds a count on its scheduler, so a wake that comes after the runtime was freed finds a closed inbox.
+//! Each cell holds a count on its scheduler, so a wake that comes after the runtime was freed finds a closed inbox. A free cell
+//! that a scheduler keeps for its next task (`Spare`) holds it, too.
 
 mod calls;
 mod cell;
@@ -28,7 +29,7 @@ mod tests;
 pub(crate) use calls::{Call, Calls, Tie, Tied, Ties};
 pub(crate) use cell::{Header, Plain, Runs};
 pub use join::{JoinError, JoinHandle};
-pub(crate) use life::{SpawnError, spawn};
+pub(crate) use life::{Spare, SpawnError, spawn};
 pub(crate) use name::{Stale, TaskName, cells, live_tasks};
 pub(crate) use raw::{Notified, Ran, Schedule};
 pub(crate) use waker::{WAKER_VTABLE, header_of, is_dead};

@@ -213,10 +213,10 @@ impl Drop for Held {
 
 /// How many cells are taken: by tasks that live, can be joined, or whose wakers somebody has.
 pub(crate) fn cells() -> u64 {
-    CELLS.in_use()
+    CELLS.iter().filter(|(_, cell)| cell.state.is_held()).count() as u64
 }
 
-/// Every task that exists and belongs to the scheduler at this address.
+/// Every task that belongs to the scheduler at this address, and lives or can be joined.
 pub(crate) fn live_tasks(scheduler: *const ()) -> impl Iterator<Item = TaskName> {
     CELLS.iter().filter_map(move |(_, cell)| {
         if !cell.state.try_ref() {

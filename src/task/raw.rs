@@ -1,7 +1,7 @@
 //! The type-erased side of a task, and what runs it.
 
 use super::cell::{Header, Runs};
-use super::life::{self, Polled, dealloc};
+use super::life::{self, Polled, Spare, dealloc};
 use super::state::{End, Finish, Park, Start, Wake};
 use super::waker::waker_ref;
 use crate::primitives::sync::Arc;
@@ -15,6 +15,16 @@ use std::task::Context;
 pub(crate) trait Schedule: Send + Sync + Sized + 'static {
     /// Puts a woken task into a queue. Any thread.
     fn schedule(&self, task: Notified);
+
+    /// A cell that was kept, for a task that is about to be made.
+    fn spare(&self) -> Option<Spare> {
+        None
+    }
+
+    /// Keeps the cell of a task of this scheduler's that is no more, for `spare`, or gives it back.
+    fn keep(&self, spare: Spare) -> Option<Spare> {
+        Some(spare)
+    }
 
     /// The scheduler whose tasks run on this thread, which cannot go away during the call. Null if there is none.
     fn here() -> *const Self;
@@ -47,6 +57,7 @@ pub(super) struct Vtable {
     pub(super) here: fn() -> *const (),
     pub(super) ended: unsafe fn(*const (), &Header),
     pub(super) drain: unsafe fn(*const (), &'static Header),
+    pub(super) keep: unsafe fn(*const (), Spare),
     pub(super) release: unsafe fn(*const ()),
 }
 
@@ -63,12 +74,14 @@ impl Vtable {
                 drop_output: life::drop_output::<F>,
                 output: TypeId::of::<F::Output>,
                 here: || S::here().cast(),
-                // SAFETY: in these four, the pointer is the `Arc<S>` whose count the cell holds while it is alive.
+                // SAFETY: in these five, the pointer is the `Arc<S>` whose count the cell holds while it is alive.
                 schedule: |scheduler, task| unsafe { (*scheduler.cast::<S>()).schedule(task) },
                 // SAFETY: as above.
                 ended: |scheduler, task| unsafe { (*scheduler.cast::<S>()).ended(task) },
                 // SAFETY: as above.
                 drain: |scheduler, task| unsafe { (*scheduler.cast::<S>()).drain(task) },
+                // SAFETY: as above; what is not kept is dropped after the call, for its count may be the last.
+                keep: |scheduler, spare| drop(unsafe { (*scheduler.cast::<S>()).keep(spare) }),
                 // SAFETY: as above; this gives the count up.
                 release: |scheduler| unsafe { drop(Arc::from_raw(scheduler.cast::<S>())) },
             };

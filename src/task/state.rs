@@ -408,6 +408,11 @@ impl State {
         })
     }
 
+    /// True if anybody holds a reference.
+    pub(super) fn is_held(&self) -> bool {
+        REFS.get(self.0.load(Acquire)) != 0
+    }
+
     /// A reference by somebody who holds a name.
     #[must_use]
     pub(super) fn try_ref_named(&self, generation: u32) -> bool {

@@ -54,7 +54,7 @@ impl Queue {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        let task = spawn(Plain(future), self.clone(), None, true).ok().expect("memory");
+        let task = spawn(Plain(future), self, None, true).ok().expect("memory");
         let name = TaskName::of(task.header());
         self.schedule(task);
         name

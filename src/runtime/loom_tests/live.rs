@@ -38,7 +38,7 @@ fn spawn_beside_the_end(joinable: bool) {
         let left = Arc::new(Left::default());
         let spawning = thread::spawn({
             let left = left.clone();
-            move || spawn(Plain(pending::<()>()), left, None, joinable).map_err(|(error, _future)| error)
+            move || spawn(Plain(pending::<()>()), &left, None, joinable).map_err(|(error, _future)| error)
         });
         assert!(left.live.close());
         let given_up = live_tasks(Arc::as_ptr(&left).cast()).filter(|task| task.abandon()).count();

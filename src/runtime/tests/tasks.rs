@@ -178,3 +178,28 @@ fn a_wake_that_comes_after_the_runtime_finds_nothing() {
         drop(other);
     });
 }
+
+/// A cell that a worker keeps has a count on the runtime, which must not live by that.
+#[test]
+fn a_worker_keeps_some_cells_and_no_more() {
+    in_both(|runtime| {
+        let shared = Arc::clone(&runtime.enter().expect("open").shared_arc());
+        let workers = shared.remotes.len();
+        let counts = Arc::strong_count(&shared);
+        for _ in 0..3 {
+            let tasks: Vec<_> = (0..1_000).map(|n| runtime.spawn(async move { n }).expect("running")).collect();
+            block_on(&runtime, async {
+                for task in tasks {
+                    task.await.expect("no panic");
+                }
+            });
+            let kept = Arc::strong_count(&shared) - counts;
+            // One more that each is about to let go of.
+            assert!((60..=65 * workers).contains(&kept), "{kept} cells are kept by {workers} workers");
+        }
+        let weak = Arc::downgrade(&shared);
+        drop(shared);
+        drop(runtime);
+        assert!(weak.upgrade().is_none(), "somebody keeps the runtime");
+    });
+}

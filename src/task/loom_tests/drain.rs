@@ -6,7 +6,7 @@ use super::*;
 
 /// Queues a task with an operation.
 fn launch_with_operation(pool: &Arc<Pool>, victim: Victim) -> (TaskName, &'static Header) {
-    let task = spawn(Plain(victim), pool.clone(), None, true).ok().expect("memory");
+    let task = spawn(Plain(victim), &pool, None, true).ok().expect("memory");
     let cell = task.header();
     cell.stay(0);
     cell.set_first_op(1);

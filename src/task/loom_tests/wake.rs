@@ -248,7 +248,7 @@ fn a_wake_keeps_its_scheduler(wake: fn(TaskName, Waker)) {
         let (pool, reader) = (Fleeting::new(), Reader::new());
         let (words, done) = (reader.words.clone(), reader.done.clone());
         words[1].store(1, Relaxed);
-        let task = spawn(Plain(reader), pool.clone(), None, false).ok().expect("memory");
+        let task = spawn(Plain(reader), &pool, None, false).ok().expect("memory");
         let name = TaskName::of(task.header());
         let waker = waker_ref(task.header()).clone();
         let foreign = thread::spawn(move || {
@@ -351,7 +351,7 @@ fn loom_a_pinned_task_hears_foreign_wakes() {
     loom::model(|| {
         let (home, reader) = (Home::new(), Reader::new());
         let (words, done) = (reader.words.clone(), reader.done.clone());
-        let task = spawn(Plain(reader), home.clone(), Some(Home::INDEX), false).ok().expect("memory");
+        let task = spawn(Plain(reader), &home, Some(Home::INDEX), false).ok().expect("memory");
         let wakers = [0, 1].map(|which| {
             let (waker, words) = (waker_ref(task.header()).clone(), words.clone());
             thread::spawn(move || {

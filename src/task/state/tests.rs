@@ -246,7 +246,7 @@ fn whoever_has_all_references_of_a_task_that_is_over_writes_nothing() {
     assert!(!state.try_ref() && !state.try_ref_named(1), "nobody but a waker has a way to it");
     assert!(!state.ref_dec(1));
     let left = state.0.load(Relaxed);
-    assert!(state.ref_dec(1));
+    assert!(state.ref_dec(1) && state.is_held());
     assert_eq!(state.0.load(Relaxed), left);
-    assert!(state.recycle());
+    assert!(state.recycle() && !state.is_held());
 }

@@ -1,7 +1,7 @@
 //! Where a task lies, who wakes it, and how it is named.
 
 use super::super::cell::CELLS;
-use super::super::{Runs, Stale, header_of, is_dead, live_tasks};
+use super::super::{Runs, Spare, Stale, header_of, is_dead, live_tasks};
 use super::*;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -277,7 +277,7 @@ fn a_future_is_looked_into_once_its_lines_are_there() {
     fn asks<const SIZE: usize>() -> [usize; 2] {
         let (queue, asked) = (Arc::<Queue>::default(), Arc::<AtomicUsize>::default());
         let future = Foreseen::<SIZE>(asked.clone(), [0; SIZE]);
-        let task = spawn(future, queue.clone(), None, false).unwrap_or_else(|_future| panic!("memory"));
+        let task = spawn(future, &queue, None, false).unwrap_or_else(|_future| panic!("memory"));
         let after = [false, true].map(|near| {
             // SAFETY: the queue's reference is this function's.
             unsafe { task.header().ask_ahead(near) };
@@ -294,10 +294,64 @@ fn a_future_is_looked_into_once_its_lines_are_there() {
 fn a_pinned_task_knows_its_home() {
     let queue = Arc::<Queue>::default();
     let (pinned, free) =
-        (spawn(Plain(ready(())), queue.clone(), Some(5), false), spawn(Plain(ready(())), queue.clone(), None, false));
+        (spawn(Plain(ready(())), &queue, Some(5), false), spawn(Plain(ready(())), &queue, None, false));
     let [pinned, free] = [pinned, free].map(|task| task.unwrap_or_else(|_future| panic!("memory")));
     assert!(pinned.header().is_pinned() && pinned.header().home() == 5);
     assert!(!free.header().is_pinned() && ptr::eq(free.header().scheduler(), Arc::as_ptr(&queue).cast()));
     assert!(matches!((pinned.run(), free.run()), (Ran::Done, Ran::Done)));
     assert_eq!(queue.live(), 0);
+}
+
+/// A scheduler that keeps one cell.
+#[derive(Default)]
+struct Thrifty {
+    kept: Mutex<Option<Spare>>,
+    ended: AtomicUsize,
+}
+
+impl Schedule for Thrifty {
+    fn schedule(&self, _task: Notified) {}
+
+    fn here() -> *const Self {
+        ptr::null()
+    }
+
+    fn ended(&self, _task: &Header) {
+        self.ended.fetch_add(1, Relaxed);
+    }
+
+    fn spare(&self) -> Option<Spare> {
+        self.kept.lock().take()
+    }
+
+    fn keep(&self, spare: Spare) -> Option<Spare> {
+        self.kept.lock().replace(spare)
+    }
+}
+
+#[test]
+fn a_cell_that_is_kept_is_the_next_tasks() {
+    let scheduler = Arc::<Thrifty>::default();
+    let launch = || spawn(Plain(ready(7)), &scheduler, None, false).unwrap_or_else(|_future| panic!("memory"));
+    let mut names = HashSet::new();
+    let task = launch();
+    let cell = ptr::from_ref(task.header());
+    for _ in 0..100 {
+        let task = scheduler.spare().map_or_else(&launch, |spare| {
+            assert!(scheduler.keep(spare).is_none());
+            launch()
+        });
+        assert!(names.insert(task.header().name()), "each has a handle of its own");
+        assert!(!ptr::eq(task.header(), cell), "which lives");
+        assert!(matches!(task.run(), Ran::Done));
+        assert_eq!(Arc::strong_count(&scheduler), 3, "the kept cell's count is the next task's");
+    }
+    assert!(matches!(task.run(), Ran::Done));
+    assert_eq!(
+        (Arc::strong_count(&scheduler), scheduler.ended.load(Relaxed)),
+        (2, 101),
+        "one was kept, the other given back"
+    );
+    drop(scheduler.spare());
+    assert_eq!(Arc::strong_count(&scheduler), 1);
 }
