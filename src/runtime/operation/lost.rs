@@ -1,9 +1,9 @@
 //! What becomes of operations when the ring is given up.
 
 use super::super::worker::Worker;
+use super::holder::Holder;
 use super::parcel::Batch;
 use super::request::Request;
-use super::stream::Holder;
 use super::*;
 use crate::primitives::sync::Ordering::Relaxed;
 

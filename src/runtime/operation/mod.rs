@@ -12,9 +12,9 @@
 //! - `many.rs`: operations with many results, of which it has accepting; `receiving.rs`: receiving into leased buffers; `starved.rs`: who
 //!   waits for one; `legacy.rs`: what receivers leave to a stream. `pooled.rs`: reading into such buffers without an operation.
 //! - `traffic.rs`: what goes on on one descriptor: who has operations there, and the baton of its sends.
-//! - `stream.rs`: ordered sends; `pump.rs`: those that must wait; `parcel.rs`: what they consist of; `blob.rs`: what is sent to
-//!   many; `splice.rs`: what is spliced; `sweep.rs`: what is cancelled; `flush.rs`: who waits for them; `refused.rs`: what waits for a
-//!   connection that fails.
+//! - `stream.rs`: ordered sends; `holder.rs`: who sends what is queued; `pump.rs`: what must wait; `parcel.rs`: what they consist of;
+//!   `blob.rs`: what is sent to many; `splice.rs`: what is spliced; `sweep.rs`: what is cancelled; `flush.rs`: who waits for them;
+//!   `refused.rs`: what waits for a connection that fails.
 //! - `call.rs`: functions of the program's, as a task; `question.rs`: what is asked of name servers; `errand.rs`: what a task of the
 //!   library's does.
 //! - `set.rs`: waiting for many.
@@ -29,6 +29,7 @@ mod ending;
 mod errand;
 mod flush;
 mod foresee;
+mod holder;
 mod legacy;
 mod life;
 mod lost;

@@ -5,11 +5,11 @@
 use super::super::context::Current;
 use super::super::io::{Errno, IoName, traits};
 use super::super::worker::Worker;
+use super::holder::{Holder, MOST_IN_A_ROW, Next, Progress};
 use super::life::make;
 use super::parcel::Batch;
 use super::request::Request;
 use super::splice::Inflow;
-use super::stream::{Holder, MOST_IN_A_ROW, Next, Progress};
 use super::*;
 use crate::driver::Completion;
 use crate::primitives::sync::Ordering::*;

@@ -1,6 +1,6 @@
 //! Splices: between two descriptors, waiting for both; and into a stream, in the order of its sends.
 //!
-//! A splice into what keeps an order is queued like a send, and made by whoever has the baton (`stream.rs`). It is over with
+//! A splice into what keeps an order is queued like a send, and made by whoever has the baton (`holder.rs`). It is over with
 //! the first bytes that move. Where nothing can be moved, the pump waits for its source as well, and those behind wait, too:
 //! whoever gives the order up cancels the splice. Its turn is the holder's only for the length of a try.
 
@@ -8,10 +8,10 @@ use super::super::context::PollContext;
 use super::super::io::{Errno, IoName, IoPoll, traits};
 use super::super::sigpipe::without_sigpipe;
 use super::super::transfer::{Attempted, attempted};
+use super::holder::Holder;
 use super::parcel::Owed;
 use super::progress::told_by_closed;
 use super::request::{CURRENT, Fds};
-use super::stream::Holder;
 use crate::readiness::{Interest, Ready, ReadyEvent};
 use std::cell::Cell;
 use std::task::{Poll, ready};

@@ -2,8 +2,8 @@
 
 use super::super::io::IoName;
 use super::super::worker::Worker;
+use super::holder::Holder;
 use super::parcel::{MOST_PARTS, Parcel};
-use super::stream::Holder;
 use super::*;
 use crate::primitives::sync::{AtomicU32, Ordering::*};
 
