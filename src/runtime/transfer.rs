@@ -106,20 +106,18 @@ impl IoName {
                     Err(errno) => return Poll::Ready(Err(errno)),
                 }
             };
-            let result = {
-                let _in_use = match self.enter() {
-                    Ok(in_use) => in_use,
-                    Err(errno) => return Poll::Ready(Err(errno)),
-                };
-                // Who finds nothing more will look at the waiters. They come while the call goes on.
-                prefetch(self.io, 1);
-                let result = uninterrupted(|| call(self.fd()));
-                if matches!(result, Ok(1..)) && interest != Interest::ERROR {
-                    self.note_moved(interest != Interest::WRITABLE);
-                }
-                result.err().into_iter().for_each(|errno| self.was_told(errno));
-                result
+            // What is noted of the descriptor below is noted of this one, and not of the next with its place.
+            let _in_use = match self.enter() {
+                Ok(in_use) => in_use,
+                Err(errno) => return Poll::Ready(Err(errno)),
             };
+            // Who finds nothing more will look at the waiters. They come while the call goes on.
+            prefetch(self.io, 1);
+            let result = uninterrupted(|| call(self.fd()));
+            if matches!(result, Ok(1..)) && interest != Interest::ERROR {
+                self.note_moved(interest != Interest::WRITABLE);
+            }
+            result.err().into_iter().for_each(|errno| self.was_told(errno));
             match result {
                 Err(libc::EAGAIN) => in_vain = seen.and_then(|seen| self.drained(seen)),
                 Ok(moved) if moved > 0 && moved < whole && self.has(traits::TCP) => {
