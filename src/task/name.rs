@@ -141,9 +141,10 @@ impl TaskName {
 
     /// `None`: the name is stale, the join was given up, or the task's output is no `T`. The waiter is told apart by `key`.
     pub(crate) fn poll_join<T: 'static>(self, key: usize, waker: &Waker) -> Option<Poll<Result<T, JoinError>>> {
-        // No reference is held: what is looked at here is this life's, or the edges below find the name stale.
+        // No reference is held. The name is looked at before the type: that is this life's then, or the edges below find the name
+        // stale. (Before a life began, the type would be an earlier one's, and a name that was guessed could become good.)
         let cell = self.cell;
-        if !cell.yields(TypeId::of::<T>()) || !self.may_join() {
+        if !self.is_joinable() || !cell.yields(TypeId::of::<T>()) {
             return None;
         }
         match join::poll_join(cell, self.generation, key, waker) {

@@ -77,11 +77,11 @@ fn for_this_kind(mut request: Request, io: Option<IoName>) -> Result<Request, Er
 impl OpName {
     /// The operation, if it is alive and this task's.
     fn owned(self, task: &'static Header) -> Result<&'static Operation, Errno> {
-        match self.op.task.load(Relaxed) {
-            _ if !self.is_live() => Err(libc::EBADF),
-            owner if std::ptr::eq(owner, task) => Ok(self.op),
-            _ => Err(libc::EPERM),
+        // First, for what is read after it is this life's, or a later one's, which cannot be the task's that asks.
+        if !self.is_live() {
+            return Err(libc::EBADF);
         }
+        if std::ptr::eq(self.op.task.load(Relaxed), task) { Ok(self.op) } else { Err(libc::EPERM) }
     }
 
     /// Runs `f` with the operation, for the task that it belongs to.
@@ -160,9 +160,13 @@ impl OpName {
     /// calls with its context; from elsewhere it is ended, and stays the task's.
     pub(crate) fn discard(self) {
         let discarded = Current::with_worker(|worker| {
-            let (home, runtime) = (self.op.home.load(Relaxed), self.op.runtime.load(Relaxed));
-            let is_its = |worker: &&Worker| worker.index() == home && worker.shared().handle == runtime;
-            let Some(worker) = worker.filter(is_its).filter(|_| self.is_live()) else { return false };
+            let is_its = |worker: &&Worker| {
+                // In this order, as in `owned`.
+                self.is_live()
+                    && worker.index() == self.op.home.load(Relaxed)
+                    && worker.shared().handle == self.op.runtime.load(Relaxed)
+            };
+            let Some(worker) = worker.filter(is_its) else { return false };
             let body = self.op.body(worker);
             self.op.word.forget();
             body.tell_watcher();
