@@ -134,6 +134,13 @@ impl Handle {
         }
     }
 
+    /// The same by who has not found the inbox parked, and so knows nothing of the sleep: the set is heard of in either.
+    pub(crate) fn ring_set(&self) {
+        if let Some(open) = &*self.open.read() {
+            open.epoll.unpark();
+        }
+    }
+
     /// Why the owner has no ring any more, if it had one.
     pub(crate) fn lost_ring(&self) -> Option<i32> {
         Some(self.told.lost.load(Relaxed) as i32).filter(|&errno| errno != 0)

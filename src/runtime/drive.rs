@@ -133,7 +133,7 @@ impl RuntimeRef {
         }
         // There may be work already, of which nobody was told.
         if !shared.embedded.swap(true, AcqRel) {
-            shared.remote(0).unpark();
+            shared.remote(0).driver.ring_set();
         }
         shared.remote(0).driver.event_fd().map_err(errno_of)
     }
