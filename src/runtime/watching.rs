@@ -49,9 +49,11 @@ impl IoName {
         }
         let Some(traffic) = self.traffic_if_any() else { return Ok(()) };
         self.changing(|shared| {
+            let driver = &shared.remote(self.home()).driver;
+            driver.rearm(self.fd(), self.raw(), self.interest_if(true)).map_err(errno_of)?;
+            // Whoever sees this does not ask again.
             traffic.wide.store(true, Relaxed);
-            let rearmed = shared.remote(self.home()).driver.rearm(self.fd(), self.raw(), self.interest());
-            rearmed.map_err(errno_of).inspect_err(|_| traffic.wide.store(false, Relaxed))
+            Ok(())
         })
     }
 
@@ -70,10 +72,14 @@ impl IoName {
 
     /// What the driver watches for. Without an interest of the program's, what operations may wait for.
     pub(super) fn interest(self) -> Interest {
+        self.interest_if(self.is_wide())
+    }
+
+    fn interest_if(self, wide: bool) -> Interest {
         let registered = Interest::from_bits((self.io.traits.load(Relaxed) & traits::INTEREST) as u8);
         let both = Interest::READABLE | Interest::WRITABLE;
         match registered {
-            Some(registered) if self.is_wide() => registered | both,
+            Some(registered) if wide => registered | both,
             registered => registered.unwrap_or(both),
         }
     }
