@@ -6,7 +6,7 @@ use super::name::TaskName;
 use super::state::{Detach, Join};
 use super::waker::{is_dead, release};
 use crate::primitives::crowd::{Crowd, Gone};
-use crate::primitives::wake_list::WakeList;
+use crate::primitives::wake_list::wake;
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -83,11 +83,9 @@ impl Joiners {
 
 /// Wakes everybody who waits for the task.
 pub(super) fn wake_joiners(cell: &Header) {
-    let mut woken = WakeList::new();
     let Joiners { first, more } = std::mem::take(&mut *cell.joiners.lock());
     let more = more.into_iter().flat_map(|more| more.into_values());
-    first.into_iter().map(|(_, waker)| waker).chain(more).for_each(|waker| woken.push(waker));
-    woken.wake_all();
+    first.into_iter().map(|(_, waker)| waker).chain(more).for_each(wake);
 }
 
 /// Looks whether the task ended, else leaves the waker with it. On `Taken` the output is in the stage and the caller's.
