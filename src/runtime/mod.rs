@@ -14,6 +14,7 @@ mod idle;
 mod injector;
 mod io;
 mod letting_go;
+mod lifo;
 mod linger;
 mod listening;
 mod live;

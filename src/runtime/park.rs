@@ -184,8 +184,6 @@ impl Worker {
         let shared = self.shared();
         self.has_work()
             || !shared.injector.is_empty()
-            || shared.remotes.iter().any(|remote| {
-                remote.queue.len() > 0 || !remote.lifo.load(crate::primitives::sync::Ordering::Acquire).is_null()
-            })
+            || shared.remotes.iter().any(|remote| remote.queue.len() > 0 || !remote.lifo.is_still_empty())
     }
 }

@@ -5,6 +5,7 @@ use super::context::Current;
 use super::fds::FdTable;
 use super::idle::Idle;
 use super::injector::Injector;
+use super::lifo::Lifo;
 use super::live::{Ended, Live};
 use super::operation::Operation;
 use super::pool::Pool;
@@ -18,7 +19,7 @@ use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, C
 use crate::primitives::thread::Moment;
 use crate::task::{Header, Notified, Schedule, Spare, TaskName};
 use std::collections::HashMap;
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::time::{Duration, Instant};
 
 /// How long a thread for blocking calls waits for the next one.
@@ -73,7 +74,7 @@ impl Counters {
 pub(super) struct Remote {
     pub(super) queue: Queue,
     /// The task that was woken last by the task that runs, to be polled next. Stolen when nothing else is left.
-    pub(super) lifo: AtomicPtr<Header>,
+    pub(super) lifo: Lifo,
     pub(super) inbox: Inbox<Header>,
     /// Operations of this worker that others have news for. Who pushes nudges the inbox, which is what the worker sleeps on.
     pub(super) mail: Inbox<Operation>,
@@ -97,7 +98,7 @@ impl Remote {
     pub(super) fn new(driver: driver::Handle) -> Self {
         Self {
             queue: Queue::new(),
-            lifo: AtomicPtr::new(ptr::null_mut()),
+            lifo: Lifo::default(),
             inbox: Inbox::new(),
             mail: Inbox::new(),
             timers: Inbox::new(),
@@ -128,15 +129,6 @@ impl Remote {
     fn polled(&self) -> Option<TaskName> {
         // SAFETY: cells are never unmapped, and one whose task was given up never lives again.
         unsafe { self.polling.load(Acquire).as_ref() }.map(TaskName::of)
-    }
-
-    /// Takes the task out of the LIFO slot. Any thread.
-    pub(super) fn take_lifo(&self) -> Option<Notified> {
-        if self.lifo.load(Relaxed).is_null() {
-            return None;
-        }
-        // SAFETY: the slot held a reference that `into_raw` made, and the swap made it ours.
-        NonNull::new(self.lifo.swap(ptr::null_mut(), AcqRel)).map(|task| unsafe { Notified::from_raw(task) })
     }
 
     pub(super) fn unpark(&self) {

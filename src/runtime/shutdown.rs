@@ -91,7 +91,7 @@ fn end_orphans(shared: &Shared) {
             shared.injector.pop_into(u32::MAX, &orphans);
             for remote in &shared.remotes {
                 remote.queue.drain_into(&orphans);
-                remote.take_lifo().into_iter().for_each(|task| orphans.push(task));
+                remote.lifo.take().into_iter().for_each(|task| orphans.push(task));
             }
             if orphans.is_empty() {
                 return;

@@ -14,7 +14,7 @@ use crate::primitives::fork::is_forked;
 use crate::primitives::sync::{Arc, Ordering::*, nature};
 use crate::task::{Notified, Ran, Spare, TaskName, live_tasks};
 use std::cell::{Cell, RefCell};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::time::Duration;
 
 /// How long a worker whose driver fails waits before it looks again.
@@ -148,12 +148,9 @@ impl Worker {
         if !self.running.get() || self.shared.config.lifo_limit == 0 {
             return self.push_back(task);
         }
-        let before = self.remote().lifo.swap(task.into_raw().as_ptr(), AcqRel);
-        if let Some(before) = NonNull::new(before) {
-            // SAFETY: the slot held a reference that `into_raw` made, and the swap made it ours.
-            self.push_back(unsafe { Notified::from_raw(before) });
-        } else {
-            self.offer();
+        match self.remote().lifo.put(task) {
+            Some(before) => self.push_back(before),
+            None => self.offer(),
         }
     }
 
@@ -172,7 +169,8 @@ impl Worker {
         self.offer();
     }
 
-    /// Wakes a sleeper to share the work. The look is a hint: nothing is lost without it, since this worker has the work.
+    /// Wakes a sleeper to share the work. The look is a hint: nothing is lost without it, since this worker has the work. Of what it put
+    /// into its queue a worker that falls asleep at that moment may not hear, for that is a store alone.
     fn offer(&self) {
         if self.shared.idle.could_help() {
             self.shared.wake_one();
@@ -184,7 +182,7 @@ impl Worker {
     pub(super) fn has_work(&self) -> bool {
         !self.pinned.is_empty()
             || self.remote().queue.len() > 0
-            || !self.remote().lifo.load(Relaxed).is_null()
+            || !self.remote().lifo.is_empty()
             || self.ops.have_news()
     }
 
@@ -210,11 +208,11 @@ impl Worker {
             return self.pinned.pop();
         }
         if self.lifo_polls.get() < self.shared.config.lifo_limit {
-            if let Some(task) = self.remote().take_lifo() {
+            if let Some(task) = self.remote().lifo.take() {
                 self.lifo_polls.set(self.lifo_polls.get() + 1);
                 return Some(task);
             }
-        } else if let Some(task) = self.remote().take_lifo() {
+        } else if let Some(task) = self.remote().lifo.take() {
             // It had its share: behind the others with it.
             self.push_back(task);
         }
@@ -350,7 +348,7 @@ impl Worker {
             }
         }
         for other in others {
-            if let Some(task) = self.shared.remotes[other].take_lifo() {
+            if let Some(task) = self.shared.remotes[other].lifo.take() {
                 Counters::add(&self.remote().counters.steals, 1);
                 self.push_back(task);
                 return true;

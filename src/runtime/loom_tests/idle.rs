@@ -5,6 +5,7 @@ use crate::primitives::inbox::Inbox;
 use crate::primitives::sync::{Arc, AtomicU32};
 use crate::runtime::idle::Idle;
 use crate::runtime::injector::Injector;
+use crate::runtime::lifo::Lifo;
 use crate::runtime::local::List;
 
 /// What workers share.
@@ -194,6 +195,35 @@ fn loom_an_injected_task_does_not_wait_for_a_searcher_that_has_news() {
 #[test]
 fn loom_an_injected_task_does_not_wait_for_a_sleeper_that_has_news() {
     one_is_kept(true, |pool| pool.has_news(pool.idle.woke(0)));
+}
+
+/// A task wakes another, which gets the place behind it, as the other worker falls asleep.
+fn beside_who_falls_asleep(searching: bool) {
+    loom::model(move || {
+        let (pool, lifo) = (Pool::new(1), Arc::new(Lifo::default()));
+        if searching {
+            assert!(pool.idle.search());
+        }
+        let sleeper = {
+            let (pool, lifo) = (pool.clone(), lifo.clone());
+            thread::spawn(move || pool.idle.sleep(1, searching) && !lifo.is_still_empty())
+        };
+        assert!(lifo.put(pool.tasks.get(0)).is_none());
+        let is_told = pool.idle.could_help() && pool.idle.wake_one().is_some();
+        let has_seen = sleeper.join().expect("no panic");
+        assert!(is_told || has_seen, "a task waits behind the one that runs, and the other worker sleeps");
+        assert_eq!(lifo.take().map(|task| pool.tasks.number(task)), Some(0));
+    });
+}
+
+#[test]
+fn loom_a_task_that_is_to_be_next_is_seen_or_somebody_is_woken_for_it() {
+    beside_who_falls_asleep(false);
+}
+
+#[test]
+fn loom_a_task_that_is_to_be_next_is_seen_by_the_last_searcher_or_wakes_it() {
+    beside_who_falls_asleep(true);
 }
 
 /// Two threads inject while everybody sleeps: one worker is woken for the burst, and it wakes the other for the rest.
