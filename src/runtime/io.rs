@@ -329,7 +329,8 @@ impl IoName {
 
     /// The runtime that it is registered with.
     pub(crate) fn owner(self) -> Result<u64, Errno> {
-        let owner = self.io.owner.load(Relaxed);
+        // A later life's is read with what made the handle stale.
+        let owner = self.io.owner.load(Acquire);
         if self.io.guard.is_open(self.generation) { Ok(owner) } else { Err(libc::EBADF) }
     }
 }

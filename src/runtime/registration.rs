@@ -40,7 +40,7 @@ impl Shared {
         let generation = io.guard.next_generation();
         let name = IoName::new(io, generation, index);
         io.fd.store(fd as u32, Relaxed);
-        io.owner.store(self.handle, Relaxed);
+        io.owner.store(self.handle, Release);
         io.home.store(home as u16, Relaxed);
         io.traits.store(known, Relaxed);
         io.identity.store(identity, Relaxed);

@@ -66,7 +66,7 @@ pub(super) struct Counters {
 impl Counters {
     /// One writer, so a load and a store will do.
     pub(super) fn add(counter: &AtomicU64, n: u64) {
-        counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
+        counter.store(counter.load(Relaxed).wrapping_add(n), Release);
     }
 }
 
@@ -401,7 +401,7 @@ pub(crate) struct Metrics {
 
 impl Shared {
     pub(crate) fn metrics(&self) -> Metrics {
-        let sum = |pick: fn(&Remote) -> &AtomicU64| self.remotes.iter().map(|remote| pick(remote).load(Relaxed)).sum();
+        let sum = |pick: fn(&Remote) -> &AtomicU64| self.remotes.iter().map(|remote| pick(remote).load(Acquire)).sum();
         Metrics {
             workers: self.remotes.len() as u32,
             tasks_live: self.tasks(),

@@ -194,7 +194,7 @@ impl IoName {
         drop(first);
         // Reads of a file get in nobody's way.
         if receives && !self.has(traits::FILE) {
-            traffic.receiving.fetch_add(1, Relaxed);
+            traffic.receiving.fetch_add(1, Release);
         }
         Ok(())
     }
@@ -273,7 +273,7 @@ impl IoName {
             (_, true) => {
                 self.traffic_if_any().is_some_and(|traffic| traffic.at_once.load(Acquire) || traffic.queued() > 0)
             }
-            (_, false) => self.traffic_if_any().is_some_and(|traffic| traffic.receiving.load(Relaxed) > 0),
+            (_, false) => self.traffic_if_any().is_some_and(|traffic| traffic.receiving.load(Acquire) > 0),
         }
     }
 }
