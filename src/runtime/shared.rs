@@ -116,9 +116,9 @@ impl Remote {
         self.retired.load(Acquire)
     }
 
-    /// True while the worker runs a task that was given up.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.polled().is_some_and(TaskName::is_abandoned)
+    /// True while the worker runs a task that was given up. The look may come late, when the cell is another runtime's.
+    pub(super) fn is_stuck(&self, shared: &Shared) -> bool {
+        self.polled().is_some_and(|task| task.is_abandoned() && task.is_of(shared.identity()))
     }
 
     /// Where no task is counted any more: true while the worker has yet to say that one can be joined.
@@ -261,7 +261,7 @@ impl Shared {
     /// Waits until all workers' threads have done their last work, but for those that are stuck in a task which was given
     /// up.
     pub(super) fn wait_for_workers(&self, deadline: u64) {
-        self.wait_until(deadline, || self.remotes.iter().all(|remote| remote.is_retired() || remote.is_stuck()));
+        self.wait_until(deadline, || self.remotes.iter().all(|remote| remote.is_retired() || remote.is_stuck(self)));
     }
 
     /// A task is counted out shortly before it can be joined. Where no task is counted any more, waits until all can be, which is

@@ -255,6 +255,7 @@ impl Worker {
             task.cancel();
         }
         let header = task.header();
+        let name = TaskName::of(header);
         self.context().begin(header, self.shared.config.poll_budget);
         self.remote().polling.store(ptr::from_ref(header).cast_mut(), Relaxed);
         self.running.set(true);
@@ -263,8 +264,7 @@ impl Worker {
         self.running.set(false);
         self.context().end();
         self.remote().polling.store(ptr::null_mut(), Release);
-        // A cell whose task was given up never lives again.
-        if self.shared.phase() != Phase::Running && TaskName::of(header).is_abandoned() {
+        if self.shared.phase() != Phase::Running && name.is_abandoned() {
             self.outcast.set(true);
         }
         if let Ran::Again(task) = ran {

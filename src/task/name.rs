@@ -121,6 +121,11 @@ impl TaskName {
         self.cell.state.is_abandoned(self.generation)
     }
 
+    /// True for a task of the scheduler at this address. Of one that was given up: nobody lives in that cell again.
+    pub(crate) fn is_of(self, scheduler: *const ()) -> bool {
+        self.cell.scheduler() == scheduler
+    }
+
     /// Labels a task that cannot run yet.
     pub(crate) fn set_label(self, label: CString) {
         self.cell.set_label(label);
