@@ -53,8 +53,8 @@ pub(crate) use create::create;
 pub(crate) use io::{Errno, IoFlags, IoName, IoPoll, errno_of};
 pub(crate) use listening::{Family, placeholder};
 pub(crate) use operation::{
-    Address, Answer, BlobUse, CURRENT, Call, Delivered, Goods, MOST_BYTES, OpName, Question, Receiver, Request, SetUse,
-    Splice, free_blob, free_set, new_blob, new_set, poll_quiesce, submit, submit_errand,
+    Address, Answer, BlobUse, CURRENT, Call, Delivered, Goods, OpName, Question, Receiver, Request, SetUse, Splice,
+    free_blob, free_set, new_blob, new_set, poll_quiesce, submit, submit_errand,
 };
 pub use owned::{Io, Runtime};
 pub(crate) use owned::{Made, in_task};
@@ -64,3 +64,4 @@ pub(crate) use runtimes::{RuntimeRef, free};
 pub(crate) use shared::{NEVER, now};
 pub use timer::Missed;
 pub(crate) use timer::{Start, TimerName, start as start_timer, start_here as start_timer_here};
+pub(crate) use transfer::MOST_BYTES;

@@ -11,6 +11,9 @@ use std::io;
 use std::os::fd::RawFd;
 use std::task::{Poll, ready};
 
+/// What read(2) and its kin move at most in one call.
+pub(crate) const MOST_BYTES: usize = 0x7fff_f000;
+
 /// What one system call did.
 pub(crate) type Attempted = Result<usize, Errno>;
 
@@ -84,7 +87,7 @@ pub(super) fn uninterrupted(mut call: impl FnMut() -> Attempted) -> Attempted {
 
 impl IoName {
     /// Waits until the interest is satisfied, then tries; EAGAIN takes the readiness back and waits again. `whole` is how
-    /// many bytes a call can move at most: fewer, on a TCP stream, mean that the kernel's buffer is drained or full, and
+    /// many bytes the call is asked for: fewer, on a TCP stream, mean that the kernel's buffer is drained or full, and
     /// the next event will say so when that changes. (Not where an urgent mark may be about, at which a read stops early.)
     pub(super) fn transfer(
         self,
@@ -93,6 +96,8 @@ impl IoName {
         whole: usize,
         mut call: impl FnMut(RawFd) -> Attempted,
     ) -> IoPoll<usize> {
+        // A call that moves as much as any can was not short.
+        let whole = whole.min(MOST_BYTES);
         let mut in_vain = None;
         // An operation is tried before anybody asks whether it is ready: what is wrong with it is said at once, and a
         // descriptor need not enter the driver's set before it must be waited for. Unless an event is known to tell.

@@ -64,7 +64,7 @@ pub(crate) use parcel::Goods;
 pub(super) use progress::Ops;
 pub(crate) use question::{Answer, Question};
 pub(crate) use receiving::Delivered;
-pub(crate) use request::{Address, CURRENT, MOST_BYTES, Request};
+pub(crate) use request::{Address, CURRENT, Request};
 pub(crate) use set::{SetUse, free_set, new_set};
 pub(crate) use splice::Splice;
 pub(crate) use submit::{poll_quiesce, submit};

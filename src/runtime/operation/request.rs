@@ -4,7 +4,7 @@
 use super::super::context::PollContext;
 use super::super::io::{IoName, IoPoll, traits};
 use super::super::sigpipe::RWF_NOSIGNAL;
-use super::super::transfer::{Attempted, attempted};
+use super::super::transfer::{Attempted, MOST_BYTES, attempted};
 use super::errand::Errand;
 use super::progress::errno_outcome;
 use super::question::Question;
@@ -17,9 +17,6 @@ use std::ffi::{CString, c_void};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::task::{Poll, ready};
-
-/// What read(2) and its kin move at most in one call.
-pub(crate) const MOST_BYTES: usize = 0x7fff_f000;
 
 /// An offset that means the file's own position.
 pub(crate) const CURRENT: u64 = u64::MAX;
