@@ -184,7 +184,8 @@ pub unsafe extern "C" fn rt_submit_recv(
 ) -> i64 {
     let request = || {
         buffer_is_valid(buf, n)?;
-        on(io, Request::Recv { buffer: buf.cast(), len: most(n), flags })
+        // Not cut: what must be whole may take several calls, of which the system cuts each.
+        on(io, Request::Recv { buffer: buf.cast(), len: n, flags })
     };
     // SAFETY: the caller says so.
     unsafe { begin(cx, out, request) }

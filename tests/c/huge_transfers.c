@@ -105,11 +105,32 @@ static int64_t write_directly(rt_cx *cx, void *state) {
 }
 static void a_long_write_has_room_left(void) { play(write_directly); }
 
+/* ---- a receive of all ---- */
+
+static void *feed(void *arg) {
+    struct huge *h = arg;
+    net_put(h->steps.far, h->memory, MUCH);
+    h->came = MUCH;
+    return NULL;
+}
+
+static int64_t receive_all(rt_cx *cx, void *state) {
+    struct huge *h = state;
+    struct steps *s = &h->steps;
+    RT_BEGIN(&s->frame);
+    open_ends(cx, h, fast_pair, feed);
+    OP_EQ(s, MUCH, rt_submit_recv(cx, s->io, h->memory, MUCH, MSG_WAITALL, &s->op));
+    close_ends(h);
+    RT_END(0);
+}
+static void what_must_be_whole_is_received_whole(void) { play(receive_all); }
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     if (slowness() > 1) SKIP("it moves gigabytes");
     must_end_soon();
     if (may_widen()) CASE(a_long_write_has_room_left);
     else printf("%s: no long direct write: SO_SNDBUFFORCE is refused\n", test_program);
+    CASE(what_must_be_whole_is_received_whole);
     return test_end();
 }
