@@ -311,7 +311,8 @@ pub unsafe extern "C" fn rt_submit_write(
         buffer_is_valid(buf, n)?;
         offset_is_valid(offset)?;
         write_flags_are_valid(flags)?;
-        on(io, Request::Write { buffer: buf.cast(), len: most(n), offset, flags })
+        // Not cut: to a socket it is sent whole, and elsewhere the system cuts it.
+        on(io, Request::Write { buffer: buf.cast(), len: n, offset, flags })
     };
     // SAFETY: the caller says so.
     unsafe { begin(cx, out, request) }

@@ -2,7 +2,7 @@
 #include "op.h"
 #include "soon.h"
 
-static const size_t MUCH = UINT64_C(0x7ffff000) + (4 << 20);
+static const size_t MOST = 0x7ffff000, MUCH = UINT64_C(0x7ffff000) + (4 << 20);
 
 struct huge {
     struct steps steps;
@@ -125,6 +125,32 @@ static int64_t receive_all(rt_cx *cx, void *state) {
 }
 static void what_must_be_whole_is_received_whole(void) { play(receive_all); }
 
+/* ---- a submitted write ---- */
+
+/* To a socket it is a send. */
+static int64_t send_all(rt_cx *cx, void *state) {
+    struct huge *h = state;
+    struct steps *s = &h->steps;
+    RT_BEGIN(&s->frame);
+    open_ends(cx, h, fast_pair, drain);
+    OP_EQ(s, MUCH, rt_submit_write(cx, s->io, h->memory, MUCH, RT_OFFSET_CURRENT, 0, &s->op));
+    close_ends(h);
+    RT_END(0);
+}
+static void what_is_written_to_a_socket_goes_whole(void) { play(send_all); }
+
+/* Elsewhere it is a write. */
+static int64_t write_elsewhere(rt_cx *cx, void *state) {
+    struct huge *h = state;
+    struct steps *s = &h->steps;
+    RT_BEGIN(&s->frame);
+    s->io = io_of(rt_cx_runtime(cx), (int)CHECK_SYS(open("/dev/null", O_WRONLY | O_NONBLOCK | O_CLOEXEC)), 0);
+    OP_EQ(s, MOST, rt_submit_write(cx, s->io, h->memory, MUCH, RT_OFFSET_CURRENT, 0, &s->op));
+    CHECK_EQ(rt_close(s->io), 0);
+    RT_END(0);
+}
+static void what_is_written_elsewhere_is_cut(void) { play(write_elsewhere); }
+
 int main(int argc, char **argv) {
     test_start(argc, argv);
     if (slowness() > 1) SKIP("it moves gigabytes");
@@ -132,5 +158,7 @@ int main(int argc, char **argv) {
     if (may_widen()) CASE(a_long_write_has_room_left);
     else printf("%s: no long direct write: SO_SNDBUFFORCE is refused\n", test_program);
     CASE(what_must_be_whole_is_received_whole);
+    CASE(what_is_written_to_a_socket_goes_whole);
+    CASE(what_is_written_elsewhere_is_cut);
     return test_end();
 }
