@@ -136,7 +136,15 @@ const SO_BUF_LOCK: i32 = 72;
 const BUFFERS: [(i32, i32); 2] = [(1, libc::SO_SNDBUF), (2, libc::SO_RCVBUF)];
 
 /// The longest backlog that the kernel allows by default.
-const LONGEST_BACKLOG: u32 = 4096;
+const USUAL_BACKLOG: u32 = 4096;
+
+/// The longest backlog that a listener may have. Its own was cut to net.core.somaxconn when it was set, which may have been
+/// lowered since then, but hardly below what is usual.
+fn longest_backlog() -> u32 {
+    let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    let allowed = allowed.and_then(|text| text.trim().parse::<u32>().ok());
+    allowed.map_or(USUAL_BACKLOG, |allowed| allowed.clamp(USUAL_BACKLOG, i32::MAX as u32))
+}
 
 impl IoName {
     /// Another listener of the same name, which must have been bound with SO_REUSEPORT. `EINVAL`: the system does not let it be
@@ -170,14 +178,18 @@ impl IoName {
         unsafe {
             checked(libc::getsockname(self.fd(), address.as_mut_ptr().cast(), &mut len))?;
             checked(libc::bind(fd, address.as_ptr().cast(), len))?;
-            checked(libc::listen(fd, self.tcp_info().map_or(LONGEST_BACKLOG, |info| info.tcpi_sacked) as i32))?;
+            checked(libc::listen(
+                fd,
+                self.tcp_info().map_or_else(|_| longest_backlog(), |info| info.tcpi_sacked) as i32,
+            ))?;
         }
         Ok(sibling)
     }
 
-    /// How many connections wait to be accepted; of a listener that does not say, no more than this.
+    /// How many connections wait to be accepted; of a listener that does not say, no more than this. (A Unix listener takes one
+    /// more than its backlog.)
     pub(crate) fn backlog(self) -> u32 {
-        self.tcp_info().map_or(LONGEST_BACKLOG, |info| info.tcpi_unacked)
+        self.tcp_info().map_or_else(|_| longest_backlog().saturating_add(1), |info| info.tcpi_unacked)
     }
 
     /// What the kernel says of a TCP socket. Of a listener: in `tcpi_unacked` its backlog, in `tcpi_sacked` the limit to that.
