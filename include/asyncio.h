@@ -811,16 +811,16 @@ typedef struct rt_tcp_opts {
      */
     uint32_t backlog;
     /**
-     * The peer is asked whether it is still there after so many seconds of silence. Any of these three turns that on; the others
-     * are the system's then. Default: off.
+     * The peer is asked whether it is still there after so many seconds of silence, at most 32,767. Any of these three turns that
+     * on; the others are the system's then. Default: off.
      */
     uint32_t keepalive_s;
     /**
-     * Seconds between such questions.
+     * Seconds between such questions, at most 32,767.
      */
     uint32_t keepalive_interval_s;
     /**
-     * How many stay unanswered before the connection is given up.
+     * How many stay unanswered before the connection is given up, at most 127.
      */
     uint32_t keepalive_count;
     /**

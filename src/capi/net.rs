@@ -188,12 +188,12 @@ pub struct rt_tcp_opts {
     pub flags: u32,
     /// How many connections may wait to be accepted. Default: 4096. The system has a limit of its own.
     pub backlog: u32,
-    /// The peer is asked whether it is still there after so many seconds of silence. Any of these three turns that on; the others
-    /// are the system's then. Default: off.
+    /// The peer is asked whether it is still there after so many seconds of silence, at most 32,767. Any of these three turns that
+    /// on; the others are the system's then. Default: off.
     pub keepalive_s: u32,
-    /// Seconds between such questions.
+    /// Seconds between such questions, at most 32,767.
     pub keepalive_interval_s: u32,
-    /// How many stay unanswered before the connection is given up.
+    /// How many stay unanswered before the connection is given up, at most 127.
     pub keepalive_count: u32,
     /// SO_SNDBUF, in bytes. Default: the system adapts it.
     pub send_buffer: u32,
@@ -229,12 +229,19 @@ pub(super) fn or_default<T: Default + PartialEq>(number: T, default: T) -> T {
     if number == T::default() { default } else { number }
 }
 
+/// What the kernel takes at most of a keepalive: two times in seconds, and a count.
+const MOST_KEEPALIVE: [u32; 3] = [32767, 32767, 127];
+
 /// # Safety
 /// `opts` is null, or as its `size` says, with a local address that is null or readable.
 unsafe fn tcp_options(opts: *const rt_tcp_opts) -> Result<tcp::Options, Errno> {
     // SAFETY: the caller says so, and so below.
     let opts = unsafe { sized_or_default(opts) }?;
     if opts.flags & !(RT_TCP_NODELAY_OFF | RT_TCP_REUSEPORT | RT_TCP_V6ONLY | RT_TCP_DEFER_ACCEPT) != 0 {
+        return Err(libc::EINVAL);
+    }
+    let keepalive = [opts.keepalive_s, opts.keepalive_interval_s, opts.keepalive_count];
+    if keepalive.iter().zip(MOST_KEEPALIVE).any(|(&asked, most)| asked > most) {
         return Err(libc::EINVAL);
     }
     let local = match opts.local.is_null() {
@@ -249,7 +256,7 @@ unsafe fn tcp_options(opts: *const rt_tcp_opts) -> Result<tcp::Options, Errno> {
         v6_only: opts.flags & RT_TCP_V6ONLY != 0,
         defer_accept: opts.flags & RT_TCP_DEFER_ACCEPT != 0,
         backlog: or_default(whole(opts.backlog)? as i32, default.backlog),
-        keepalive: [opts.keepalive_s, opts.keepalive_interval_s, opts.keepalive_count],
+        keepalive,
         send_buffer: whole(opts.send_buffer)?,
         receive_buffer: whole(opts.receive_buffer)?,
         local,

@@ -272,22 +272,26 @@ static void bad_arguments(void) {
     CHECK_EQ(task, 0);
     CHECK_EQ(rt_tcp_connect(rt, "", 1, NULL, &task), -EINVAL);
     CHECK_EQ(rt_tcp_connect(rt, "\xff", 1, NULL, &task), -EINVAL);
-    rt_tcp_opts bad[6];
-    for (int i = 0; i < 6; i++) bad[i] = opts_of(0);
+    rt_tcp_opts bad[9];
+    for (int i = 0; i < 9; i++) bad[i] = opts_of(0);
     bad[0].flags = 1u << 31;
     bad[1].backlog = 1u << 31;
     bad[2].send_buffer = UINT32_MAX;
     bad[3].receive_buffer = 1u << 31;
     bad[4].local = &(rt_addr){0};
     bad[5].local = &unix_addr;
-    for (int i = 0; i < 6; i++) {
+    bad[6].keepalive_s = 32768; /* more than the kernel takes, as the next two */
+    bad[7].keepalive_interval_s = 32768;
+    bad[8].keepalive_count = 128;
+    for (int i = 0; i < 9; i++) {
         CHECK_EQ(rt_tcp_listen(rt, NULL, 0, &bad[i], &io), i == 5 ? -EAFNOSUPPORT : -EINVAL);
         CHECK_EQ(rt_tcp_connect(rt, "127.0.0.1", 1, &bad[i], &task), i == 5 ? -EAFNOSUPPORT : -EINVAL);
     }
-    bad[0] = opts_of(0);
-    bad[0].keepalive_s = 40000; /* more than the kernel takes */
-    CHECK_EQ(rt_tcp_listen(rt, NULL, 0, &bad[0], &io), -EINVAL);
-    CHECK_EQ(connect_to(rt, "127.0.0.1", 1, &bad[0]), -EINVAL);
+    rt_tcp_opts most = opts_of(0);
+    most.keepalive_s = most.keepalive_interval_s = 32767;
+    most.keepalive_count = 127;
+    CHECK_EQ(connect_to(rt, "127.0.0.1", 1, &most), -ECONNREFUSED);
+    CHECK_EQ(rt_close(listen_at(rt, "127.0.0.1", &most)), 0);
     io = listen_at(rt, "127.0.0.1", NULL);
     CHECK_EQ(rt_local_addr(io, NULL), -EINVAL);
     CHECK_EQ(rt_peer_addr(io, &addr), -ENOTCONN);
