@@ -48,9 +48,25 @@ impl From<SocketAddr> for rt_addr {
 }
 
 impl rt_addr {
+    /// What the storage begins with.
+    fn family(&self) -> i32 {
+        // SAFETY: the storage is larger, aligned for it, and any bytes are a number.
+        unsafe { self.storage.as_ptr().cast::<libc::sa_family_t>().read() }.into()
+    }
+
+    /// How many bytes an address of its family has at least.
+    fn least_len(&self) -> usize {
+        match self.family() {
+            libc::AF_INET => size_of::<libc::sockaddr_in>(),
+            // Once there was no scope in it, and the system still takes one without.
+            libc::AF_INET6 => std::mem::offset_of!(libc::sockaddr_in6, sin6_scope_id),
+            _ => size_of::<libc::sa_family_t>(),
+        }
+    }
+
     fn to_socket_address(self) -> Result<SockAddr, Errno> {
         let len = self.len as usize;
-        if len < size_of::<libc::sa_family_t>() || len > size_of_val(&self.storage) {
+        if len < self.least_len() || len > size_of_val(&self.storage) {
             return Err(libc::EINVAL);
         }
         // SAFETY: the storage is as large as ours, and all zeros but for the bytes that are copied.

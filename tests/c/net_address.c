@@ -2,6 +2,7 @@
 #include "net.h"
 
 #include <net/if.h>
+#include <stddef.h>
 #include <sys/un.h>
 
 static rt_addr parsed(const char *text, uint16_t port) {
@@ -121,6 +122,28 @@ static void texts_are_cut(void) {
     CHECK_EQ(rt_addr_text(&addr, NULL, 4), -EINVAL);
 }
 
+static void is_whole_from(const char *text, uint32_t least) {
+    char said[60];
+    rt_addr addr = parsed(text, 0);
+    for (addr.len = 0; addr.len < least; addr.len++) {
+        CHECK_EQ(rt_addr_text(&addr, said, sizeof said), -EINVAL);
+        CHECK_EQ(rt_addr_port(&addr), -EINVAL);
+    }
+    for (; addr.len <= sizeof addr.storage; addr.len++) {
+        CHECK_EQ(rt_addr_text(&addr, said, sizeof said), strlen(text));
+        CHECK(strcmp(said, text) == 0);
+    }
+}
+
+/* A part of an address is none. */
+static void least_lengths(void) {
+    is_whole_from("1.2.3.4:80", sizeof(struct sockaddr_in));
+    is_whole_from("[1:2:3:4:5:6:7:8]:80", offsetof(struct sockaddr_in6, sin6_scope_id));
+    rt_addr addr = parsed("[fe80::1%3]:80", 0);
+    addr.len = offsetof(struct sockaddr_in6, sin6_scope_id);
+    check_text(&addr, "[fe80::1]:80");
+}
+
 static void strange_ones(void) {
     char text[40];
     rt_addr addr = {0};
@@ -154,6 +177,7 @@ int main(int argc, char **argv) {
     CASE(malformed);
     CASE(lengths_of_paths);
     CASE(texts_are_cut);
+    CASE(least_lengths);
     CASE(strange_ones);
     return test_end();
 }
