@@ -2798,7 +2798,8 @@ int64_t rt_poll_resolve(rt_cx *cx,
  * abstract name of a Unix socket. `port` is for a text without one. No host is looked up: that is `rt_poll_resolve`.
  *
  * Returns 0 and the address in `*out`; `-EINVAL` for NULL, or a text that is none of these; `-ENODEV` for an interface that does
- * not exist; `-ENAMETOOLONG` for more than 107 bytes of a path or a name. On failure `out->len` is 0. Any thread. Does not block.
+ * not exist; `-ENAMETOOLONG` for more than 108 bytes of a path, or 107 of a name behind the '@'. On failure `out->len` is 0. Any
+ * thread. Does not block.
  *
  * # Safety
  * `text` is a string; `out` is writable.
@@ -2939,7 +2940,7 @@ int64_t rt_unix_opts_init(rt_unix_opts *opts, size_t size);
  *
  * Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
  * owned. On failure `*out` is 0, and a file that was made is removed: `-EADDRINUSE` when there is a file, or with `RT_UNIX_UNLINK_STALE` one
- * that is no socket, or a socket that somebody listens on; `-ENAMETOOLONG` for more than 107 bytes; `-ENOENT`, `-EACCES` and others
+ * that is no socket, or a socket that somebody listens on; `-ENAMETOOLONG` for more than 108 bytes; `-ENOENT`, `-EACCES` and others
  * of the system's; `-EINVAL` for NULL, for an empty path, for options out of range; `-EBADF`; `-ENOMEM`.
  *
  * Any thread. Does not block, but with `RT_UNIX_UNLINK_STALE` waits for others that do the same in the directory at that moment (it
@@ -2961,7 +2962,7 @@ int64_t rt_unix_listen(rt_runtime rt,
  * `rt_tcp_connect` does; or the system's error, such as `-ECONNREFUSED`, `-ENOENT`, `-EACCES`, `-EPROTOTYPE` for a socket of another kind;
  * or `-ETIME` at the deadline.
  *
- * On failure `*out` is 0: `-ENAMETOOLONG` for more than 107 bytes; `-EINVAL` for NULL, for an empty path, for options out of range;
+ * On failure `*out` is 0: `-ENAMETOOLONG` for more than 108 bytes; `-EINVAL` for NULL, for an empty path, for options out of range;
  * `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread. Does not block.
  *
  * # Safety

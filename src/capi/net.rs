@@ -33,11 +33,12 @@ pub struct rt_addr {
 
 impl From<&SockAddr> for rt_addr {
     fn from(address: &SockAddr) -> Self {
-        let mut storage = [0u64; 16];
-        let len = (address.len() as usize).min(size_of_val(&storage));
+        let mut out = Self { len: 0, reserved: 0, storage: [0; 16] };
+        let len = (address.len() as usize).min(size_of_val(&out.storage));
         // SAFETY: the address has its length of bytes, and the room was compared.
-        unsafe { std::ptr::copy_nonoverlapping(address.as_ptr().cast::<u8>(), storage.as_mut_ptr().cast(), len) };
-        Self { len: len as u32, reserved: 0, storage }
+        unsafe { std::ptr::copy_nonoverlapping(address.as_ptr().cast::<u8>(), out.storage.as_mut_ptr().cast(), len) };
+        out.set_len(address.len());
+        out
     }
 }
 
@@ -52,6 +53,16 @@ impl rt_addr {
     fn family(&self) -> i32 {
         // SAFETY: the storage is larger, aligned for it, and any bytes are a number.
         unsafe { self.storage.as_ptr().cast::<libc::sa_family_t>().read() }.into()
+    }
+
+    /// As long as the system says that what it put here is. It counts a NUL behind the path of a Unix socket also where there is
+    /// no room for one, and takes no address as long as that.
+    pub(super) fn set_len(&mut self, len: u32) {
+        let room = match self.family() {
+            libc::AF_UNIX => size_of::<libc::sockaddr_un>(),
+            _ => size_of_val(&self.storage),
+        };
+        (self.len, self.reserved) = (len.min(room as u32), 0);
     }
 
     /// How many bytes an address of its family has at least.
@@ -93,7 +104,8 @@ pub(super) unsafe fn read_address(address: *const rt_addr) -> Result<SockAddr, E
 /// abstract name of a Unix socket. `port` is for a text without one. No host is looked up: that is `rt_poll_resolve`.
 ///
 /// Returns 0 and the address in `*out`; `-EINVAL` for NULL, or a text that is none of these; `-ENODEV` for an interface that does
-/// not exist; `-ENAMETOOLONG` for more than 107 bytes of a path or a name. On failure `out->len` is 0. Any thread. Does not block.
+/// not exist; `-ENAMETOOLONG` for more than 108 bytes of a path, or 107 of a name behind the '@'. On failure `out->len` is 0. Any
+/// thread. Does not block.
 ///
 /// # Safety
 /// `text` is a string; `out` is writable.

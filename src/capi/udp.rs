@@ -186,7 +186,7 @@ pub unsafe extern "C" fn rt_poll_recv_many(cx: *mut rt_cx, io: rt_io, v: *mut rt
         for (at, entry) in entries[..came].iter_mut().enumerate() {
             let arrived = batch.arrived(at);
             entry.len = arrived.len;
-            (entry.addr.len, entry.addr.reserved) = (arrived.address_len.min(128), 0);
+            entry.addr.set_len(arrived.address_len);
             entry.flags = if arrived.truncated { RT_DATAGRAM_TRUNCATED } else { 0 };
             entry.segment = arrived.segment;
         }

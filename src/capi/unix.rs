@@ -101,7 +101,7 @@ pub unsafe extern "C" fn rt_unix_opts_init(opts: *mut rt_unix_opts, size: usize)
 ///
 /// Returns 0 and the listener in `*out`, which the caller must close: non-blocking, close-on-exec, for `RT_READABLE | RT_WRITABLE`,
 /// owned. On failure `*out` is 0, and a file that was made is removed: `-EADDRINUSE` when there is a file, or with `RT_UNIX_UNLINK_STALE` one
-/// that is no socket, or a socket that somebody listens on; `-ENAMETOOLONG` for more than 107 bytes; `-ENOENT`, `-EACCES` and others
+/// that is no socket, or a socket that somebody listens on; `-ENAMETOOLONG` for more than 108 bytes; `-ENOENT`, `-EACCES` and others
 /// of the system's; `-EINVAL` for NULL, for an empty path, for options out of range; `-EBADF`; `-ENOMEM`.
 ///
 /// Any thread. Does not block, but with `RT_UNIX_UNLINK_STALE` waits for others that do the same in the directory at that moment (it
@@ -133,7 +133,7 @@ pub unsafe extern "C" fn rt_unix_listen(
 /// `rt_tcp_connect` does; or the system's error, such as `-ECONNREFUSED`, `-ENOENT`, `-EACCES`, `-EPROTOTYPE` for a socket of another kind;
 /// or `-ETIME` at the deadline.
 ///
-/// On failure `*out` is 0: `-ENAMETOOLONG` for more than 107 bytes; `-EINVAL` for NULL, for an empty path, for options out of range;
+/// On failure `*out` is 0: `-ENAMETOOLONG` for more than 108 bytes; `-EINVAL` for NULL, for an empty path, for options out of range;
 /// `-EBADF`; `-ESHUTDOWN`; `-ENOMEM`. Any thread. Does not block.
 ///
 /// # Safety

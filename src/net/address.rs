@@ -3,15 +3,18 @@
 use super::errno_of;
 use crate::runtime::Errno;
 use socket2::SockAddr;
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::unix::ffi::OsStrExt;
 
 const UNIX: &[u8] = b"unix:";
 
-/// The longest name of a Unix socket: the address's room without the NUL before or after it.
-const LONGEST: usize = 107;
+/// The longest name of a Unix socket: the address's room. A path may do without the NUL behind it; an abstract name has one before it,
+/// for its '@'.
+const LONGEST: usize = size_of::<libc::sockaddr_un>() - NAME_AT;
+
+/// Where it is in the address.
+const NAME_AT: usize = std::mem::offset_of!(libc::sockaddr_un, sun_path);
 
 /// The address that a text stands for. A text without a port gets `port`.
 pub(crate) fn parse(text: &[u8], port: u16) -> Result<SockAddr, Errno> {
@@ -67,16 +70,27 @@ fn scope_of(name: &str) -> Result<u32, Errno> {
 /// The address of a Unix socket: a path, or "@name" without a file.
 pub(crate) fn unix(path: &[u8]) -> Result<SockAddr, Errno> {
     let is_abstract = path.first() == Some(&b'@');
-    match path.len() - usize::from(is_abstract) {
-        0 => return Err(libc::EINVAL),
-        len if len > LONGEST => return Err(libc::ENAMETOOLONG),
+    match path {
+        [] | [b'@'] => return Err(libc::EINVAL),
+        _ if path.len() > LONGEST => return Err(libc::ENAMETOOLONG),
         _ => {}
     }
-    let mut name = path.to_vec();
-    if is_abstract {
-        name[0] = 0;
-    }
-    SockAddr::unix(OsStr::from_bytes(&name)).map_err(errno_of)
+    // SAFETY: the storage is all zeros and has room for any address; the name was compared to the room that is for it.
+    let made = unsafe {
+        SockAddr::try_init(|storage, len| {
+            let address = storage.cast::<libc::sockaddr_un>();
+            (*address).sun_family = libc::AF_UNIX as libc::sa_family_t;
+            let name = (&raw mut (*address).sun_path).cast::<u8>();
+            name.copy_from_nonoverlapping(path.as_ptr(), path.len());
+            if is_abstract {
+                name.write(0);
+            }
+            // With the NUL behind a path, where there is room for that.
+            *len = (NAME_AT + (path.len() + usize::from(!is_abstract)).min(LONGEST)) as libc::socklen_t;
+            Ok(())
+        })
+    };
+    made.map(|((), address)| address).map_err(errno_of)
 }
 
 /// The text of an address, which `parse` understands, unless a Unix socket has no name, or a strange one.

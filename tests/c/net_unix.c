@@ -1,7 +1,7 @@
 /* Unix sockets by path and by abstract name: modes, files that are in the way, queues that are
  * full, and who is at the other end.
  */
-#include "net.h"
+#include "ready.h"
 
 #include <signal.h>
 #include <sys/file.h>
@@ -342,20 +342,88 @@ static void pairs_and_peers(void) {
     test_runtime_free(rt);
 }
 
+/* A path in this case's directory that leaves no room for a NUL, with `c` at its end. */
+static const char *longest_path(char c) {
+    static char path[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
+    memset(path, c, sizeof path - 1);
+    memcpy(path, dir, strlen(dir));
+    path[strlen(dir)] = '/';
+    return path;
+}
+
+/* Where a socket is can be told, and be used as an address, though the system says that there is a NUL more. */
+static void is_at(rt_io io, const char *path) {
+    char text[128], expected[128];
+    rt_addr addr, again;
+    snprintf(expected, sizeof expected, "unix:%s", path);
+    CHECK_EQ(rt_local_addr(io, &addr), 0);
+    CHECK_EQ(addr.len, sizeof(struct sockaddr_un));
+    CHECK_EQ(rt_addr_text(&addr, text, sizeof text), strlen(expected));
+    CHECK(strcmp(text, expected) == 0);
+    CHECK_EQ(rt_addr_parse(text, 0, &again), 0);
+    CHECK_EQ(memcmp(&addr, &again, sizeof addr), 0);
+}
+
+/* What it receives can be answered. */
+static void answers(rt_runtime rt) {
+    rt_io ends[2];
+    rt_addr at[2];
+    struct hand hand;
+    hand_open(&hand, rt);
+    for (int i = 0; i < 2; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "unix:%s", longest_path((char)('a' + i)));
+        CHECK_EQ(rt_addr_parse(text, 0, &at[i]), 0);
+        int fd = (int)CHECK_SYS(socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        CHECK_SYS(bind(fd, (struct sockaddr *)at[i].storage, at[i].len));
+        ends[i] = io_of(rt, fd, RW);
+        is_at(ends[i], text + 5);
+    }
+    char byte = 'q';
+    rt_datagram d = {.buf = &byte, .len = 1, .addr = at[1]};
+    AWAIT_EQ(&hand, 1, rt_poll_send_many(hand.cx, ends[0], &d, 1));
+    AWAIT_EQ(&hand, 1, rt_poll_recv_many(hand.cx, ends[1], &d, 1));
+    CHECK_EQ(d.addr.len, sizeof(struct sockaddr_un));
+    CHECK_EQ(memcmp(&d.addr, &at[0], sizeof at[0]), 0);
+    AWAIT_EQ(&hand, 1, rt_poll_send_many(hand.cx, ends[1], &d, 1));
+    CHECK_EQ(rt_udp_connect(ends[1], &d.addr), 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(rt_close(ends[i]), 0);
+        CHECK_SYS(unlink(longest_path((char)('a' + i))));
+    }
+    hand_close(&hand);
+    hand_check(&hand);
+}
+
+static void the_longest_path(void) {
+    dir_make();
+    rt_runtime rt = test_runtime();
+    const char *path = longest_path('s');
+    rt_io listener = listen_at(rt, path, NULL);
+    is_at(listener, path);
+    rt_io io = (rt_io)CHECK_OK(connect_to(rt, path, NULL));
+    CHECK_EQ(rt_close(io), 0);
+    CHECK_EQ(rt_close(listener), 0);
+    rt_unix_opts opts = opts_of(RT_UNIX_UNLINK_STALE);
+    CHECK_EQ(rt_close(listen_at(rt, path, &opts)), 0);
+    CHECK_SYS(unlink(path));
+    answers(rt);
+    test_runtime_free(rt);
+    dir_remove();
+}
+
 static void bad_arguments(void) {
     rt_runtime rt = test_runtime();
     rt_io io = 77;
     rt_task task = 77;
     char path[120];
     memset(path, 'x', sizeof path);
-    path[108] = 0;
+    path[109] = 0;
     CHECK_EQ(rt_unix_listen(rt, path, NULL, &io), -ENAMETOOLONG);
     CHECK_EQ(io, 0);
     CHECK_EQ(rt_unix_connect(rt, path, NULL, &task), -ENAMETOOLONG);
     CHECK_EQ(task, 0);
     path[0] = '@';
-    path[108] = 'x';
-    path[109] = 0;
     CHECK_EQ(rt_unix_listen(rt, path, NULL, &io), -ENAMETOOLONG);
     const char *none[] = {NULL, "", "@"};
     for (int i = 0; i < 3; i++) {
@@ -393,6 +461,7 @@ int main(int argc, char **argv) {
     CASE(a_lock_and_signals);
     CASE(a_full_queue);
     CASE(pairs_and_peers);
+    CASE(the_longest_path);
     CASE(bad_arguments);
     return test_end();
 }
