@@ -169,7 +169,7 @@ impl Worker {
             return self.push(op, entry.flags(io_uring::squeue::Flags::BUFFER_SELECT));
         }
         let entry = io_uring::opcode::RecvMulti::new(fd, GROUP).build();
-        let most = MOST_HELD * self.shared().config.buffer_size;
+        let most = most_bytes(self.shared().config.buffer_size);
         let is_limited = self.ops().limits.get();
         op.body(self).many().is_limited.set(is_limited);
         self.push(op, if is_limited { with_limit(entry, most) } else { entry });
@@ -469,6 +469,11 @@ impl Worker {
         }
         are_hungry
     }
+}
+
+/// After how many bytes a multishot receive ends. The kernel takes 0 for no limit, and compares it as an `int`.
+pub(super) fn most_bytes(buffer_size: u32) -> u32 {
+    MOST_HELD.saturating_mul(buffer_size).min(i32::MAX as u32)
 }
 
 /// Ends a multishot receive after so many bytes: IORING_RECVSEND's `optlen`, which the crate does not know.

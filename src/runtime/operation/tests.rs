@@ -4,6 +4,7 @@ mod actor;
 mod backing;
 mod world;
 
+use super::receiving::{MOST_HELD, most_bytes};
 use super::submit::GROUP;
 use super::{Body, CURRENT, OPS, Operation, Stage};
 use crate::driver::fake::{Chaos, FakeRing, Kernel, Random};
@@ -54,6 +55,15 @@ fn chaos(random: &mut Random) -> Chaos {
         refuse: some(10),
         missed: some(300),
         most: some(6).into(),
+    }
+}
+
+#[test]
+fn the_limit_of_a_multishot_is_an_int_above_zero() {
+    assert_eq!(most_bytes(1), MOST_HELD);
+    assert_eq!(most_bytes(16 << 10), MOST_HELD * (16 << 10));
+    for size in [1 << 28, (1 << 28) + 1, i32::MAX as u32, 1 << 31, u32::MAX] {
+        assert_eq!(most_bytes(size), i32::MAX as u32);
     }
 }
 
