@@ -54,8 +54,10 @@ pub unsafe extern "C" fn rt_submit_fallocate(
     len: u64,
     out: *mut rt_op,
 ) -> i64 {
-    let request = || match offset.checked_add(len) {
-        Some(end) if end <= i64::MAX as u64 && len > 0 => on(io, Request::Allocate { mode, offset, len }),
+    // What ends beyond all files is the system's to refuse.
+    let is_number = |n: u64| n <= i64::MAX as u64;
+    let request = || match len {
+        1.. if is_number(offset) && is_number(len) => on(io, Request::Allocate { mode, offset, len }),
         _ => Err(libc::EINVAL),
     };
     // SAFETY: the caller says so.

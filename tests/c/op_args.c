@@ -157,6 +157,8 @@ static int64_t what_the_system_refuses(rt_cx *cx, void *state) {
     memset(long_name, 'x', sizeof long_name - 1);
     s->io = io_of(rt_cx_runtime(cx), scratch_file(), 0);
     OP_FAILS(s, -EINVAL, rt_submit_fallocate(cx, s->io, 0, 0, 0, &s->op));
+    OP_FAILS(s, -EFBIG, rt_submit_fallocate(cx, s->io, 0, 1, INT64_MAX, &s->op));
+    OP_FAILS(s, -EFBIG, rt_submit_fallocate(cx, s->io, 0, INT64_MAX, INT64_MAX, &s->op));
     OP_FAILS(s, -EOPNOTSUPP, rt_submit_fallocate(cx, s->io, 1 << 30, 0, 1, &s->op));
     OP_FAILS(s, -EINVAL, rt_submit_readv(cx, s->io, many, IOV_MAX + 1, 0, &s->op));
     OP_FAILS(s, -EINVAL, rt_submit_writev(cx, s->io, many, IOV_MAX + 1, 0, 0, &s->op));
