@@ -349,8 +349,8 @@ typedef struct rt_config {
      */
     const char *thread_name;
     /**
-     * Bytes of a thread's stack. 0: 2 MiB. Less than 64 KiB, which the library's own calls need, are refused by `-EINVAL`. Thread-local
-     * data of the program's, which glibc keeps on the stack, comes on top.
+     * Bytes of a thread's stack. 0: 2 MiB. Less than 64 KiB, which the library's own calls need, and more than 1 TiB are refused by
+     * `-EINVAL`. Thread-local data of the program's, which glibc keeps on the stack, comes on top.
      */
     uint64_t stack_size;
     /**

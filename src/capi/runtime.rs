@@ -78,8 +78,8 @@ pub struct rt_config {
     pub max_events: u32,
     /// What the threads are called, at most 15 bytes of it. NULL: "asyncio". Copied.
     pub thread_name: *const c_char,
-    /// Bytes of a thread's stack. 0: 2 MiB. Less than 64 KiB, which the library's own calls need, are refused by `-EINVAL`. Thread-local
-    /// data of the program's, which glibc keeps on the stack, comes on top.
+    /// Bytes of a thread's stack. 0: 2 MiB. Less than 64 KiB, which the library's own calls need, and more than 1 TiB are refused by
+    /// `-EINVAL`. Thread-local data of the program's, which glibc keeps on the stack, comes on top.
     pub stack_size: u64,
     /// Called on each worker's thread when it begins.
     pub on_thread_start: Option<unsafe extern "C" fn(arg: *mut c_void)>,

@@ -60,6 +60,9 @@ fn make_drivers(config: &Config, workers: usize, choice: &mut Choice) -> Result<
 /// half of this, and none of the program's own are among them.
 const LEAST_STACK: usize = 64 << 10;
 
+/// More than there are addresses for. The current-thread flavour has threads as well, those of the pool.
+const MOST_STACK: usize = 1 << 40;
+
 /// Makes a runtime and returns its handle.
 pub(crate) fn create(config: Config) -> Result<u64, Error> {
     if is_forked() {
@@ -69,7 +72,7 @@ pub(crate) fn create(config: Config) -> Result<u64, Error> {
     if config.stack_size < LEAST_STACK {
         return Err(Error::new(libc::EINVAL, "the stack of a thread is too small, at least 64 KiB are needed"));
     }
-    if config.flavour == Flavour::MultiThread && config.stack_size > 1 << 40 {
+    if config.stack_size > MOST_STACK {
         return Err(Error::new(libc::EINVAL, "the stack of a thread is too large"));
     }
     plant_cookie().map_err(|error| Error::new(super::io::errno_of(error), "no page for the fork detector"))?;
