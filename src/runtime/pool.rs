@@ -14,7 +14,7 @@
 
 use super::io::{Errno, errno_of};
 use super::shared::instant_of;
-use super::threads::{SignalMask, stack_for};
+use super::threads::{SignalMask, stack_for, take_name};
 use crate::primitives::fork::is_forked;
 use crate::primitives::sync::{Arc, Condvar, Mutex, nature, thread};
 use std::cell::Cell;
@@ -231,6 +231,7 @@ impl Pool {
 
     /// A thread's whole life.
     fn work(&self) {
+        take_name(&self.thread_name);
         SERVED.set(self);
         let bell = Bell::new(Condvar::new());
         let mut state = self.state.lock();

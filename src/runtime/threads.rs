@@ -4,6 +4,7 @@ use super::shared::Shared;
 use super::worker::Worker;
 use crate::primitives::fork::is_forked;
 use crate::primitives::sync::{UnsafeCell, thread};
+use std::ffi::CStr;
 
 /// A worker on its way to its thread.
 struct Moving(UnsafeCell<Worker>);
@@ -26,6 +27,12 @@ pub(super) fn spawn_thread(shared: &Shared, worker: Worker) -> std::io::Result<t
             std::mem::forget(moving);
         }
     })
+}
+
+/// Calls the thread that asks by these very bytes, or as many as the kernel keeps. std calls it by what is UTF-8 of them.
+pub(super) fn take_name(name: &CStr) {
+    // SAFETY: a text that ends with a NUL.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
 /// What to ask for, so that a thread has a stack of this size. glibc takes the thread-local data of the program, and of all libraries

@@ -8,6 +8,7 @@ use super::park::Spin;
 use super::queue::Full;
 use super::registration::feed;
 use super::shared::{Counters, NEVER, Phase, Shared};
+use super::threads::take_name;
 use super::timer::Desk;
 use crate::driver::Driver;
 use crate::primitives::fork::is_forked;
@@ -371,6 +372,7 @@ impl Worker {
     /// The life of a multi-thread worker. It ends at once in a child that a task forked and whose poll came back: nothing
     /// there is the worker's to look at, to wait on or to end.
     pub(super) fn main(&self) {
+        take_name(&self.shared.config.thread_name);
         Current::belongs_to(&self.shared);
         Current::scope(self, || {
             self.driver.borrow_mut().start();

@@ -143,6 +143,25 @@ static void the_threads_have_the_name_that_was_asked(void) {
     CHECK_EQ(rt_free(rt), 0);
 }
 
+static int64_t check_blocking_name(void *state) { return check_name(NULL, state); }
+static void leave_it(void *state) { (void)state; }
+
+/* Whatever it is written in: the kernel keeps 15 bytes, which need not end with a letter. */
+static void a_name_is_bytes(void) {
+    static char latin[] = "caf\xe9", cut[] = "fourteen bytes\xc3\xa9", kept[] = "fourteen bytes\xc3";
+    char *const names[][2] = {{latin, latin}, {cut, kept}};
+    for (int i = 0; i < 2; i++) {
+        rt_config config = test_config();
+        config.thread_name = names[i][0];
+        rt_runtime rt = test_runtime_with(&config);
+        CHECK_EQ(rt_block_on(rt, check_name, names[i][1]), !current_thread());
+        rt_task task;
+        CHECK_EQ(rt_spawn_blocking(rt, check_blocking_name, names[i][1], leave_it, &task), 0);
+        CHECK_EQ(join_task(task), 1);
+        test_runtime_free(rt);
+    }
+}
+
 static int64_t use_stack(rt_cx *cx, void *state) {
     (void)cx;
     volatile char deep[6 * 1024 * 1024];
@@ -185,6 +204,7 @@ int main(int argc, char **argv) {
     CASE(another_thread_may_free);
     CASE(hooks_come_in_pairs);
     CASE(the_threads_have_the_name_that_was_asked);
+    CASE(a_name_is_bytes);
     CASE(the_stacks_have_the_size_that_was_asked);
     CASE(more_workers_than_processors_work);
     return test_end();
