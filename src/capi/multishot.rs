@@ -58,12 +58,13 @@ pub unsafe extern "C" fn rt_poll_accept_next(cx: *mut rt_cx, op: rt_op, conn: *m
 /// Submits: receive into buffers of the library's, until the stream ends, an error comes, or `rt_cancel`. No buffer is held
 /// while nothing comes. What came is taken by `rt_poll_recv_next`. Otherwise as `rt_submit_recv`.
 ///
-/// A receiver has at most about 16 buffers that wait for its task or are leased from it; then it pauses until half of them
-/// came back, or until some did and the task waits for more. When the worker has no buffer left its receivers wait for one, in
-/// turn. If none comes back and the worker has nothing else to do, one of which nothing waits for its task gets one from outside
-/// (mapped when there is something, unmapped with its lease), and the next when that came back or the worker has some again; so who
-/// leaves what came on many connections stops none of the others. On sockets with message boundaries an empty message ends the
-/// operation as the end of a stream does. Datagrams have no end: that their socket was shut down for reading does not end it.
+/// A receiver has at most about 16 buffers that wait for its task or are leased from it, of what is no stream about 32 on io_uring;
+/// then it pauses until fewer than 8 are left, or fewer than 16 and the task waits for more. When the worker has no buffer left its
+/// receivers wait for one, in turn. If none comes back and the worker has nothing else to do, one of which nothing waits for its task
+/// gets one from outside (mapped when there is something, unmapped with its lease), and the next when that came back or the worker has
+/// some again; so who leaves what came on many connections stops none of the others. On sockets with message boundaries an empty
+/// message ends the operation as the end of a stream does. Datagrams have no end: that their socket was shut down for reading does
+/// not end it.
 ///
 /// # Safety
 /// `cx` is the context of this poll; `out` is writable.

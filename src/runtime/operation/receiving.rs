@@ -1,7 +1,7 @@
 //! Receiving into leased buffers, many times by one operation.
 //!
-//! A receiver has at most about `MOST_HELD` buffers that wait for its task or are leased by it; then it pauses until half of
-//! them came back, or until some did and its task waits for more.
+//! A receiver has at most about `MOST_HELD` buffers that wait for its task or are leased by it, or by a multishot about twice as
+//! many; then it pauses until fewer than half of `MOST_HELD` are left, or fewer than that and its task waits for more.
 //!
 //! When the pool is empty, who has something for its task pauses until the task took that, or buffers of its own came back. Others wait
 //! in a queue, and as long as there is one nobody goes on because buffers of its own came back: who has nothing stands behind it. Who
