@@ -517,7 +517,7 @@ typedef struct rt_census_data {
      */
     uint64_t runtimes;
     /**
-     * Tasks that have not ended, can be joined or detached, or whose wakers somebody has.
+     * Tasks that have not ended, can be joined or detached, or whose wakers somebody has, or had a million of at once.
      */
     uint64_t tasks;
     /**
@@ -608,7 +608,8 @@ typedef struct rt_spawn_opts {
 
 /**
  * A waker: two words that belong to this library, passed by pointer. A waker of a task keeps the task's memory, not its
- * life. A zeroed one is no waker; it may be dropped.
+ * life. A zeroed one is no waker; it may be dropped. A task that had a million of them at once keeps its memory for ever, for its
+ * count of them stands still from then on.
  *
  * Methods: `rt_waker_clone`, `rt_waker_wake`, `rt_waker_wake_by_ref`, `rt_waker_drop`, `rt_waker_will_wake`. Made by
  * `rt_waker_clone` or `rt_waker_new`; borrowed from `rt_cx_waker`.

@@ -160,7 +160,7 @@ pub struct rt_census_data {
     pub reserved: u32,
     /// Runtimes that were not freed.
     pub runtimes: u64,
-    /// Tasks that have not ended, can be joined or detached, or whose wakers somebody has.
+    /// Tasks that have not ended, can be joined or detached, or whose wakers somebody has, or had a million of at once.
     pub tasks: u64,
     /// Descriptors that are registered.
     pub ios: u64,

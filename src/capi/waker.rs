@@ -6,7 +6,8 @@ use std::mem::ManuallyDrop;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 /// A waker: two words that belong to this library, passed by pointer. A waker of a task keeps the task's memory, not its
-/// life. A zeroed one is no waker; it may be dropped.
+/// life. A zeroed one is no waker; it may be dropped. A task that had a million of them at once keeps its memory for ever, for its
+/// count of them stands still from then on.
 ///
 /// Methods: `rt_waker_clone`, `rt_waker_wake`, `rt_waker_wake_by_ref`, `rt_waker_drop`, `rt_waker_will_wake`. Made by
 /// `rt_waker_clone` or `rt_waker_new`; borrowed from `rt_cx_waker`.
