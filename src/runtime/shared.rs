@@ -15,7 +15,9 @@ use super::worker::Worker;
 use crate::driver;
 use crate::primitives::fork::is_forked;
 use crate::primitives::inbox::{Inbox, Pushed};
-use crate::primitives::sync::{Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*, nature};
+use crate::primitives::sync::{
+    Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering::*, nature,
+};
 use crate::primitives::thread::Moment;
 use crate::task::{Header, Notified, Schedule, Spare, TaskName};
 use std::collections::HashMap;
@@ -87,7 +89,9 @@ pub(super) struct Remote {
     /// How often the worker's eventfd was written. Written by anybody.
     pub(super) unparks: AtomicU64,
     /// The task that runs, or null. Written by the worker alone.
-    pub(super) polling: AtomicPtr<Header>,
+    polling: AtomicPtr<Header>,
+    /// Which life of its cell that is.
+    polling_life: AtomicU32,
     /// The worker's thread has done its last work, or was never made.
     pub(super) retired: AtomicBool,
     /// The kernel could not end all that was on the worker's ring, and keeps its thread until it can. Written before `retired`.
@@ -107,6 +111,7 @@ impl Remote {
             counters: Counters::default(),
             unparks: AtomicU64::new(0),
             polling: AtomicPtr::new(ptr::null_mut()),
+            polling_life: AtomicU32::new(0),
             retired: AtomicBool::new(false),
             kept: AtomicBool::new(false),
         }
@@ -116,9 +121,9 @@ impl Remote {
         self.retired.load(Acquire)
     }
 
-    /// True while the worker runs a task that was given up. The look may come late, when the cell is another runtime's.
-    pub(super) fn is_stuck(&self, shared: &Shared) -> bool {
-        self.polled().is_some_and(|task| task.is_abandoned() && task.is_of(shared.identity()))
+    /// True while the worker runs a task that was given up.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.polled().is_some_and(TaskName::is_abandoned)
     }
 
     /// Where no task is counted any more: true while the worker has yet to say that one can be joined.
@@ -126,9 +131,24 @@ impl Remote {
         self.polled().is_some_and(|task| task.is_running() && !task.is_abandoned())
     }
 
+    /// Notes what the worker polls from here on.
+    pub(super) fn begin_poll(&self, task: &'static Header) {
+        self.polling_life.store(TaskName::of(task).life(), Release);
+        self.polling.store(ptr::from_ref(task).cast_mut(), Release);
+    }
+
+    pub(super) fn end_poll(&self) {
+        self.polling.store(ptr::null_mut(), Release);
+    }
+
+    /// The task that the worker polls. Its cell may be another one's by now, which the life tells.
     fn polled(&self) -> Option<TaskName> {
-        // SAFETY: cells are never unmapped, and one whose task was given up never lives again.
-        unsafe { self.polling.load(Acquire).as_ref() }.map(TaskName::of)
+        let polling = self.polling.load(Acquire);
+        let life = self.polling_life.load(Acquire);
+        // Between two polls there is none, so what was read belongs together if the poll is still the same.
+        let is_same = self.polling.load(Relaxed) == polling;
+        // SAFETY: cells are never unmapped.
+        unsafe { polling.as_ref() }.filter(|_| is_same).map(|cell| TaskName::of_life(cell, life))
     }
 
     pub(super) fn unpark(&self) {
@@ -261,7 +281,7 @@ impl Shared {
     /// Waits until all workers' threads have done their last work, but for those that are stuck in a task which was given
     /// up.
     pub(super) fn wait_for_workers(&self, deadline: u64) {
-        self.wait_until(deadline, || self.remotes.iter().all(|remote| remote.is_retired() || remote.is_stuck(self)));
+        self.wait_until(deadline, || self.remotes.iter().all(|remote| remote.is_retired() || remote.is_stuck()));
     }
 
     /// A task is counted out shortly before it can be joined. Where no task is counted any more, waits until all can be, which is

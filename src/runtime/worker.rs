@@ -15,7 +15,6 @@ use crate::primitives::fork::is_forked;
 use crate::primitives::sync::{Arc, Ordering::*, nature};
 use crate::task::{Notified, Ran, Spare, TaskName, live_tasks};
 use std::cell::{Cell, RefCell};
-use std::ptr;
 use std::time::Duration;
 
 /// How long a worker whose driver fails waits before it looks again.
@@ -258,13 +257,13 @@ impl Worker {
         let header = task.header();
         let name = TaskName::of(header);
         self.context().begin(header, self.shared.config.poll_budget);
-        self.remote().polling.store(ptr::from_ref(header).cast_mut(), Relaxed);
+        self.remote().begin_poll(header);
         self.running.set(true);
         self.foresee_runs(header, &self.pinned);
         let ran = timed(task);
         self.running.set(false);
         self.context().end();
-        self.remote().polling.store(ptr::null_mut(), Release);
+        self.remote().end_poll();
         if self.shared.phase() != Phase::Running && name.is_abandoned() {
             self.outcast.set(true);
         }

@@ -50,6 +50,16 @@ impl TaskName {
         Self { cell, generation: cell.state.generation(), owner: false }
     }
 
+    /// The task that had, or has, this life of a cell.
+    pub(crate) fn of_life(cell: &'static Header, life: u32) -> Self {
+        Self { cell, generation: life, owner: false }
+    }
+
+    /// Tells the task from others in its cell.
+    pub(crate) fn life(self) -> u32 {
+        self.generation
+    }
+
     pub(crate) fn raw(self) -> u64 {
         self.cell.name()
     }
@@ -119,11 +129,6 @@ impl TaskName {
     /// True if a shutdown gave the task up.
     pub(crate) fn is_abandoned(self) -> bool {
         self.cell.state.is_abandoned(self.generation)
-    }
-
-    /// True for a task of the scheduler at this address. Of one that was given up: nobody lives in that cell again.
-    pub(crate) fn is_of(self, scheduler: *const ()) -> bool {
-        self.cell.scheduler() == scheduler
     }
 
     /// Labels a task that cannot run yet.
