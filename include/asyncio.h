@@ -3312,7 +3312,9 @@ int64_t rt_serve(rt_runtime rt,
 /**
  * Stops accepting. What was in the backlog at this time is still served, as places become free, so that no client that is
  * connected already is reset; then the listener is closed, on the worker that accepts. (A client that connects in between may be
- * reset, as the kernel does with what a listener leaves behind.) After `rt_poll_drain` was ready it has been closed.
+ * reset, as the kernel does with what a listener leaves behind.) After `rt_poll_drain` was ready it has been closed. Of a listener
+ * that is not TCP's the system does not say how many wait: it is served until nobody does, newcomers among them, at most for as many as
+ * net.core.somaxconn lets wait, or 65,536.
  *
  * Connections go on, and learn of it by `rt_poll_draining`.
  *

@@ -138,12 +138,15 @@ const BUFFERS: [(i32, i32); 2] = [(1, libc::SO_SNDBUF), (2, libc::SO_RCVBUF)];
 /// The longest backlog that the kernel allows by default.
 const USUAL_BACKLOG: u32 = 4096;
 
+/// More than this is not believed of a backlog: newcomers are taken for a part of it.
+const MOST_BACKLOG: u32 = 65_535;
+
 /// The longest backlog that a listener may have. Its own was cut to net.core.somaxconn when it was set, which may have been
 /// lowered since then, but hardly below what is usual.
 fn longest_backlog() -> u32 {
     let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
     let allowed = allowed.and_then(|text| text.trim().parse::<u32>().ok());
-    allowed.map_or(USUAL_BACKLOG, |allowed| allowed.clamp(USUAL_BACKLOG, i32::MAX as u32))
+    allowed.map_or(USUAL_BACKLOG, |allowed| allowed.clamp(USUAL_BACKLOG, MOST_BACKLOG))
 }
 
 impl IoName {
@@ -189,7 +192,7 @@ impl IoName {
     /// How many connections wait to be accepted; of a listener that does not say, no more than this. (A Unix listener takes one
     /// more than its backlog.)
     pub(crate) fn backlog(self) -> u32 {
-        self.tcp_info().map_or_else(|_| longest_backlog().saturating_add(1), |info| info.tcpi_unacked)
+        self.tcp_info().map_or_else(|_| longest_backlog() + 1, |info| info.tcpi_unacked)
     }
 
     /// What the kernel says of a TCP socket. Of a listener: in `tcpi_unacked` its backlog, in `tcpi_sacked` the limit to that.
