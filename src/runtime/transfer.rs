@@ -96,8 +96,8 @@ impl IoName {
         whole: usize,
         mut call: impl FnMut(RawFd) -> Attempted,
     ) -> IoPoll<usize> {
-        // A call that moves as much as any can was not short.
-        let whole = whole.min(MOST_BYTES);
+        // A call that moves as much as any can was not short. That is a few pages less than 2 GiB, and a page is 64 KiB at most.
+        let whole = whole.min(MOST_BYTES & !0xffff);
         let mut in_vain = None;
         // An operation is tried before anybody asks whether it is ready: what is wrong with it is said at once, and a
         // descriptor need not enter the driver's set before it must be waited for. Unless an event is known to tell.
