@@ -58,6 +58,11 @@ impl rt_addr {
     /// As long as the system says that what it put here is. It counts a NUL behind the path of a Unix socket also where there is
     /// no room for one, and takes no address as long as that.
     pub(super) fn set_len(&mut self, len: u32) {
+        if len == 0 {
+            // Nothing was put there: there is no family to look at.
+            (self.len, self.reserved) = (0, 0);
+            return;
+        }
         let room = match self.family() {
             libc::AF_UNIX => size_of::<libc::sockaddr_un>(),
             _ => size_of_val(&self.storage),
