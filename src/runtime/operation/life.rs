@@ -36,8 +36,9 @@ pub(super) fn make(
             op
         }
     };
-    op.home.store(home, Relaxed);
-    op.runtime.store(runtime, Relaxed);
+    // A later life's are read with what made the handle stale.
+    op.home.store(home, Release);
+    op.runtime.store(runtime, Release);
     op.task.store(task.map_or(std::ptr::null_mut(), |task| std::ptr::from_ref(task).cast_mut()), Relaxed);
     let many = Many::of(&request, ios[0]);
     let receives = request.receives();

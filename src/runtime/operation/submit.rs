@@ -161,10 +161,10 @@ impl OpName {
     pub(crate) fn discard(self) {
         let discarded = Current::with_worker(|worker| {
             let is_its = |worker: &&Worker| {
-                // In this order, as in `owned`.
-                self.is_live()
-                    && worker.index() == self.op.home.load(Relaxed)
-                    && worker.shared().handle == self.op.runtime.load(Relaxed)
+                // Looked at once more when both were read: then they are of one life.
+                worker.index() == self.op.home.load(Acquire)
+                    && worker.shared().handle == self.op.runtime.load(Acquire)
+                    && self.is_live()
             };
             let Some(worker) = worker.filter(is_its) else { return false };
             let body = self.op.body(worker);
