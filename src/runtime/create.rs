@@ -60,7 +60,7 @@ fn make_drivers(config: &Config, workers: usize, choice: &mut Choice) -> Result<
 /// half of this, and none of the program's own are among them.
 const LEAST_STACK: usize = 64 << 10;
 
-/// More than there are addresses for. The current-thread flavour has threads as well, those of the pool.
+/// More than anybody has a use for. The current-thread flavour has threads as well, those of the pool.
 const MOST_STACK: usize = 1 << 40;
 
 /// Makes a runtime and returns its handle.
