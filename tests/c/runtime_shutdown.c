@@ -271,9 +271,9 @@ static void spawns_may_race_its_deadline(void) {
         thread_join(thread);
         CHECK_EQ(rt_free(f->rt), 0);
         int drops = f->drops;
-        CHECK(drops <= f->accepted && drops + given_up >= f->accepted);
-        /* One that was given up inside of its drop function may be both. */
-        CHECK(drops + given_up <= f->accepted + test_workers);
+        /* One that is given up inside of its drop function is both. Workers go on while tasks are given up, in the
+         * same order, so these may be several of each. */
+        CHECK(drops <= f->accepted && given_up <= f->accepted && drops + given_up >= f->accepted);
         close(held_until[0]);
         gate_destroy(&f->started);
     }
