@@ -5,6 +5,7 @@
  * calling task will be woken. rt_failed() is true for failures only; errno is never used.
  * Handles are uint64_t and 0 is never one of them. A handle that is stale, forged or of another
  * kind gives -EBADF from any thread; the functions that release one accept 0 and do nothing.
+ * It is given to another thread as a pointer is: with a lock, or by an atomic's release and acquire.
  * Times are nanoseconds on the monotonic clock.
  * An rt_poll_* call may be repeated with the same arguments until it is ready; polls may come
  * without a reason. Structs with options begin with their size, set by their _init function.
