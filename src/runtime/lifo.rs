@@ -25,8 +25,8 @@ impl Lifo {
         self.0.load(Relaxed).is_null()
     }
 
-    /// The same for a worker that has just said that it sleeps, or searches no more: it sees the task, or whoever puts one there later
-    /// sees what it said. A read-modify-write, for that is an order of two words; they look at theirs once they have put it.
+    /// The same for a worker that has just said that it sleeps, or searches no more: it sees the task, or whoever puts one there later,
+    /// and looks who sleeps after that, sees what it said. These are two words, which a load would not put in order.
     pub(super) fn is_still_empty(&self) -> bool {
         self.0.compare_exchange(null_mut(), null_mut(), AcqRel, Acquire).is_ok()
     }

@@ -1,9 +1,10 @@
 //! Models of how work reaches a worker: the inbox that it sleeps on, the idle word, the run queue, the word of live tasks,
-//! and the pool of threads that block.
+//! the pool of threads that block, and what others see of a worker.
 
 mod idle;
 mod inbox;
 mod live;
+mod polled;
 mod pool;
 mod queue;
 
@@ -72,6 +73,11 @@ struct Tasks(Vec<NonNull<Header>>);
 impl Tasks {
     fn new(n: usize) -> Self {
         Self((0..n).map(|_| NonNull::from(Box::leak(Box::<Header>::default()))).collect())
+    }
+
+    fn cell(&self, n: usize) -> &'static Header {
+        // SAFETY: leaked by `new`; nobody looks at it once the model is done.
+        unsafe { self.0[n].as_ref() }
     }
 
     fn get(&self, n: usize) -> Notified {

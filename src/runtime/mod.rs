@@ -23,6 +23,7 @@ mod operation;
 mod owned;
 mod park;
 mod passed;
+mod polled;
 mod pool;
 mod queue;
 mod registration;

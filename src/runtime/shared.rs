@@ -8,6 +8,7 @@ use super::injector::Injector;
 use super::lifo::Lifo;
 use super::live::{Ended, Live};
 use super::operation::Operation;
+use super::polled::Polled;
 use super::pool::Pool;
 use super::queue::Queue;
 use super::timer::Timer;
@@ -15,9 +16,7 @@ use super::worker::Worker;
 use crate::driver;
 use crate::primitives::fork::is_forked;
 use crate::primitives::inbox::{Inbox, Pushed};
-use crate::primitives::sync::{
-    Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering::*, nature,
-};
+use crate::primitives::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Condvar, Mutex, Ordering::*, nature};
 use crate::primitives::thread::Moment;
 use crate::task::{Header, Notified, Schedule, Spare, TaskName};
 use std::collections::HashMap;
@@ -88,10 +87,7 @@ pub(super) struct Remote {
     pub(super) counters: Counters,
     /// How often the worker's eventfd was written. Written by anybody.
     pub(super) unparks: AtomicU64,
-    /// The task that runs, or null. Written by the worker alone.
-    polling: AtomicPtr<Header>,
-    /// Which life of its cell that is.
-    polling_life: AtomicU32,
+    pub(super) polled: Polled,
     /// The worker's thread has done its last work, or was never made.
     pub(super) retired: AtomicBool,
     /// The kernel could not end all that was on the worker's ring, and keeps its thread until it can. Written before `retired`.
@@ -110,8 +106,7 @@ impl Remote {
             driver,
             counters: Counters::default(),
             unparks: AtomicU64::new(0),
-            polling: AtomicPtr::new(ptr::null_mut()),
-            polling_life: AtomicU32::new(0),
+            polled: Polled::default(),
             retired: AtomicBool::new(false),
             kept: AtomicBool::new(false),
         }
@@ -123,32 +118,12 @@ impl Remote {
 
     /// True while the worker runs a task that was given up.
     pub(super) fn is_stuck(&self) -> bool {
-        self.polled().is_some_and(TaskName::is_abandoned)
+        self.polled.now().is_some_and(TaskName::is_abandoned)
     }
 
     /// Where no task is counted any more: true while the worker has yet to say that one can be joined.
     pub(super) fn is_ending(&self) -> bool {
-        self.polled().is_some_and(|task| task.is_running() && !task.is_abandoned())
-    }
-
-    /// Notes what the worker polls from here on.
-    pub(super) fn begin_poll(&self, task: &'static Header) {
-        self.polling_life.store(TaskName::of(task).life(), Release);
-        self.polling.store(ptr::from_ref(task).cast_mut(), Release);
-    }
-
-    pub(super) fn end_poll(&self) {
-        self.polling.store(ptr::null_mut(), Release);
-    }
-
-    /// The task that the worker polls. Its cell may be another one's by now, which the life tells.
-    fn polled(&self) -> Option<TaskName> {
-        let polling = self.polling.load(Acquire);
-        let life = self.polling_life.load(Acquire);
-        // Between two polls there is none, so what was read belongs together if the poll is still the same.
-        let is_same = self.polling.load(Relaxed) == polling;
-        // SAFETY: cells are never unmapped.
-        unsafe { polling.as_ref() }.filter(|_| is_same).map(|cell| TaskName::of_life(cell, life))
+        self.polled.now().is_some_and(|task| task.is_running() && !task.is_abandoned())
     }
 
     pub(super) fn unpark(&self) {

@@ -257,13 +257,13 @@ impl Worker {
         let header = task.header();
         let name = TaskName::of(header);
         self.context().begin(header, self.shared.config.poll_budget);
-        self.remote().begin_poll(header);
+        self.remote().polled.begin(name);
         self.running.set(true);
         self.foresee_runs(header, &self.pinned);
         let ran = timed(task);
         self.running.set(false);
         self.context().end();
-        self.remote().end_poll();
+        self.remote().polled.end();
         if self.shared.phase() != Phase::Running && name.is_abandoned() {
             self.outcast.set(true);
         }

@@ -50,14 +50,14 @@ impl TaskName {
         Self { cell, generation: cell.state.generation(), owner: false }
     }
 
-    /// The task that had, or has, this life of a cell.
-    pub(crate) fn of_life(cell: &'static Header, life: u32) -> Self {
-        Self { cell, generation: life, owner: false }
+    /// The task's cell, and what tells it from others that had, or will have, that.
+    pub(crate) fn parts(self) -> (&'static Header, u32) {
+        (self.cell, self.generation)
     }
 
-    /// Tells the task from others in its cell.
-    pub(crate) fn life(self) -> u32 {
-        self.generation
+    /// The reverse.
+    pub(crate) fn of_parts(cell: &'static Header, generation: u32) -> Self {
+        Self { cell, generation, owner: false }
     }
 
     pub(crate) fn raw(self) -> u64 {
